@@ -1,0 +1,179 @@
+"""Weight codecs: which integers a weight may be, and the packed memory word of each.
+
+A *code* is the integer that a weight adds to the accumulator when its input spikes. A *word*
+is the unsigned pattern of ``bits`` bits that memory holds for it. Decoding is sign and shift:
+no codec needs a multiplier. The hardware decoders stand in ``spikeproof_hdl.codecs``, and a
+test compares them with ``unpack`` word by word.
+"""
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+__all__ = ["Binary", "Codec", "PowerOfTwo", "SignedInt", "Ternary", "parse_codec"]
+
+
+class Codec:
+    """Base of the weight codecs.
+
+    Members
+    -------
+    name : str, as in a network description ("int4", "ternary", ...)
+    bits : int, bits of one packed word
+    """
+    name: str
+    bits: int
+
+    def code_of_word(self, word):
+        """The code (int) that ``word`` stands for, or None for a word that is never stored."""
+        raise NotImplementedError
+
+    @property
+    def codes(self):
+        """All legal codes, ascending, int64 [n]."""
+        return _tables(self)[2]
+
+    @property
+    def max_code(self):
+        return int(self.codes[-1])
+
+    def contains(self, codes):
+        """Whether each element of an integer array is a legal code, bool of the same shape."""
+        return np.isin(codes, self.codes)
+
+    def pack(self, codes):
+        """Codes (int array, any shape) -> words (int64, same shape).
+
+        Raises
+        ------
+        ValueError
+            If an element is not a code of this codec.
+        """
+        codes = np.asarray(codes)
+        legal = self.contains(codes)
+        if not legal.all():
+            raise ValueError(f"weights must be codes of {self.name}, not {int(codes[~legal].flat[0])}")
+        word_of_code, offset = _tables(self)[1]
+        return word_of_code[codes.astype(np.int64) + offset]
+
+    def unpack(self, words):
+        """Words (int array, any shape) -> codes (int64, same shape).
+
+        Raises
+        ------
+        ValueError
+            If an element is not a word that this codec stores.
+        """
+        words = np.asarray(words).astype(np.int64)
+        if ((words < 0) | (words >= 1 << self.bits)).any():
+            raise ValueError(f"words of {self.name} must be from 0 to {(1 << self.bits) - 1}")
+        codes, stored = _tables(self)[0]
+        if not stored[words].all():
+            raise ValueError(f"word {int(words[~stored[words]].flat[0])} is never stored by {self.name}")
+        return codes[words]
+
+
+@lru_cache(maxsize=None)
+def _tables(codec):
+    by_word = [codec.code_of_word(w) for w in range(1 << codec.bits)]
+    stored = np.array([c is not None for c in by_word])
+    code = np.array([0 if c is None else c for c in by_word], np.int64)
+    legal = np.sort(code[stored])
+    offset = -int(legal[0])
+    inverse = np.zeros(int(legal[-1]) + offset + 1, np.int64)
+    inverse[code[stored] + offset] = np.flatnonzero(stored)
+    return (code, stored), (inverse, offset), legal
+
+
+@dataclass(frozen=True)
+class Binary(Codec):
+    """{-1, +1} in one bit: word 0 is -1, word 1 is +1."""
+    bits = 1
+    name = "binary"
+
+    def code_of_word(self, word):
+        return 1 if word else -1
+
+
+@dataclass(frozen=True)
+class Ternary(Codec):
+    """{-1, 0, +1} in two bits, two's complement; word 2 is never stored."""
+    bits = 2
+    name = "ternary"
+
+    def code_of_word(self, word):
+        return (0, 1, None, -1)[word]
+
+
+@dataclass(frozen=True)
+class SignedInt(Codec):
+    """Two's complement integer of ``bits`` bits (2 to 16), the most negative code included."""
+    bits: int = 8
+
+    def __post_init__(self):
+        if not 2 <= self.bits <= 16:
+            raise ValueError(f"int weight bits must be from 2 to 16, not {self.bits!r}")
+
+    @property
+    def name(self):
+        return f"int{self.bits}"
+
+    def code_of_word(self, word):
+        return word - (1 << self.bits) if word >> (self.bits - 1) else word
+
+
+@dataclass(frozen=True)
+class PowerOfTwo(Codec):
+    """Sign bit above an exponent field e: e = 0 is zero, else the code is +-2^(e-1).
+
+    ``levels`` non-zero magnitudes are used: 1, 2, ... 2^(levels-1). ``pot<b>`` uses all that b
+    bits hold. The level sets of CBP are ``shift1`` (2 magnitudes) and ``shift2`` (3), both in
+    3 bits.
+    """
+    bits: int = 4
+    levels: int = 7
+
+    def __post_init__(self):
+        if not 2 <= self.bits <= 5:
+            raise ValueError(f"pot weight bits must be from 2 to 5, not {self.bits!r}")
+        most = (1 << (self.bits - 1)) - 1
+        if not 1 <= self.levels <= most:
+            raise ValueError(f"pot levels must be from 1 to {most}, not {self.levels!r}")
+
+    @property
+    def name(self):
+        if self.bits == 3 and self.levels == 2:
+            return "shift1"
+        if self.bits == 3 and self.levels == 3:
+            return "shift2"
+        return f"pot{self.bits}"
+
+    def code_of_word(self, word):
+        exponent = word & ((1 << (self.bits - 1)) - 1)
+        negative = word >> (self.bits - 1)
+        if exponent == 0:
+            return None if negative else 0
+        if exponent > self.levels:
+            return None
+        return -(1 << (exponent - 1)) if negative else 1 << (exponent - 1)
+
+
+def parse_codec(name):
+    """The codec of a name: "binary", "ternary", "int2".."int16", "pot2".."pot5", "shift1", "shift2".
+
+    Raises
+    ------
+    ValueError
+        If the name is none of these.
+    """
+    fixed = {"binary": Binary(), "ternary": Ternary(),
+             "shift1": PowerOfTwo(3, 2), "shift2": PowerOfTwo(3, 3)}
+    if name in fixed:
+        return fixed[name]
+    for prefix, make in (("int", SignedInt), ("pot", lambda b: PowerOfTwo(b, (1 << (b - 1)) - 1))):
+        if isinstance(name, str) and name.startswith(prefix) and name[len(prefix):].isdecimal():
+            bits = int(name[len(prefix):])
+            if 2 <= bits <= 16:
+                return make(bits)
+    raise ValueError("codec must be binary, ternary, int2 to int16, pot2 to pot5, shift1 or "
+                     f"shift2, not {name!r}")

@@ -1,0 +1,159 @@
+"""The integer model: NetworkSpec on batches of images, vectorised in NumPy.
+
+Synaptic sums are matrix products in float32 where no sum can reach 2^24, else in float64, both
+exact on integers of that size (the bound is proved from the codes). Everything else is int64.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+
+from .fixed_point import lfsr_draws
+
+__all__ = ["Trace", "count_synops", "run"]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a batch of B images did.
+
+    Members
+    -------
+    spikes : dict layer name -> uint8 [B, T, N], 0 or 1
+    membranes : dict layer name -> int32 [B, T, N], stored code after each step
+    winner : int64 [B], class of the readout (ties to the lowest index)
+    score : int64 [B, classes], what the readout compares
+    """
+    spikes: dict
+    membranes: dict
+    winner: np.ndarray
+    score: np.ndarray
+
+
+def _pooled(x, projection):
+    """x [M, H, W, C] -> [M, H / pool, W / pool, C]."""
+    k = projection.pool
+    if k == 1:
+        return x
+    m, h, w, c = x.shape
+    x = x.reshape(m, h // k, k, w // k, k, c)
+    return x.max((2, 4)) if projection.pool_kind == "max" else x.sum((2, 4), dtype=np.int64)
+
+
+def _windows(x, projection):
+    """Pooled x [M, H, W, C] -> view [M, Ho, Wo, C, kernel_h, kernel_w] of the padded map."""
+    pad, stride = projection.padding, projection.stride
+    if pad:
+        x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, projection.kernel, (1, 2))
+    return windows[:, ::stride, ::stride]
+
+
+def current(projection, x, max_input):
+    """Synaptic sums of a projection, bias not included.
+
+    Parameters
+    ----------
+    x : integer array [M, H, W, C], input codes or spikes
+    max_input : int, the largest element that x may have
+
+    Returns
+    -------
+    int64 [M, Ho, Wo, C_out]
+    """
+    lo, hi = projection.acc_range(max_input)
+    dtype = np.float32 if max(-int(lo.min()), int(hi.max())) < 1 << 24 else np.float64
+    x = _windows(_pooled(x, projection).astype(dtype), projection)
+    m, height, width, channels = x.shape[:4]
+    parts, per_in, per_out = projection.groups, channels // projection.groups, projection.out_channels // projection.groups
+    out = np.empty((m, height, width, projection.out_channels), np.int64)
+    for g in range(parts):
+        weights = projection.weights[..., g * per_out:(g + 1) * per_out].transpose(2, 0, 1, 3).reshape(-1, per_out)
+        columns = x[:, :, :, g * per_in:(g + 1) * per_in].reshape(m * height * width, -1)
+        out[..., g * per_out:(g + 1) * per_out] = (columns @ weights.astype(dtype)).reshape(m, height, width, per_out)
+    return out
+
+
+def _neurons(layer, acc, steps):
+    """acc [B, T or 1, N], bias included -> (spikes uint8, membranes int32), both [B, T, N]."""
+    neuron, store, count = layer.neuron, layer.neuron.store, layer.neurons
+    batch = acc.shape[0]
+    spikes = np.zeros((batch, steps, count), np.uint8)
+    membranes = np.empty((batch, steps, count), np.int32)
+    draws = np.zeros(steps, np.int64)
+    if store.rounding == "stochastic":
+        draws = np.array(lfsr_draws(store.seed, store.shift, steps * count), np.int64).reshape(steps, count)
+    code = np.full((batch, count), neuron.v_init, np.int64)
+    for t in range(steps):
+        # Leak and integrate.
+        h = neuron.leak(code << store.shift) + acc[:, t if acc.shape[1] > 1 else 0]
+        # Fire and reset.
+        if layer.theta is not None:
+            theta = np.broadcast_to(layer.theta_at(t), layer.shape).reshape(-1)
+            s = h >= theta
+            h = np.where(s, h - theta if neuron.reset == "soft" else neuron.v_reset, h)
+            spikes[:, t] = s
+        # Store.
+        code = np.clip(store.round(h, draws[t]), store.lo, store.hi)
+        membranes[:, t] = code
+    return spikes, membranes
+
+
+def run(net, frames):
+    """A batch of images through a network.
+
+    Parameters
+    ----------
+    frames : integer array of input codes, [B, H, W, C] for a constant input, else [B, T, H, W, C]
+
+    Raises
+    ------
+    ValueError
+        If the shape is not the network's, or a code is outside 0 .. 2^bits - 1.
+    """
+    frames = np.asarray(frames)
+    expected = net.input.shape if net.input.constant else (net.steps, *net.input.shape)
+    if frames.shape[1:] != expected:
+        raise ValueError(f"frames must be [images, {', '.join(map(str, expected))}], not {list(frames.shape)}")
+    if frames.size and (frames.min() < 0 or frames.max() > net.input.max_code):
+        raise ValueError(f"input codes must be from 0 to {net.input.max_code}, "
+                         f"not {int(frames.min())} .. {int(frames.max())}")
+    batch = len(frames)
+    # Every map is kept with time folded behind the batch: [B, T or 1, H, W, C].
+    maps = {"input": frames[:, None] if net.input.constant else frames}
+    spikes, membranes = {}, {}
+    for layer in net.layers:
+        acc = np.int64(0)
+        for p in layer.projections:
+            x = maps[p.source]
+            flat = x.reshape(-1, *x.shape[2:])
+            acc = acc + current(p, flat, net.max_input(p)).reshape(batch, x.shape[1], *layer.shape)
+        if layer.bias is not None:
+            acc = acc + layer.bias
+        s, v = _neurons(layer, acc.reshape(batch, -1, layer.neurons), net.steps)
+        spikes[layer.name], membranes[layer.name] = s, v
+        maps[layer.name] = s.reshape(batch, net.steps, *layer.shape)
+    last = net.layers[-1].name
+    score = membranes[last][:, -1].astype(np.int64) if net.readout == "membrane" else spikes[last].sum(1, dtype=np.int64)
+    return Trace(spikes, membranes, score.argmax(1), score)
+
+
+def count_synops(net, frames, trace):
+    """Synaptic operations per image: weight accumulations triggered by events, int64 [B].
+
+    An n-bit input code costs one operation per set bit and synapse (bit planes); a constant input is
+    presented, and counted, at every step. Zero weights count, padding and biases do not.
+    """
+    batch = len(frames)
+    totals = np.zeros(batch, np.int64)
+    for layer in net.layers:
+        for p in layer.projections:
+            if p.source == "input":
+                x = np.bitwise_count(np.asarray(frames).astype(np.uint32)).astype(np.int64)
+                x = x[:, None] if net.input.constant else x
+                repeat = net.steps if net.input.constant else 1
+            else:
+                x, repeat = trace.spikes[p.source].reshape(batch, net.steps, *net.source_shape(p)), 1
+            per_channel = _windows(_pooled(x.reshape(-1, *x.shape[2:]), p), p).sum((1, 2, 4, 5), dtype=np.int64)
+            fan_out = p.out_channels // p.groups
+            totals += repeat * fan_out * per_channel.reshape(batch, -1).sum(1)
+    return totals

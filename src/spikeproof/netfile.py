@@ -1,0 +1,79 @@
+"""``network.safetensors``: an integer network on disk.
+
+Tensors of codes (``<layer>.theta``, ``<layer>.bias``, ``<layer>.<k>.weights`` for projection k)
+in the narrowest integer type, the rest of the description as JSON in the metadata, and a SHA-256
+over both.
+"""
+from dataclasses import asdict
+
+import numpy as np
+
+from .codecs import parse_codec
+from .files import CorruptFile, read_container, write_container
+from .network import InputSpec, LayerSpec, NetworkSpec, Projection
+from .spec import Leak, NeuronSpec, Store
+
+__all__ = ["load_network", "save_network"]
+
+KIND = "spikeproof network"
+VERSION = 1
+REMEDY = "run the export stage again"
+
+
+def _narrow(array):
+    for dtype in (np.int8, np.int16, np.int32):
+        info = np.iinfo(dtype)
+        if info.min <= array.min() and array.max() <= info.max:
+            return array.astype(dtype)
+    return array
+
+
+def save_network(path, net):
+    """Write a NetworkSpec atomically; returns its SHA-256 digest (of content, not of bytes)."""
+    tensors, layers = {}, []
+    for layer in net.layers:
+        for part in ("theta", "bias"):
+            if getattr(layer, part) is not None:
+                tensors[f"{layer.name}.{part}"] = _narrow(getattr(layer, part))
+        projections = []
+        for k, p in enumerate(layer.projections):
+            tensors[f"{layer.name}.{k}.weights"] = _narrow(p.weights)
+            projections.append({"source": p.source, "codec": p.codec.name, "stride": p.stride, "padding": p.padding,
+                                "groups": p.groups, "pool": p.pool, "pool_kind": p.pool_kind})
+        layers.append({"name": layer.name, "shape": list(layer.shape), "neuron": asdict(layer.neuron),
+                       "projections": projections})
+    description = {"version": VERSION, "steps": net.steps, "readout": net.readout,
+                   "input": {**asdict(net.input), "shape": list(net.input.shape)}, "layers": layers}
+    return write_container(path, KIND, description, tensors)
+
+
+def load_network(path):
+    """Read a network file -> (NetworkSpec, digest).
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    CorruptFile
+        If the file is truncated, altered, of another kind or version, or describes no valid network.
+    """
+    description, tensors, digest = read_container(path, KIND, REMEDY)
+    if description.get("version") != VERSION:
+        raise CorruptFile(f"{path} has version {description.get('version')!r}, but this program reads {VERSION}: {REMEDY}")
+    try:
+        layers = []
+        for entry in description["layers"]:
+            name, neuron = entry["name"], entry["neuron"]
+            projections = tuple(
+                Projection(codec=parse_codec(p["codec"]), weights=tensors[f"{name}.{k}.weights"],
+                           **{key: value for key, value in p.items() if key != "codec"})
+                for k, p in enumerate(entry["projections"]))
+            neuron = NeuronSpec(**{**neuron, "leak": Leak(**neuron["leak"]), "store": Store(**neuron["store"])})
+            layers.append(LayerSpec(name, tuple(entry["shape"]), projections, neuron,
+                                    tensors.get(f"{name}.theta"), tensors.get(f"{name}.bias")))
+        given = description["input"]
+        net = NetworkSpec(InputSpec(**{**given, "shape": tuple(given["shape"])}), tuple(layers),
+                          description["steps"], description["readout"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFile(f"{path} describes no valid network ({error}): {REMEDY}") from None
+    return net, digest

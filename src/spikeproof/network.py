@@ -1,0 +1,336 @@
+"""The integer network: what every layer is made of, and the widths that its codes prove.
+
+Maps are channels-last: the neuron at row y, column x, channel c of a map [H, W, C] has index
+``(y * W + x) * C + c``, so flattening a map is no operation. Time leads every trace.
+"""
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .codecs import Codec
+from .fixed_point import bits_for_range
+from .spec import MAX_MAGNITUDE, NeuronSpec, check_choice, check_int
+
+__all__ = ["InputSpec", "LayerSpec", "NetworkSpec", "Projection"]
+
+INPUT = "input"
+
+
+def _check_shape(name, shape):
+    if not (isinstance(shape, tuple) and len(shape) == 3):
+        raise ValueError(f"{name} must be a tuple (height, width, channels), not {shape!r}")
+    for axis, size in zip(("height", "width", "channels"), shape):
+        check_int(f"{name} {axis}", size, 1, 1 << 20)
+
+
+def _frozen(array):
+    array = np.ascontiguousarray(array, dtype=np.int64)
+    array.flags.writeable = False
+    return array
+
+
+def _integers(name, array):
+    array = np.asarray(array)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be an integer array, not {array.dtype}")
+    return _frozen(array)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What one image is.
+
+    Parameters
+    ----------
+    shape : (height, width, channels)
+    bits : int, 1 to 16; 1 is spikes, n is unsigned n-bit codes, each counting as that many spikes
+    constant : bool; True presents one frame at every time step, False takes a frame per step
+    """
+    shape: tuple
+    bits: int = 1
+    constant: bool = False
+
+    def __post_init__(self):
+        _check_shape("input.shape", self.shape)
+        check_int("input.bits", self.bits, 1, 16)
+        if not isinstance(self.constant, bool):
+            raise ValueError(f"input.constant must be true or false, not {self.constant!r}")
+
+    @property
+    def max_code(self):
+        return (1 << self.bits) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Synapses from one source map to a layer: pooling, then a convolution.
+
+    A dense layer is a convolution whose kernel covers the whole (pooled) map.
+
+    Parameters
+    ----------
+    source : name of an earlier layer, or "input"
+    codec : Codec
+    weights : int array [kernel_h, kernel_w, in_channels / groups, out_channels], codes
+    stride, padding : int; padding is in pooled pixels, on all four sides, with silence
+    groups : int; input and output channels are split into so many independent parts
+    pool : int; side of the square, non-overlapping pooling window
+    pool_kind : "sum" (each spike of the window counts) or "max" (the window's spikes are OR-ed)
+    """
+    source: str
+    codec: Codec
+    weights: np.ndarray
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    pool: int = 1
+    pool_kind: str = "sum"
+
+    POOLS = ("sum", "max")
+
+    def __post_init__(self):
+        object.__setattr__(self, "weights", _integers("weights", self.weights))
+        if self.weights.ndim != 4 or 0 in self.weights.shape:
+            raise ValueError("weights must be [kernel_h, kernel_w, in_channels / groups, out_channels] "
+                             f"with no axis of 0, not {list(self.weights.shape)}")
+        if not isinstance(self.codec, Codec):
+            raise ValueError(f"codec must be a Codec, not {self.codec!r}")
+        self.codec.pack(self.weights)
+        check_int("stride", self.stride, 1, 64)
+        check_int("padding", self.padding, 0, 64)
+        check_int("pool", self.pool, 1, 64)
+        check_int("groups", self.groups, 1, self.weights.shape[3])
+        if self.weights.shape[3] % self.groups:
+            raise ValueError(f"groups must divide the {self.weights.shape[3]} output channels, not {self.groups}")
+        check_choice("pool_kind", self.pool_kind, self.POOLS)
+
+    @property
+    def kernel(self):
+        return self.weights.shape[:2]
+
+    @property
+    def in_channels(self):
+        return self.weights.shape[2] * self.groups
+
+    @property
+    def out_channels(self):
+        return self.weights.shape[3]
+
+    def output_map(self, source_shape):
+        """(height, width) of the result on a source map [H, W, C].
+
+        Raises
+        ------
+        ValueError
+            If the channels differ, pooling does not divide the map, or the kernel is larger than
+            the padded map.
+        """
+        height, width, channels = source_shape
+        if channels != self.in_channels:
+            raise ValueError(f"weights must have {channels} input channels for {self.source!r}, not {self.in_channels}")
+        if height % self.pool or width % self.pool:
+            raise ValueError(f"pool must divide the {height}x{width} map of {self.source!r}, not {self.pool}")
+        size = []
+        for side, kernel in zip((height, width), self.kernel):
+            free = side // self.pool + 2 * self.padding - kernel
+            if free < 0:
+                raise ValueError(f"kernel must be at most {side // self.pool + 2 * self.padding}, the padded map "
+                                 f"of {self.source!r}, not {kernel}")
+            size.append(free // self.stride + 1)
+        return tuple(size)
+
+    def acc_range(self, max_input):
+        """Per output channel, int64 [2, C]: the least and the greatest sum of any set of events.
+
+        Holds for every partial sum too, in whatever order the events come, because each bound
+        counts only the weights of its own sign.
+        """
+        reach = max_input * (self.pool**2 if self.pool_kind == "sum" else 1)
+        flat = self.weights.reshape(-1, self.out_channels)
+        return reach * np.stack([np.minimum(flat, 0).sum(0), np.maximum(flat, 0).sum(0)])
+
+    @property
+    def bits(self):
+        """Bits of the packed weights."""
+        return self.weights.size * self.codec.bits
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSpec:
+    """One population of neurons and what drives it.
+
+    Parameters
+    ----------
+    name : str, a letter followed by letters, digits or underscores
+    shape : (height, width, channels)
+    projections : tuple of Projection; their sums add up
+    neuron : NeuronSpec
+    theta : int array [steps or 1, height or 1, width or 1, channels or 1], each >= 1; height and
+        width are 1 or whole together. None: the neurons never fire.
+    bias : int array [channels], or None
+    """
+    name: str
+    shape: tuple
+    projections: tuple
+    neuron: NeuronSpec
+    theta: np.ndarray | None = None
+    bias: np.ndarray | None = None
+
+    def __post_init__(self):
+        if not (isinstance(self.name, str) and self.name.isascii() and self.name.isidentifier()
+                and self.name[0].isalpha() and self.name != INPUT):
+            raise ValueError("layer name must be a letter followed by letters, digits or underscores, and not "
+                             f"'input'; got {self.name!r}")
+        try:
+            self._check()
+        except ValueError as error:
+            raise ValueError(f"layer {self.name}: {error}") from None
+
+    def _check(self):
+        _check_shape("shape", self.shape)
+        if not self.projections:
+            raise ValueError("projections must be at least 1, not 0")
+        for projection in self.projections:
+            if projection.out_channels != self.shape[2]:
+                raise ValueError(f"weights must have {self.shape[2]} output channels, not {projection.out_channels}")
+        if not isinstance(self.neuron, NeuronSpec):
+            raise ValueError(f"neuron must be a NeuronSpec, not {self.neuron!r}")
+        if self.theta is not None:
+            object.__setattr__(self, "theta", _integers("theta", self.theta))
+            theta = self.theta
+            whole = (None, *self.shape)
+            if theta.ndim != 4 or any(n not in (1, w) for n, w in zip(theta.shape[1:], whole[1:])) \
+                    or (theta.shape[1] > 1 or theta.shape[2] > 1) and theta.shape[1:] != self.shape:
+                raise ValueError("theta must be [steps or 1, height or 1, width or 1, channels or 1] for shape "
+                                 f"{list(self.shape)}, not {list(theta.shape)}")
+            if theta.min() < 1 or theta.max() > MAX_MAGNITUDE:
+                bad = theta.min() if theta.min() < 1 else theta.max()
+                raise ValueError(f"theta must be from 1 to {MAX_MAGNITUDE}, not {int(bad)}")
+        if self.bias is not None:
+            object.__setattr__(self, "bias", _integers("bias", self.bias))
+            if self.bias.shape != (self.shape[2],):
+                raise ValueError(f"bias must be [{self.shape[2]}], one code per channel, not {list(self.bias.shape)}")
+            if np.abs(self.bias).max() > MAX_MAGNITUDE:
+                raise ValueError(f"bias must be within +-{MAX_MAGNITUDE}, not {int(np.abs(self.bias).max())}")
+
+    @property
+    def neurons(self):
+        """Number of neurons."""
+        return int(np.prod(self.shape))
+
+    @property
+    def bias_range(self):
+        return (0, 0) if self.bias is None else (int(self.bias.min()), int(self.bias.max()))
+
+    def theta_at(self, step):
+        """The thresholds of one time step as an int array that broadcasts to [H, W, C], or None."""
+        return None if self.theta is None else self.theta[step if self.theta.shape[0] > 1 else 0]
+
+    @property
+    def theta_bits(self):
+        """Bits of the threshold memory; 0 where one constant serves the whole layer."""
+        return 0 if self.theta is None or self.theta.size == 1 else \
+            self.theta.size * bits_for_range(0, int(self.theta.max()))
+
+    @property
+    def bias_bits(self):
+        """Bits of the bias memory."""
+        if self.bias is None:
+            return 0
+        return self.bias.size * max(1, bits_for_range(min(0, self.bias_range[0]), max(0, self.bias_range[1])))
+
+    def memory_bits(self):
+        """Bits by kind: dict with weights, membranes, thresholds, biases."""
+        return {"weights": sum(p.bits for p in self.projections),
+                "membranes": self.neurons * self.neuron.store.bits,
+                "thresholds": self.theta_bits, "biases": self.bias_bits}
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkSpec:
+    """A whole network: input, layers in order, readout.
+
+    Parameters
+    ----------
+    input : InputSpec
+    layers : tuple of LayerSpec, each after its sources
+    steps : int, time steps per image, 1 to 4096
+    readout : "spike_count" or "membrane" (stored code after the last step) of the last layer; the
+        largest wins, a tie goes to the lowest index.
+    """
+    input: InputSpec
+    layers: tuple
+    steps: int
+    readout: str = "spike_count"
+
+    READOUTS = ("spike_count", "membrane")
+
+    def __post_init__(self):
+        if not isinstance(self.input, InputSpec):
+            raise ValueError(f"input must be an InputSpec, not {self.input!r}")
+        check_int("steps", self.steps, 1, 4096)
+        check_choice("readout", self.readout, self.READOUTS)
+        if not self.layers:
+            raise ValueError("layers must be at least 1, not 0")
+        seen = {INPUT: self.input.shape}
+        for layer in self.layers:
+            if layer.name in seen:
+                raise ValueError(f"layer name {layer.name!r} must be unique, but is used twice")
+            for projection in layer.projections:
+                if projection.source not in seen:
+                    raise ValueError(f"layer {layer.name}: source must be one of {', '.join(seen)}, "
+                                     f"not {projection.source!r}")
+                try:
+                    out = projection.output_map(seen[projection.source])
+                    if projection.pool_kind == "max" and projection.pool > 1 and self.max_input(projection) > 1:
+                        raise ValueError("pool_kind must be 'sum' on an n-bit input, not 'max'")
+                except ValueError as error:
+                    raise ValueError(f"layer {layer.name}: {error}") from None
+                if out != layer.shape[:2]:
+                    raise ValueError(f"layer {layer.name}: shape must be {out[0]}x{out[1]} after {projection.source!r}, "
+                                     f"not {layer.shape[0]}x{layer.shape[1]}")
+            if layer.theta is not None and layer.theta.shape[0] not in (1, self.steps):
+                raise ValueError(f"layer {layer.name}: theta must have 1 or {self.steps} steps, "
+                                 f"not {layer.theta.shape[0]}")
+            lo, hi = self.h_range(layer)
+            if max(-lo, hi) >= MAX_MAGNITUDE:
+                raise ValueError(f"layer {layer.name}: h must stay within +-{MAX_MAGNITUDE}, but the codes allow "
+                                 f"{lo} .. {hi}")
+            seen[layer.name] = layer.shape
+        if self.readout == "spike_count" and self.layers[-1].theta is None:
+            raise ValueError(f"layer {self.layers[-1].name}: theta must be given for a spike_count readout")
+
+    @cached_property
+    def _by_name(self):
+        return {layer.name: layer for layer in self.layers}
+
+    def source_shape(self, projection):
+        """[H, W, C] of the map that a projection reads."""
+        return self.input.shape if projection.source == INPUT else self._by_name[projection.source].shape
+
+    def max_input(self, projection):
+        """The largest input code of a projection: 1 for spikes."""
+        return self.input.max_code if projection.source == INPUT else 1
+
+    def acc_range(self, layer):
+        """(lo, hi) that the layer's accumulator stays in, bias not included, at every moment."""
+        lo, hi = sum(p.acc_range(self.max_input(p)) for p in layer.projections)
+        return int(lo.min()), int(hi.max())
+
+    def h_range(self, layer):
+        """(lo, hi) that h stays in after integrating."""
+        acc, bias = self.acc_range(layer), layer.bias_range
+        return layer.neuron.h_range(acc[0] + bias[0], acc[1] + bias[1])
+
+    @property
+    def classes(self):
+        return self.layers[-1].neurons
+
+    def memory_bits(self):
+        """Bits of the whole network by kind, and their "total"."""
+        kinds = {}
+        for layer in self.layers:
+            for kind, bits in layer.memory_bits().items():
+                kinds[kind] = kinds.get(kind, 0) + bits
+        return {**kinds, "total": sum(kinds.values())}

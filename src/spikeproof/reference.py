@@ -1,0 +1,69 @@
+"""The scalar reference: a whole network in plain Python integers and loops, no vectorisation.
+
+Slow and obvious on purpose. :mod:`spikeproof.integer` is tested against it.
+"""
+from .fixed_point import lfsr_draws
+
+__all__ = ["run_image"]
+
+
+def _current(projection, source, shape, y, x, channel):
+    """Sum of the codes that the source map (nested lists [H][W][C]) drives into one neuron."""
+    height, width, _ = shape
+    pool, total = projection.pool, 0
+    kernel_h, kernel_w, per_group, out_channels = projection.weights.shape
+    group = channel // (out_channels // projection.groups)
+    for ky in range(kernel_h):
+        for kx in range(kernel_w):
+            py = y * projection.stride - projection.padding + ky
+            px = x * projection.stride - projection.padding + kx
+            if not (0 <= py < height // pool and 0 <= px < width // pool):
+                continue
+            for c in range(per_group):
+                window = [source[py * pool + dy][px * pool + dx][group * per_group + c]
+                          for dy in range(pool) for dx in range(pool)]
+                count = max(window) if projection.pool_kind == "max" else sum(window)
+                total += count * int(projection.weights[ky, kx, c, channel])
+    return total
+
+
+def run_image(net, frames):
+    """One image through a network.
+
+    Parameters
+    ----------
+    frames : int array, input codes [H, W, C] for a constant input, else [T, H, W, C]
+
+    Returns
+    -------
+    (spikes, membranes, winner) : dicts layer name -> list over steps of flat lists of ints
+        (neuron index order), and the class that the readout gives
+    """
+    frames = frames.tolist()
+    spikes = {layer.name: [] for layer in net.layers}
+    membranes = {layer.name: [] for layer in net.layers}
+    codes = {layer.name: [layer.neuron.v_init] * layer.neurons for layer in net.layers}
+    draws = {layer.name: lfsr_draws(layer.neuron.store.seed, layer.neuron.store.shift, net.steps * layer.neurons)
+             for layer in net.layers if layer.neuron.store.rounding == "stochastic"}
+    for t in range(net.steps):
+        maps = {"input": frames if net.input.constant else frames[t]}
+        for layer in net.layers:
+            height, width, channels = layer.shape
+            out = [[[0] * channels for _ in range(width)] for _ in range(height)]
+            for n in range(layer.neurons):
+                y, x, c = n // (width * channels), n // channels % width, n % channels
+                acc = 0 if layer.bias is None else int(layer.bias[c])
+                for p in layer.projections:
+                    acc += _current(p, maps[p.source], net.source_shape(p), y, x, c)
+                theta = None
+                if layer.theta is not None:
+                    at = [i if size > 1 else 0 for i, size in zip((t, y, x, c), layer.theta.shape)]
+                    theta = int(layer.theta[tuple(at)])
+                draw = draws[layer.name][t * layer.neurons + n] if layer.name in draws else 0
+                out[y][x][c], codes[layer.name][n] = layer.neuron.step(codes[layer.name][n], acc, theta, draw)
+            maps[layer.name] = out
+            spikes[layer.name].append([s for row in out for pixel in row for s in pixel])
+            membranes[layer.name].append(list(codes[layer.name]))
+    last = net.layers[-1].name
+    score = membranes[last][-1] if net.readout == "membrane" else [sum(s) for s in zip(*spikes[last])]
+    return spikes, membranes, score.index(max(score))

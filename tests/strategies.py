@@ -1,0 +1,90 @@
+"""Random integer networks for Hypothesis, over every option of the contract."""
+import numpy as np
+from hypothesis import strategies as st
+
+from spikeproof.codecs import parse_codec
+from spikeproof.fixed_point import ROUNDINGS
+from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
+from spikeproof.spec import Leak, NeuronSpec, Store
+
+CODECS = ("binary", "ternary", "int2", "int4", "int8", "pot2", "pot3", "pot4", "pot5", "shift1", "shift2")
+
+
+@st.composite
+def leaks(draw):
+    kind = draw(st.sampled_from(Leak.KINDS))
+    if kind in ("subtract_shift", "shift"):
+        return Leak(kind, shift=draw(st.integers(1, 4)))
+    if kind == "multiply":
+        fraction = draw(st.integers(1, 8))
+        return Leak(kind, multiplier=draw(st.integers(0, (1 << fraction) - 1)), fraction=fraction)
+    return Leak()
+
+
+@st.composite
+def stores(draw):
+    lo, hi = draw(st.sampled_from([(-1, 1), (0, 1), (-2, 1), (-8, 7), (-3, 12), (-128, 127), (-32768, 32767)]))
+    rounding = draw(st.sampled_from(ROUNDINGS))
+    seed = draw(st.integers(1, 2**32 - 1)) if rounding == "stochastic" else 0
+    return Store(lo, hi, draw(st.integers(0, 4)), rounding, seed)
+
+
+@st.composite
+def neurons(draw):
+    store, reset = draw(stores()), draw(st.sampled_from(NeuronSpec.RESETS))
+    v_reset = draw(st.integers(-9, 9)) if reset == "hard" else 0
+    return NeuronSpec(draw(leaks()), store, reset, v_reset, draw(st.integers(max(store.lo, -9), min(store.hi, 9))))
+
+
+def _layer(draw, rng, name, source, source_shape, steps, max_input, last, full):
+    height, width, channels = source_shape
+    codec = parse_codec(draw(st.sampled_from(CODECS)))
+    pool = draw(st.sampled_from([k for k in (1, 2, 3) if height % k == 0 and width % k == 0]))
+    pool_kind = draw(st.sampled_from(Projection.POOLS if full and max_input == 1 else ("sum",)))
+    rows, columns = height // pool, width // pool
+    groups = 1
+    if last or draw(st.booleans()):
+        kernel, padding, stride = (rows, columns), 0, 1                       # dense
+    else:
+        padding, stride = draw(st.integers(0, 2)), draw(st.integers(1, 2))
+        kernel = tuple(draw(st.integers(1, min(3, n + 2 * padding))) for n in (rows, columns))
+        groups = draw(st.sampled_from([g for g in (1, 2, channels) if full and channels % g == 0] or [1]))
+    out = groups * draw(st.integers(1, 6 if groups == 1 else 2))
+    codes = codec.codes
+    weights = rng.choice(codes, (*kernel, channels // groups, out))
+    projection = Projection(source, codec, weights, stride, padding, groups, pool, pool_kind)
+    shape = (*projection.output_map(source_shape), out)
+    reach = int(max(1, np.abs(weights).mean() * np.sqrt(weights[..., 0].size) * max_input * pool))
+    theta_shape = draw(st.sampled_from([(1, 1, 1, 1), (1, 1, 1, out), (steps, 1, 1, 1), (steps, 1, 1, out),
+                                        (1, *shape), (steps, *shape)]))
+    theta = rng.integers(1, 2 * reach + 2, theta_shape)
+    if last and draw(st.booleans()):
+        theta = None
+    bias = rng.integers(-reach, reach + 1, out) if draw(st.booleans()) else None
+    return LayerSpec(name, shape, (projection,), draw(neurons()), theta, bias)
+
+
+@st.composite
+def networks(draw, full=True):
+    """A chain of 1 to 3 layers. ``full`` adds what the core does not build: groups and max pooling."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = (draw(st.sampled_from([1, 2, 4, 6])), draw(st.sampled_from([1, 3, 4, 6])), draw(st.integers(1, 5)))
+    bits = draw(st.sampled_from([1, 1, 2, 4]))
+    given_input = InputSpec(shape, bits, draw(st.booleans()))
+    steps = draw(st.integers(1, 4))
+    depth = draw(st.integers(1, 3))
+    layers, source, max_input = [], "input", given_input.max_code
+    for k in range(depth):
+        layer = _layer(draw, rng, f"layer{k}", source, shape, steps, max_input, k == depth - 1, full)
+        layers.append(layer)
+        source, shape, max_input = layer.name, layer.shape, 1
+    readout = "membrane" if layers[-1].theta is None else draw(st.sampled_from(NetworkSpec.READOUTS))
+    return NetworkSpec(given_input, tuple(layers), steps, readout)
+
+
+def random_frames(net, images, seed=0, rate=0.4):
+    """Input codes for ``images`` images; about ``rate`` of them are not zero."""
+    rng = np.random.default_rng(seed)
+    shape = net.input.shape if net.input.constant else (net.steps, *net.input.shape)
+    codes = rng.integers(1, net.input.max_code + 1, (images, *shape))
+    return (codes * (rng.random(codes.shape) < rate)).astype(np.uint16)

@@ -1,0 +1,89 @@
+"""integer (NumPy) equals the scalar reference, neuron by neuron and step by step."""
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from strategies import networks, random_frames
+
+from spikeproof import integer, reference
+from spikeproof.codecs import parse_codec
+from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
+from spikeproof.spec import NeuronSpec, Store
+
+
+@settings(max_examples=150, deadline=None)
+@given(networks(), st.integers(0, 1000))
+def test_equals_scalar_reference(net, seed):
+    frames = random_frames(net, 2, seed)
+    trace = integer.run(net, frames)
+    for image, frame in enumerate(frames):
+        spikes, membranes, winner = reference.run_image(net, frame)
+        for layer in net.layers:
+            assert trace.spikes[layer.name][image].tolist() == spikes[layer.name]
+            assert trace.membranes[layer.name][image].tolist() == membranes[layer.name]
+        assert trace.winner[image] == winner
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks(), st.integers(0, 1000))
+def test_widths_proved_from_the_codes_hold(net, seed):
+    """No accumulator leaves the range that the codes prove, even with every input at its maximum."""
+    for rate in (0.3, 1.0):
+        frames = random_frames(net, 2, seed, rate)
+        frames = np.where(frames > 0, net.input.max_code, 0) if rate == 1.0 else frames
+        trace = integer.run(net, frames)
+        maps = {"input": frames if not net.input.constant else frames[:, None]}
+        for layer in net.layers:
+            lo, hi = net.acc_range(layer)
+            for p in layer.projections:
+                x = maps[p.source]
+                acc = integer.current(p, x.reshape(-1, *x.shape[2:]), net.max_input(p))
+                assert lo <= acc.min() and acc.max() <= hi
+            maps[layer.name] = trace.spikes[layer.name].reshape(2, net.steps, *layer.shape)
+
+
+def _dense(weights, theta, steps=1, readout="spike_count", bits=1, **neuron):
+    weights = np.array(weights)[None, None]
+    layer = LayerSpec("out", (1, 1, weights.shape[3]), (Projection("input", parse_codec("int8"), weights),),
+                      NeuronSpec(**neuron), None if theta is None else np.array([[[[theta]]]]))
+    return NetworkSpec(InputSpec((1, 1, weights.shape[2]), bits, True), (layer,), steps, readout)
+
+
+def test_equality_fires_and_ties_go_to_the_lowest_index():
+    net = _dense([[4, 4, 3]], theta=4)
+    trace = integer.run(net, np.ones((1, 1, 1, 1), int))
+    assert trace.spikes["out"].tolist() == [[[1, 1, 0]]]
+    assert trace.winner.tolist() == [0]
+
+
+def test_membrane_readout_takes_the_largest_stored_code():
+    net = _dense([[-4, 7, 7, 6]], None, steps=2, readout="membrane", store=Store(-128, 9))
+    trace = integer.run(net, np.ones((1, 1, 1, 1), int))
+    assert trace.score.tolist() == [[-8, 9, 9, 9]]              # 14 and 12 saturate at 9
+    assert trace.winner.tolist() == [1]
+
+
+def test_sums_above_2_to_the_24_are_exact():
+    """float32 would round 2^24 + 1; the bound proved from the codes chooses float64."""
+    n = 4200
+    net = _dense([[127]] * n, theta=1, bits=16)
+    net_frames = np.full((1, 1, 1, n), 65535)
+    net_frames[0, 0, 0, 0] = 65534
+    expected = 127 * (65535 * n - 1)
+    assert expected > 1 << 24
+    acc = integer.current(net.layers[0].projections[0], net_frames, 65535)
+    assert acc.item() == expected
+
+
+def test_synops_count_events_times_fan_out():
+    net = _dense([[1, 1], [1, 1], [1, 1]], theta=100, bits=4, steps=3)
+    frames = np.array([[[[0, 15, 5]]], [[[0, 0, 0]]]])           # 4 + 2 set bits
+    assert integer.count_synops(net, frames, integer.run(net, frames)).tolist() == [6 * 2 * 3, 0]
+
+
+@pytest.mark.parametrize("frames, message", [
+    (np.zeros((1, 2)), r"^frames must be \[images, 1, 1, 1\], not \[1, 2\]$"),
+    (np.full((1, 1, 1, 1), 2), "^input codes must be from 0 to 1, not 2 .. 2$"),
+])
+def test_wrong_frames_are_refused(frames, message):
+    with pytest.raises(ValueError, match=message):
+        integer.run(_dense([[1]], 1), frames)
