@@ -1,0 +1,101 @@
+"""Memory accounting: the RTL's memories hold exactly the network's bits, word by word."""
+from pathlib import Path
+
+import numpy as np
+from spikeproof.fixed_point import bits_for_range
+
+from .export import MODEL_MEMORIES
+
+__all__ = ["MemoryMismatch", "audit_memories", "read_images"]
+
+
+class MemoryMismatch(RuntimeError):
+    """A memory's size or contents are not the network's; the message names memory, word and both values."""
+
+
+def read_images(rtl, manifest):
+    """The memory image files -> {path: list of int words}."""
+    return {path: [int(word, 2) for word in (Path(rtl) / memory["image"]).read_text().split()]
+            for path, memory in manifest["memories"].items() if memory["image"]}
+
+
+def _fields(words, count, bits):
+    """Packed words [rows] -> int64 [rows, count], lowest field in the low bits."""
+    mask = (1 << bits) - 1
+    return np.array([[word >> (k * bits) & mask for k in range(count)] for word in words], np.int64)
+
+
+def _signed(fields, bits):
+    return fields - ((fields >> (bits - 1)) << bits)
+
+
+def _expected(net, layer, part, name, final_membranes):
+    """(codes [rows, fields], bits of a field, is signed, codec or None) of one memory."""
+    if name == "weights":
+        p = layer.projections[0]
+        codes = p.weights.reshape(-1, p.out_channels // part.lanes, part.lanes).transpose(1, 0, 2)
+        return codes.reshape(-1, part.lanes), p.codec.bits, False, p.codec
+    if name == "bias":
+        lo, hi = min(0, layer.bias_range[0]), max(0, layer.bias_range[1])
+        return layer.bias.reshape(-1, part.updaters), max(1, bits_for_range(lo, hi)), lo < 0, None
+    if name == "theta":
+        per_row = 1 if layer.theta[0].size == 1 else part.updaters
+        return layer.theta.reshape(-1, per_row), bits_for_range(0, int(layer.theta.max())), False, None
+    codes = None if final_membranes is None else final_membranes[layer.name].reshape(-1, part.updaters)
+    return codes, layer.neuron.store.bits, layer.neuron.store.lo < 0, None
+
+
+def audit_memories(plan, manifest, words, final_membranes=None):
+    """Compare sizes and contents of all memories with the network.
+
+    Parameters
+    ----------
+    manifest : dict of :func:`spikeproof_hdl.export.export_core`
+    words : {path: list of int}, read from the simulated design or from the images
+    final_membranes : {layer: int array [N]}, stored codes after the last image, or None not to compare them
+
+    Returns
+    -------
+    dict with bits by kind, "total", "buffers", and the number of words compared
+
+    Raises
+    ------
+    MemoryMismatch
+        At the first memory, word and field that differs.
+    """
+    net = plan.net
+    bits = dict.fromkeys((*MODEL_MEMORIES.values(), "buffers"), 0)
+    compared = 0
+    for path, memory in manifest["memories"].items():
+        bits[memory["kind"]] += memory["width"] * memory["depth"]
+        if memory["kind"] == "buffers":
+            continue
+        at = [layer.name for layer in net.layers].index(memory["layer"])
+        layer, part, name = net.layers[at], plan.layers[at], path.rsplit(".", 1)[1]
+        codes, field_bits, signed, codec = _expected(net, layer, part, name, final_membranes)
+        if codes is None:
+            continue
+        held = words[path]
+        if (len(held), memory["width"]) != (len(codes), codes.shape[1] * field_bits):
+            raise MemoryMismatch(f"{path} must have {len(codes)} words of {codes.shape[1] * field_bits} bits, "
+                                 f"not {len(held)} of {memory['width']}")
+        fields = _fields(held, codes.shape[1], field_bits)
+        if codec is None:
+            found = _signed(fields, field_bits) if signed else fields
+        else:
+            try:
+                found = codec.unpack(fields)
+            except ValueError as error:
+                raise MemoryMismatch(f"{path} holds a word that is no code: {error}") from None
+        wrong = np.argwhere(found != codes)
+        if len(wrong):
+            row, field = wrong[0]
+            raise MemoryMismatch(f"{path} word {row} field {field} must be code {codes[row, field]}, "
+                                 f"not {found[row, field]} ({len(wrong)} fields differ)")
+        compared += len(held)
+    total = net.memory_bits()
+    for kind in MODEL_MEMORIES.values():
+        if bits[kind] != total[kind]:
+            raise MemoryMismatch(f"the RTL's {kind} memories must hold {total[kind]} bits, not {bits[kind]}")
+    return {**{kind: bits[kind] for kind in MODEL_MEMORIES.values()}, "total": total["total"],
+            "buffers": bits["buffers"], "words_compared": compared}

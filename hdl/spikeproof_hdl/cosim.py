@@ -1,0 +1,187 @@
+"""The generated Verilog in Verilator, against golden traces of the integer model.
+
+The comparison runs inside the compiled harness: spikes and stored membranes of every layer, neuron and step,
+the winner of every image, and the order and number of all of them.
+"""
+import json
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from amaranth.hdl import Shape
+from spikeproof import integer
+
+from .codecs import span
+from .neuron import Update
+from .tools import compiler, run, verilator
+
+__all__ = ["Simulator", "write_golden"]
+
+#: Cycles without any update, word or result after which the core counts as stuck.
+IDLE_LIMIT = 200_000
+
+
+def input_words(plan, frames):
+    """Input codes [B, (T,) H, W, C] -> uint32 [words, 32-bit parts], the input stream in order."""
+    net, word = plan.net, plan.layers[0].word
+    channels, bits = net.input.shape[2], net.input.bits
+    codes = np.asarray(frames, dtype=np.uint32).reshape(-1, channels)
+    padded = np.zeros((len(codes), -(-channels // word) * word), np.uint32)
+    padded[:, :channels] = codes
+    padded = padded.reshape(-1, word)
+    planes = (padded[:, :, None] >> np.arange(bits, dtype=np.uint32)) & 1          # bit 0 of lane 0 first
+    flat = planes.reshape(len(padded), word * bits).astype(np.uint8)
+    parts = -(-word * bits // 32)
+    packed = np.packbits(flat, axis=1, bitorder="little")
+    out = np.zeros((len(padded), parts * 4), np.uint8)
+    out[:, :packed.shape[1]] = packed
+    return out.view("<u4")
+
+
+def write_golden(plan, frames, folder, batch=256):
+    """Write stimulus and golden traces of the integer model for ``frames``; returns images' winners, int64 [B].
+
+    Memory stays flat: images go through the model ``batch`` at a time.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    net, winners = plan.net, []
+    names = ["stimulus.u32", "winners.i32"]
+    names += [f"{layer.name}.{part}" for layer in net.layers for part in ("spikes.u8", "membranes.i32")]
+    files = {name: open(folder / name, "wb") for name in names}
+    try:
+        for at in range(0, len(frames), batch):
+            part = frames[at:at + batch]
+            trace = integer.run(net, part)
+            input_words(plan, part).tofile(files["stimulus.u32"])
+            trace.winner.astype("<i4").tofile(files["winners.i32"])
+            for layer in net.layers:
+                trace.spikes[layer.name].tofile(files[f"{layer.name}.spikes.u8"])
+                trace.membranes[layer.name].astype("<i4").tofile(files[f"{layer.name}.membranes.i32"])
+            winners.append(trace.winner)
+    finally:
+        for file in files.values():
+            file.close()
+    return np.concatenate(winners)
+
+
+def _layout_header(plan):
+    """core_layout.h: where each field lies in the trace payloads, read off the layouts themselves."""
+    net, first = plan.net, plan.layers[0]
+    rows, cases, widest = [], [], 1
+    for n, (layer, part) in enumerate(zip(net.layers, plan.layers)):
+        layout, store = Update(layer, part.updaters), layer.neuron.store
+        width = span(store.lo, store.hi)
+        rows.append(f'  {{"{layer.name}", {layer.neurons}, {part.updaters}, {layout["spikes"].offset}, '
+                    f'{layout["membranes"].offset}, {width.width}, {int(width.signed)}, '
+                    f'{layout["index"].offset}, {layout["index"].width}}},')
+        cases.append(f"    case {n}: if (!d.trace_{layer.name}_valid) return false; "
+                     f"p.load(d.trace_{layer.name}_payload); return true;")
+        widest = max(widest, -(-Shape.cast(layout).width // 32))
+    frame_words = net.input.shape[0] * net.input.shape[1] * -(-net.input.shape[2] // first.word)
+    return "\n".join([
+        f"constexpr int LAYERS = {len(net.layers)};",
+        f"constexpr uint64_t STEPS = {net.steps};",
+        f"constexpr uint64_t IMAGE_WORDS = {frame_words * (1 if net.input.constant else net.steps)};",
+        f"constexpr uint64_t WORD_U32 = {-(-first.word * net.input.bits // 32)};",
+        "constexpr LayerLayout LAYOUT[LAYERS] = {", *rows, "};",
+        "template <class D> static bool trace(D& d, int layer, Bits& p) {", "  switch (layer) {", *cases,
+        "  }", "  return false;", "}", ""]), widest
+
+
+def _verify_top(plan, manifest):
+    """verify_top.sv: the core, and a signal that makes it write all its memories to files."""
+    net, first = plan.net, plan.layers[0]
+    wires = [("input", "clk", 1), ("input", "rst", 1), ("input", "i_valid", 1), ("output", "i_ready", 1),
+             ("input", "i_payload", first.word * net.input.bits), ("output", "o_valid", 1), ("input", "o_ready", 1),
+             ("output", "o_payload", max(1, (max(net.classes, 2) - 1).bit_length()))]
+    for layer, part in zip(net.layers, plan.layers):
+        wires += [("output", f"trace_{layer.name}_valid", 1),
+                  ("output", f"trace_{layer.name}_payload", Shape.cast(Update(layer, part.updaters)).width)]
+    declared = ",\n".join(f"  {way} wire [{bits - 1}:0] {name}" for way, name, bits in wires)
+    dumps = "\n".join(f'    $writememb("{path.removeprefix("core.")}.read", {path});' for path in manifest["memories"])
+    connected = ", ".join(f".{name}({name})" for _, name, _ in wires)
+    return (f"module verify_top (\n{declared},\n  input wire dump\n);\n  core core ({connected});\n"
+            f"  always @(posedge dump) begin\n{dumps}\n  end\nendmodule\n")
+
+
+class Simulator:
+    """A generated core, compiled.
+
+    Parameters
+    ----------
+    plan : CorePlan
+    rtl : folder of core.v, its images and manifest.json
+    work : folder for the build
+    waves : bool, build with waveform tracing
+
+    Raises
+    ------
+    MissingTool
+        If Verilator or a compiler is absent.
+    RuntimeError
+        If the Verilog does not compile.
+    """
+    def __init__(self, plan, rtl, work, waves=False):
+        self.plan, self.rtl, self.work = plan, Path(rtl), Path(work)
+        self.manifest = json.loads((self.rtl / "manifest.json").read_text())
+        program, env = verilator()
+        cxx = compiler()
+        self.work.mkdir(parents=True, exist_ok=True)
+        layout, widest = _layout_header(plan)
+        (self.work / "core_layout.h").write_text(layout)
+        (self.work / "verify_top.sv").write_text(_verify_top(plan, self.manifest))
+        template = resources.files("spikeproof_hdl") / "templates" / "harness.cpp"
+        (self.work / "harness.cpp").write_text(template.read_text())
+        build = "waves" if waves else "fast"
+        flags = f"-DPAYLOAD_WORDS_MAX={widest} -std=c++17 -I.."
+        # The wheel's makefile fragment has an empty precompiled-header flag; -include is what it means.
+        make = f"OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1 CFG_CXXFLAGS_PCH_I=-include CXX={cxx} LINK={cxx}"
+        run([program, "--cc", "--exe", "--build", "-j", "1", "--top-module", "verify_top", "--prefix", "Vverify_top",
+             "--x-assign", "fast", "--x-initial", "fast", "-O3", "-Wno-fatal", "-Wno-lint", "--no-timing", "--assert",
+             *(["--trace-vcd"] if waves else []), "-CFLAGS", flags, "-MAKEFLAGS", make, "--Mdir", build, "-o", "harness",
+             "verify_top.sv", str(self.rtl.resolve() / "core.v"), "harness.cpp"],
+            self.work, self.work / f"{build}.log", env)
+        self.program = self.work / build / "harness"
+
+    def load_images(self, source=None):
+        """Put the memory images (of ``source``, default the rtl folder) where the simulation reads them."""
+        source = self.rtl if source is None else Path(source)
+        for memory in self.manifest["memories"].values():
+            if memory["image"]:
+                shutil.copyfile(source / memory["image"], self.work / memory["image"])
+
+    def compare(self, golden, images, seed=0, sequential=False, waves=None):
+        """Simulate ``images`` images of a golden folder and compare everything.
+
+        Parameters
+        ----------
+        seed : int; with one above 0, the input idles and the output stalls at random
+        sequential : bool; send an image when the one before has its result
+        waves : (path, first cycle, last cycle) of a VCD to write, or None
+
+        Returns
+        -------
+        dict of the harness: status ("equal", "diverged" or "stuck"), images, cycles, values, latency_cycles (summed
+        over images), updates, and for a divergence its layer, what, image, step, neuron, expected, got, cycle
+        """
+        command = [str(self.program.resolve()), str(Path(golden).resolve()), str(images), str(seed),
+                   str(int(sequential)), str(IDLE_LIMIT)]
+        if waves:
+            command += [str(Path(waves[0]).resolve()), str(waves[1]), str(waves[2])]
+        done = subprocess.run(command, cwd=self.work, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1) or not done.stdout.strip().endswith("}"):
+            raise RuntimeError(f"the simulation died with status {done.returncode}: {done.stderr.strip()[-500:]}")
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    def read_back(self):
+        """The memories as the simulated design held them after the last equal run: {path: list of int words}."""
+        words = {}
+        for path in self.manifest["memories"]:
+            text = (self.work / f"{path.removeprefix('core.')}.read").read_text()
+            words[path] = [int(line, 2) for line in text.split() if not line.startswith(("//", "@"))]
+        return words
+
+

@@ -1,0 +1,95 @@
+"""From a plan to files: Verilog, memory images and a manifest of both."""
+import re
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from amaranth.back import rtlil
+from spikeproof.files import sha256_file, write_json, write_text
+
+from .core import Core, ports
+from .tools import run, yosys
+
+__all__ = ["MODEL_MEMORIES", "export_core"]
+
+#: Memories that hold the model, by the name of the memory in its module -> kind in the accounting.
+MODEL_MEMORIES = {"weights": "weights", "membrane": "membranes", "theta": "thresholds", "bias": "biases"}
+#: Memories that hold data under way: spike frames, queued words, the readout's counts.
+BUFFERS = ("frames", "storage", "counts")
+
+# `proc -nomux -norom` keeps always blocks readable and Icarus happy (yosys PR #2273); -extmem writes images.
+SCRIPT = "read_rtlil core.il; proc -nomux -norom; memory_collect; write_verilog -norename -noattr -sv -extmem core.v"
+
+MODULE = re.compile(r"^module\s+\\?(\S+)")
+DECLARED = re.compile(r"^\s*reg \[(\d+):0\] (\w+) \[(\d+):0\];")
+DECLARED_BIT = re.compile(r"^\s*reg (\w+) \[(\d+):0\];")
+IMAGE = re.compile(r'\$readmemb\("(core-\d+\.mem)", (\w+)\)')
+
+
+def declared_memories(verilog):
+    """Every memory that the Verilog declares: {"module.memory": {"width": bits, "depth": words}}."""
+    module, found = None, {}
+    for line in verilog.splitlines():
+        if match := MODULE.match(line):
+            module = match[1]
+        elif match := DECLARED.match(line):
+            found[f"{module}.{match[2]}"] = {"width": int(match[1]) + 1, "depth": int(match[3]) + 1}
+        elif match := DECLARED_BIT.match(line):
+            found[f"{module}.{match[1]}"] = {"width": 1, "depth": int(match[2]) + 1}
+    return found
+
+
+def _name_images(verilog, folder):
+    """Rename yosys's numbered images after their memories; images of buffers and membranes start as zeros."""
+    module, lines, images = None, [], {}
+    for line in verilog.splitlines():
+        if match := MODULE.match(line):
+            module = match[1]
+        if match := IMAGE.search(line):
+            path = f"{module}.{match[2]}"
+            image = path.removeprefix("core.") + ".mem"
+            images[path] = image
+            (folder / match[1]).rename(folder / image)
+            line = line.replace(match[1], image)
+        lines.append(line)
+    return "\n".join(lines) + "\n", images
+
+
+def export_core(plan, out, core=None):
+    """Write ``core.v``, one ``*.mem`` image per memory and ``manifest.json`` into the folder ``out``.
+
+    Parameters
+    ----------
+    core : Core to export (tests plant faults in one), or None to build it from the plan
+
+    Returns
+    -------
+    dict, the manifest: the plan, every memory of the Verilog (kind, layer, width, depth, image), digests of files
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    core = core or Core(plan)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".export.") as work:
+        work = Path(work)
+        (work / "core.il").write_text(rtlil.convert(core, name="core", ports=ports(core), emit_src=False))
+        run([yosys(), "-q", "-p", SCRIPT], work)
+        verilog, images = _name_images((work / "core.v").read_text(), work)
+        memories = {}
+        for path, shape in declared_memories(verilog).items():
+            name = path.rsplit(".", 1)[1]
+            if name not in MODEL_MEMORIES and name not in BUFFERS:
+                raise RuntimeError(f"the Verilog declares a memory of unknown kind: {path}")
+            memories[path] = {**shape, "kind": MODEL_MEMORIES.get(name, "buffers"), "layer": path.split(".")[1],
+                              "image": images.get(path)}
+        for old in out.glob("*.mem"):
+            old.unlink()
+        for image in images.values():
+            (work / image).replace(out / image)
+        write_text(out / "core.v", verilog)
+    manifest = {"top": "core", "steps": plan.net.steps, "readout": plan.net.readout,
+                "input": {**asdict(plan.net.input), "word": plan.layers[0].word},
+                "layers": {layer.name: asdict(part) for layer, part in zip(plan.net.layers, plan.layers)},
+                "memories": memories,
+                "files": {p.name: sha256_file(p) for p in sorted([out / "core.v", *out.glob("*.mem")])}}
+    write_json(out / "manifest.json", manifest)
+    return manifest

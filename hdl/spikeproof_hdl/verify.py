@@ -1,0 +1,116 @@
+"""The proof by simulation: a whole image set through the generated Verilog, every neuron and step."""
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from spikeproof.files import sha256_file, write_json, write_text
+
+from .audit import audit_memories, read_images
+from .cosim import Simulator, write_golden
+from .tools import tool_versions
+
+__all__ = ["Divergence", "verify"]
+
+#: Images of the runs with random stalls and of the latency measurement.
+SAMPLE = 20
+#: Cycles of waveform before and after a divergence.
+WAVES = (3000, 300)
+
+
+class Divergence(RuntimeError):
+    """The Verilog and the integer model differ; the message names layer, neuron, step and both values."""
+
+
+def _sentence(outcome):
+    if outcome["status"] == "stuck":
+        at = ", ".join(f"{name} after {n} updates" for name, n in outcome["updates"].items())
+        return f"the core stopped after {outcome['images']} images and {outcome['cycles']} cycles: {at}"
+    d = outcome["divergence"]
+    return (f"{d['what']} of layer {d['layer']}, neuron {d['neuron']}, differs at image {d['image']}, step {d['step']}: "
+            f"the integer model has {d['expected']}, the Verilog {d['got']} (cycle {d['cycle']})")
+
+
+def _report(plan, rtl, work, report, outcome, run):
+    """Write the first-divergence report: divergence.json, divergence.txt and a waveform around the cycle."""
+    report.mkdir(parents=True, exist_ok=True)
+    cycle = outcome.get("divergence", outcome).get("cycle", outcome["cycles"])
+    if outcome["status"] == "stuck":
+        # The waveform of interest is where the last progress was, not the wait for more.
+        from .cosim import IDLE_LIMIT
+        cycle = outcome["cycles"] - IDLE_LIMIT
+    simulator = Simulator(plan, rtl, work, waves=True)
+    simulator.load_images()
+    waves = report / "divergence.vcd"
+    simulator.compare(work / "golden", waves=(waves, max(0, cycle - WAVES[0]), cycle + WAVES[1]), **run)
+    sentence = _sentence(outcome)
+    write_json(report / "divergence.json", {**outcome, "waveform": waves.name, "run": run})
+    write_text(report / "divergence.txt", f"{sentence}\nwaveform: {waves.name}, time unit = a tenth of a clock cycle\n")
+    raise Divergence(f"{sentence}; report and waveform in {report}")
+
+
+def _digest(folder, names):
+    total = hashlib.sha256()
+    for name in names:
+        total.update(f"{name}:{sha256_file(folder / name)}\n".encode())
+    return total.hexdigest()
+
+
+def verify(plan, rtl, frames, work, report, labels=None):
+    """Simulate the generated Verilog on all ``frames`` and compare everything with the integer model.
+
+    Three runs: all images back to back; a sample with random stalls and idle cycles; a sample one at a time,
+    for the latency. Then every memory word of the simulated design is read back and decoded.
+
+    Parameters
+    ----------
+    plan : CorePlan
+    rtl : folder of the exported core
+    frames : int array of input codes, [B, (T,) H, W, C]
+    work : scratch folder
+    report : folder of the first-divergence report, should there be one
+
+    Returns
+    -------
+    dict: what was compared, how many values, cycles, digests, memory bits, tool versions
+
+    Raises
+    ------
+    Divergence, MemoryMismatch, MissingTool
+    """
+    work, report, images = Path(work), Path(report), len(frames)
+    winners = write_golden(plan, frames, work / "golden")
+    simulator = Simulator(plan, rtl, work)
+    simulator.load_images()
+    # The images first: what they hold must be the network before anything runs on them.
+    audit_memories(plan, simulator.manifest, read_images(rtl, simulator.manifest))
+
+    runs = {"all": {"images": images}, "stalled": {"images": min(SAMPLE, images), "seed": 1},
+            "alone": {"images": min(SAMPLE, images), "sequential": True}}
+    outcomes = {}
+    for name in ("stalled", "alone", "all"):          # "all" last: its final memories are read back
+        outcomes[name] = simulator.compare(work / "golden", **runs[name])
+        if outcomes[name]["status"] != "equal":
+            _report(plan, rtl, work, report, outcomes[name], runs[name])
+
+    final = {layer.name: np.fromfile(work / "golden" / f"{layer.name}.membranes.i32", "<i4",
+                                     offset=4 * (images * plan.net.steps - 1) * layer.neurons)
+             for layer in plan.net.layers}
+    memory = audit_memories(plan, simulator.manifest, simulator.read_back(), final)
+    traces = [f"{layer.name}.{part}" for layer in plan.net.layers for part in ("spikes.u8", "membranes.i32")]
+    result = {
+        "equal": True, "memory_equal": True, "images_compared": images,
+        "values_compared": outcomes["all"]["values"],
+        "values_compared_stalled": outcomes["stalled"]["values"],
+        "updates": outcomes["all"]["updates"],
+        "cycles": outcomes["all"]["cycles"],
+        "cycles_per_image": outcomes["all"]["cycles"] / images,
+        "latency_cycles": outcomes["alone"]["latency_cycles"] / runs["alone"]["images"],
+        "memory": memory,
+        "digests": {"traces": _digest(work / "golden", traces), "stimulus": _digest(work / "golden", ["stimulus.u32"]),
+                    "verilog": simulator.manifest["files"]["core.v"],
+                    "images": hashlib.sha256("".join(simulator.manifest["files"].values()).encode()).hexdigest()},
+        "tools": tool_versions("verilator", "compiler"),
+    }
+    if labels is not None:
+        result["accuracy"] = float((winners == np.asarray(labels)).mean())
+    return result
