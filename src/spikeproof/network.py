@@ -228,23 +228,24 @@ class LayerSpec:
         return None if self.theta is None else self.theta[step if self.theta.shape[0] > 1 else 0]
 
     @property
-    def theta_bits(self):
-        """Bits of the threshold memory; 0 where one constant serves the whole layer."""
-        return 0 if self.theta is None or self.theta.size == 1 else \
-            self.theta.size * bits_for_range(0, int(self.theta.max()))
+    def theta_width(self):
+        """Bits of one threshold in memory; 0 where one constant serves the whole layer, or none is there."""
+        return 0 if self.theta is None or self.theta.size == 1 else bits_for_range(0, int(self.theta.max()))
 
     @property
-    def bias_bits(self):
-        """Bits of the bias memory."""
+    def bias_width(self):
+        """Bits of one bias in memory; 0 where there is none."""
         if self.bias is None:
             return 0
-        return self.bias.size * max(1, bits_for_range(min(0, self.bias_range[0]), max(0, self.bias_range[1])))
+        lo, hi = self.bias_range
+        return max(1, bits_for_range(min(0, lo), max(0, hi)))
 
     def memory_bits(self):
         """Bits by kind: dict with weights, membranes, thresholds, biases."""
         return {"weights": sum(p.bits for p in self.projections),
                 "membranes": self.neurons * self.neuron.store.bits,
-                "thresholds": self.theta_bits, "biases": self.bias_bits}
+                "thresholds": 0 if self.theta is None else self.theta.size * self.theta_width,
+                "biases": self.shape[2] * self.bias_width}
 
 
 @dataclass(frozen=True, eq=False)

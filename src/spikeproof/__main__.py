@@ -1,0 +1,107 @@
+"""Command line: one subcommand per stage, files in, files out."""
+import argparse
+import json
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+from . import __version__
+
+__all__ = ["main"]
+
+STAGES = ("prepare", "pretrain", "quantize", "prune", "evaluate", "export", "generate", "simulate", "synthesize", "report")
+
+EXAMPLES = """\
+examples (the pipeline, one stage at a time; `snakemake --cores all` runs them all):
+  spikeproof prepare    --config '{"kind": "digits"}' --out data.safetensors
+  spikeproof pretrain   --data data.safetensors --config chain.json --seed 0 --out float.safetensors
+  spikeproof quantize   --data data.safetensors --model float.safetensors --config '{"kind": "ternary"}' --out model.safetensors
+  spikeproof export     --data data.safetensors --model model.safetensors --out network.safetensors
+  spikeproof generate   --network network.safetensors --out rtl/
+  spikeproof simulate   --network network.safetensors --rtl rtl/ --data data.safetensors --out equivalence.json
+  spikeproof synthesize --rtl rtl/ --out synthesis.json
+
+exit status: 0 done, 1 the work failed or something differs, 2 wrong usage or bad input
+"""
+
+
+def json_argument(text):
+    """A JSON object, or the path of a file that holds one."""
+    try:
+        if not text.lstrip().startswith("{"):
+            text = Path(text).read_text(encoding="utf-8")
+        value = json.loads(text)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("must be a JSON object")
+    return value
+
+
+class Stage:
+    """What a stage may say while it runs: short lines for the terminal, details for the log."""
+    def __init__(self, name, label):
+        self.name, self.label, self.began = name, label, time.monotonic()
+
+    def say(self, text):
+        """One line on standard output, with the stage, the run and the seconds so far."""
+        seconds = time.monotonic() - self.began
+        print(f"[{self.name}{' ' + self.label if self.label else ''}] {text} ({seconds:.0f} s)", flush=True)
+
+
+def parser():
+    """The argument parser, with every stage's own arguments."""
+    top = argparse.ArgumentParser(prog="spikeproof", description="Compressed spiking neural networks, from pixels to "
+                                  "proven Verilog.", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--version", action="version", version=f"spikeproof {__version__}")
+    commands = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    for name in STAGES:
+        module = import_module(f".stages.{name}", __package__)
+        text = module.__doc__.strip()
+        command = commands.add_parser(name, help=text.splitlines()[0], description=text,
+                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+        command.add_argument("--log", help="file for progress bars and details (default: standard error)")
+        command.add_argument("--label", default="", help="name of the run, for the lines on the terminal")
+        command.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+        module.add_arguments(command, json_argument)
+        command.set_defaults(run=module.run)
+    return top
+
+
+def main(argv=None):
+    """Run the command line; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
+    terminal = sys.stderr
+    log = None
+    if arguments.log:
+        Path(arguments.log).parent.mkdir(parents=True, exist_ok=True)
+        log = sys.stderr = open(arguments.log, "w", encoding="utf-8", buffering=1)
+    stage = Stage(arguments.stage, arguments.label)
+    try:
+        arguments.run(arguments, stage)
+        return 0
+    except KeyboardInterrupt:
+        print(f"spikeproof {arguments.stage}: interrupted; run it again to continue", file=terminal)
+        return 130
+    except Exception as error:
+        if log or os.environ.get("SPIKEPROOF_TRACEBACK"):
+            import traceback
+            traceback.print_exc(file=log or terminal)
+        known = isinstance(error, (ValueError, OSError, RuntimeError, ArithmeticError))
+        where = f"; details in {arguments.log}" if log and not known else ""
+        print(f"spikeproof {arguments.stage}{' ' + arguments.label if arguments.label else ''}: error: "
+              f"{error if known else repr(error)}{where}", file=terminal)
+        return 2 if isinstance(error, (ValueError, FileNotFoundError)) else 1
+    finally:
+        sys.stderr = terminal
+        if log:
+            log.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Architectures: one file each. They describe layers; :mod:`spikeproof.models` builds them."""

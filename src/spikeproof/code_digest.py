@@ -1,0 +1,87 @@
+"""Which code a stage runs: a digest over the modules that it imports, directly or not.
+
+Found by reading import statements, so nothing is imported. Comments, docstrings and layout do not count:
+the digest is of the syntax tree. Snakemake takes it as a parameter, so a stage reruns when its code changed.
+"""
+import ast
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+__all__ = ["code_digest", "imported_modules"]
+
+ROOTS = {"spikeproof": Path(__file__).parent, "spikeproof_hdl": Path(__file__).parents[2] / "hdl" / "spikeproof_hdl"}
+
+
+def _path(module):
+    """File of a module of ours, or None."""
+    package, *rest = module.split(".")
+    if package not in ROOTS:
+        return None
+    base = ROOTS[package].joinpath(*rest)
+    for path in (base.with_suffix(".py") if rest else base / "__init__.py", base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@lru_cache(maxsize=None)
+def _tree(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, False) is not None:
+            node.body = node.body[1:]
+    return tree
+
+
+@lru_cache(maxsize=None)
+def _direct(module):
+    """Modules of ours that a module names in its import statements."""
+    path, found = _path(module), set()
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.split(".")[:len(package.split(".")) - node.level + 1]
+                base = ".".join([*parent, *([node.module] if node.module else [])])
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        found.update(name for name in names if _path(name))
+    return frozenset(found)
+
+
+def imported_modules(*modules):
+    """All modules of ours that these import, themselves included; sorted names.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If one of the given modules is not ours or does not exist.
+    """
+    found, todo = set(), list(modules)
+    while todo:
+        module = todo.pop()
+        if _path(module) is None:
+            raise ModuleNotFoundError(f"no module {module!r} in {', '.join(ROOTS)}")
+        if module not in found:
+            found.add(module)
+            todo += _direct(module)
+    return sorted(found)
+
+
+def code_digest(*modules):
+    """Digest (16 hexadecimal digits) of all code that these modules run, templates included."""
+    total = hashlib.sha256()
+    for module in imported_modules(*modules):
+        path = _path(module)
+        total.update(f"{module}\n{ast.dump(_tree(path))}\n".encode())
+        # A module that uses a template folder names it: its files are code too.
+        if any(isinstance(node, ast.Constant) and node.value == "templates" for node in ast.walk(_tree(path))):
+            for template in sorted((path.parent / "templates").glob("*")):
+                total.update(template.read_bytes())
+    return total.hexdigest()[:16]

@@ -1,0 +1,103 @@
+"""The only bridge from torch to integers: a CodeNetwork as a NetworkSpec, and the check that both agree."""
+import numpy as np
+import torch
+
+from . import integer
+from .network import INPUT, LayerSpec, NetworkSpec, Projection
+
+__all__ = ["ModelMismatch", "check_equal", "to_codes", "to_spec"]
+
+
+class ModelMismatch(RuntimeError):
+    """Torch and the integer model differ; the message names layer, neuron, step and both values."""
+
+
+def _integers(tensor, what):
+    array = tensor.detach().cpu().numpy()
+    whole = np.rint(array).astype(np.int64)
+    if not np.array_equal(whole, array):
+        raise ModelMismatch(f"{what} must be integers in evaluation, but {float(array[whole != array].flat[0])} is not")
+    return whole
+
+
+def to_spec(model):
+    """CodeNetwork -> NetworkSpec. Torch maps are channels-first, those of the contract channels-last.
+
+    Raises
+    ------
+    ValueError
+        If the contract cannot say what the model computes; the message names layer, field and bound.
+    """
+    layers, source = [], INPUT
+    for layer in model.layers:
+        shape = layer.shape
+        with torch.no_grad():
+            weight, bias, theta, _ = layer.codes()
+        weights = _integers(weight, f"weights of {shape.name}").transpose(2, 3, 1, 0)
+        biases = _integers(bias, f"biases of {shape.name}")
+        projection = Projection(source, layer.quantizer.codec, weights, shape.stride, shape.padding,
+                                pool=shape.pool, pool_kind=shape.pool_kind)
+        layers.append(LayerSpec(
+            shape.name, (*shape.out_map, shape.out_channels), (projection,), layer.neuron,
+            _integers(theta, f"thresholds of {shape.name}").reshape(1, 1, 1, -1) if layer.fires else None,
+            biases if biases.any() else None))
+        source = shape.name
+    return NetworkSpec(model.input_spec, tuple(layers), model.steps, model.neuron.readout)
+
+
+def needs_float64(net):
+    """Whether some integer of the network could reach 2^24, beyond which float32 is not exact."""
+    for layer in net.layers:
+        leak = layer.neuron.leak
+        factor = leak.multiplier if leak.kind == "multiply" else 1
+        if max(-net.h_range(layer)[0], net.h_range(layer)[1]) * max(factor, 1) >= 1 << 24:
+            return True
+    return False
+
+
+def to_codes(frames, constant, dtype=torch.float32):
+    """Input codes [B, H, W, C] or [B, T, H, W, C] -> torch [1 or T, B, C, H, W]."""
+    x = torch.from_numpy(np.ascontiguousarray(frames).astype(np.int64)).to(dtype)
+    return x.permute(0, 3, 1, 2)[None] if constant else x.permute(1, 0, 4, 2, 3)
+
+
+def check_equal(model, net, frames, batch=256, progress=None):
+    """Compare torch in evaluation mode with the integer model on every neuron, step and image.
+
+    Returns
+    -------
+    int, how many values were compared (a spike and a stored membrane per neuron, step and image)
+
+    Raises
+    ------
+    ModelMismatch
+        At the first image and step that differ.
+    """
+    model = model.eval()
+    dtype = torch.float64 if needs_float64(net) else torch.float32
+    model = model.to(dtype)
+    values = 0
+    try:
+        for at in range(0, len(frames), batch):
+            part = frames[at:at + batch]
+            expected = integer.run(net, part)
+            with torch.no_grad():
+                got, _ = model.trace(to_codes(part, net.input.constant, dtype))
+            for layer, (spikes, codes) in zip(net.layers, got):
+                for what, tensor, reference in (("spike", spikes, expected.spikes[layer.name]),
+                                                ("membrane", codes, expected.membranes[layer.name])):
+                    if tensor is None:
+                        continue
+                    # [T, B, C, H, W] -> [B, T, H, W, C] -> neuron index order
+                    array = tensor.permute(1, 0, 3, 4, 2).flatten(2).numpy()
+                    values += array.size
+                    if not np.array_equal(array, reference):
+                        image, step, neuron = np.argwhere(array != reference)[0]
+                        raise ModelMismatch(
+                            f"{what} of layer {layer.name}, neuron {neuron}, differs at image {at + image}, step {step}: "
+                            f"the integer model has {reference[image, step, neuron]}, torch {array[image, step, neuron]:g}")
+            if progress:
+                progress(min(at + batch, len(frames)))
+    finally:
+        model.float()
+    return values

@@ -1,0 +1,64 @@
+"""Trained networks on disk: tensors, and the chain of configuration entries that rebuilds the module."""
+from dataclasses import asdict
+
+import torch
+
+from .catalog import load
+from .files import CorruptFile, read_container, write_container
+from .models import CodeNetwork, FloatNetwork
+from .network import InputSpec
+from .spec import Leak, NeuronSpec, Store
+
+__all__ = ["build", "load_model", "make", "save_model"]
+
+KIND = "spikeproof model"
+
+
+def make(section, entry):
+    """The object of a configuration entry (plain data)."""
+    implementation = load(section, entry["kind"])
+    return implementation(implementation.Options.model_validate(entry))
+
+
+def build(chain, input_spec, steps, classes):
+    """An untrained FloatNetwork, or an empty CodeNetwork if the chain has a quantizer."""
+    shapes = make("architectures", chain["architecture"]).layers(input_spec.shape, classes)
+    neuron = make("neurons", chain["neuron"])
+    if chain.get("quantizer") is None:
+        return FloatNetwork(shapes, neuron, input_spec, steps)
+    return CodeNetwork(shapes, neuron, input_spec, steps, make("quantizers", chain["quantizer"]))
+
+
+def save_model(path, model, chain, classes):
+    """Write a model atomically; returns its digest."""
+    description = {"chain": chain, "steps": model.steps, "classes": classes,
+                   "input": {**asdict(model.input_spec), "shape": list(model.input_spec.shape)}}
+    if isinstance(model, CodeNetwork):
+        description |= {"channels": [shape.out_channels for shape in model.shapes],
+                        "neurons": [asdict(layer.neuron) for layer in model.layers]}
+    return write_container(path, KIND, description, {n: v.numpy() for n, v in model.state_dict().items()})
+
+
+def load_model(path):
+    """Read a model -> (module in evaluation mode, description).
+
+    Raises
+    ------
+    FileNotFoundError, CorruptFile
+        If the file is absent, truncated, altered or describes no model.
+    """
+    remedy = "delete it and run its stage again"
+    description, tensors, _ = read_container(path, KIND, remedy)
+    try:
+        given = description["input"]
+        spec = InputSpec(tuple(given["shape"]), given["bits"], given["constant"])
+        model = build(description["chain"], spec, description["steps"], description["classes"])
+        if isinstance(model, CodeNetwork):
+            model = model.pruned([torch.arange(n) for n in description["channels"][:-1]])
+            for k, (layer, n) in enumerate(zip(model.layers, description["neurons"], strict=True)):
+                layer.neuron = NeuronSpec(**{**n, "leak": Leak(**n["leak"]), "store": Store(**n["store"])})
+                layer.fires = model.fires(k)
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CorruptFile(f"{path} describes no valid model ({' '.join(str(error).split())}): {remedy}") from None
+    return model.eval(), description

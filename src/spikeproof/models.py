@@ -1,0 +1,328 @@
+"""Torch networks: in full precision (FloatNetwork) and in integer codes (CodeNetwork).
+
+Both keep tensors as [T, B, C, H, W] and follow the five steps of :mod:`spikeproof.spec`. A constant input
+is [1, B, C, H, W]: its currents are computed once and used at every step.
+
+A CodeNetwork computes the *same integers in training and in evaluation* as the exported network: weights,
+biases, thresholds and membranes are integer-valued floats, exact below 2^24 in float32. Only gradients
+see real numbers (straight-through for every rounding, a surrogate for the spike).
+"""
+import math
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .fixed_point import lfsr_draws
+from .quantizers.base import round_ste, straight_through
+from .spec import NeuronSpec, Store
+from .surrogates import spike
+
+__all__ = ["CodeNetwork", "FloatNetwork", "Surrogate"]
+
+
+def _convolve(x, weight, shape):
+    """x [M, C, H, W] pooled -> [M, C_out, Ho, Wo]; a dense layer is one matrix product."""
+    if shape.kernel == tuple(x.shape[-2:]) and shape.padding == 0:
+        return F.linear(x.flatten(1), weight.flatten(1))[..., None, None]
+    return F.conv2d(x, weight, stride=shape.stride, padding=shape.padding)
+
+
+def _folded(x, operation):
+    """Apply an operation on [M, ...] to x [T, B, ...] with time folded into the batch."""
+    out = operation(x.flatten(0, 1))
+    return out.unflatten(0, x.shape[:2])
+
+
+class Surrogate:
+    """Name and width of the surrogate derivative that training uses."""
+    def __init__(self, name="atan", width=1.0):
+        self.name, self.width = name, width
+
+    def __call__(self, x):
+        return spike(x, self.name, self.width)
+
+
+class FloatLayer(nn.Module):
+    """Pool, convolve, normalise. Values.
+
+    Parameters
+    ----------
+    shape : LayerShape
+    norm : bool, batch normalisation (else a bias)
+    """
+    def __init__(self, shape, norm):
+        super().__init__()
+        self.shape = shape
+        self.weight = nn.Parameter(torch.empty(shape.out_channels, shape.in_channels, *shape.kernel))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.norm = nn.BatchNorm2d(shape.out_channels) if norm else None
+        self.bias = None if norm else nn.Parameter(torch.zeros(shape.out_channels))
+
+    def forward(self, x):
+        def one(x):
+            if self.shape.pool > 1:
+                x = (F.avg_pool2d if self.shape.pool_kind == "sum" else F.max_pool2d)(x, self.shape.pool)
+            x = _convolve(x, self.weight, self.shape)
+            return self.norm(x) if self.norm is not None else x + self.bias[:, None, None]
+        return _folded(x, one)
+
+    def affine(self):
+        """(gain [C], offset [C]): the layer is gain * convolution + offset, with the running statistics."""
+        if self.norm is None:
+            return torch.ones_like(self.bias), self.bias
+        gain = self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)
+        return gain, self.norm.bias - gain * self.norm.running_mean
+
+
+class FloatNetwork(nn.Module):
+    """The network in full precision; thresholds are 1.
+
+    Parameters
+    ----------
+    layers : tuple of LayerShape
+    neuron : a neuron of the catalog (leak, beta, reset, readout)
+    input_spec : InputSpec; codes are scaled to 0 .. 1
+    steps : int
+    """
+    def __init__(self, layers, neuron, input_spec, steps):
+        super().__init__()
+        self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
+        self.surrogate = Surrogate()
+        self.layers = nn.ModuleList(FloatLayer(shape, norm=k < len(layers) - 1) for k, shape in enumerate(layers))
+
+    def fires(self, k):
+        """Whether layer k has a threshold: all but the last under a membrane readout."""
+        return k < len(self.shapes) - 1 or self.neuron.readout == "spike_count"
+
+    def _neurons(self, drive, fires):
+        """drive [T or 1, B, ...] -> (spikes or None, last membrane)."""
+        v, spikes = torch.zeros_like(drive[0]), []
+        for t in range(self.steps):
+            h = v * self.neuron.beta + drive[t if len(drive) > 1 else 0]
+            if fires:
+                s = self.surrogate(h - 1)
+                v = h - s if self.neuron.reset == "soft" else h * (1 - s)
+                spikes.append(s)
+            else:
+                v = h
+        return torch.stack(spikes) if fires else None, v
+
+    def forward(self, x):
+        """Input codes [T or 1, B, C, H, W] -> (logits [B, classes], spikes of each firing layer)."""
+        x, spikes = x / self.input_spec.max_code, []
+        for k, layer in enumerate(self.layers):
+            x, v = self._neurons(layer(x), self.fires(k))
+            if x is not None:
+                spikes.append(x)
+        logits = v if self.neuron.readout == "membrane" else x.sum(0)
+        return logits.flatten(1), spikes
+
+    def decide(self, x):
+        """Predicted classes [B]; a tie goes to the lowest index."""
+        return self(x)[0].cpu().numpy().argmax(1)
+
+
+class CodeLayer(nn.Module):
+    """A quantized layer in codes.
+
+    Parameters
+    ----------
+    shape : LayerShape
+    weight : tensor [C_out, C_in, kh, kw], value per unit of the integer input
+    offset : tensor [C_out], value
+    quantizer : Quantizer
+    per_channel : bool, one scale per output channel
+    """
+    def __init__(self, shape, weight, offset, quantizer, per_channel):
+        super().__init__()
+        self.shape, self.quantizer, self.per_channel = shape, quantizer, per_channel
+        self.weight, self.offset = nn.Parameter(weight.clone()), nn.Parameter(offset.clone())
+        self.neuron = None                       # NeuronSpec, set once thresholds are known
+        self.fires = True
+
+    def scale(self):
+        """Value of one code [C or 1, 1, 1, 1]; no gradient."""
+        with torch.no_grad():
+            return self.quantizer.scale(self.weight, self.per_channel)
+
+    def codes(self):
+        """(weight codes [C_out, C_in, kh, kw], bias codes [C], threshold codes [C or 1], scale [C or 1])."""
+        scale = self.scale()
+        flat = scale.flatten()
+        theta = (1 / flat).round().clamp(min=1)
+        return self.quantizer.codes(self.weight / scale), round_ste(self.offset / flat), theta, flat
+
+    def current(self, x, weight, bias):
+        """Integer input [T or 1, B, C, H, W] -> acc [T or 1, B, C_out, Ho, Wo]."""
+        def one(x):
+            if self.shape.pool > 1:
+                x = F.avg_pool2d(x, self.shape.pool, divisor_override=1) if self.shape.pool_kind == "sum" \
+                    else F.max_pool2d(x, self.shape.pool)
+            return _convolve(x, weight, self.shape) + bias[:, None, None]
+        return _folded(x, one)
+
+    def leak(self, v):
+        """Step 1; floors, with the gradient of the real-valued leak."""
+        spec = self.neuron.leak
+        if spec.kind == "subtract_shift":
+            part = v * 2.0**-spec.shift
+            return v - straight_through(part, part.floor())
+        if spec.kind == "none":
+            return v
+        part = v * (2.0**-spec.shift if spec.kind == "shift" else spec.multiplier * 2.0**-spec.fraction)
+        return straight_through(part, part.floor())
+
+    def store(self, h, draw):
+        """Step 5 -> (codes, v'); straight-through inside the stored range, no gradient outside."""
+        store = self.neuron.store
+        x = h * 2.0**-store.shift
+        if store.rounding == "stochastic":
+            rounded = (x + draw * 2.0**-store.shift).floor()
+        else:
+            rounded = {"floor": x.floor, "half_up": lambda: (x + 0.5).floor(), "half_even": x.round}[store.rounding]()
+        code = straight_through(x, rounded).clamp(store.lo, store.hi)
+        return code, code * 2.0**store.shift
+
+    def draws(self, steps, like):
+        """LFSR draws [T, C, H, W] in the contract's order (neuron index is channels-last), or zeros."""
+        store, (height, width) = self.neuron.store, self.shape.out_map
+        channels = self.shape.out_channels
+        if store.rounding != "stochastic":
+            return like.new_zeros(steps, 1, 1, 1)
+        draws = torch.tensor(lfsr_draws(store.seed, store.shift, steps * self.shape.neurons), dtype=like.dtype)
+        return draws.reshape(steps, height, width, channels).permute(0, 3, 1, 2).to(like.device)
+
+    def forward(self, x, steps, surrogate):
+        """Input codes or spikes [T or 1, B, C, H, W] -> (spikes or None, stored codes [T, B, ...], scale)."""
+        weight, bias, theta, scale = self.codes()
+        acc = self.current(x, weight, bias)
+        theta = theta[:, None, None]
+        v = torch.full_like(acc[0], self.neuron.v_init * 2.0**self.neuron.store.shift)
+        draws, spikes, codes = self.draws(steps, acc), [], []
+        for t in range(steps):
+            h = self.leak(v) + acc[t if len(acc) > 1 else 0]
+            if self.fires:
+                s = surrogate((h - theta) / theta)
+                h = h - s * theta if self.neuron.reset == "soft" else h * (1 - s) + s * self.neuron.v_reset
+                spikes.append(s)
+            code, v = self.store(h, draws[t])
+            codes.append(code)
+        return torch.stack(spikes) if spikes else None, torch.stack(codes), scale
+
+
+class CodeNetwork(nn.Module):
+    """The quantized network.
+
+    Parameters
+    ----------
+    layers : tuple of LayerShape
+    neuron : a neuron of the catalog
+    input_spec : InputSpec
+    steps : int
+    quantizer : Quantizer
+    """
+    def __init__(self, layers, neuron, input_spec, steps, quantizer):
+        super().__init__()
+        self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
+        self.quantizer, self.surrogate = quantizer, Surrogate()
+        self.layers = nn.ModuleList()
+        for k, shape in enumerate(layers):
+            # A membrane readout compares codes of different channels, so they must share one unit.
+            per_channel = quantizer.options.scale == "channel" and self.fires(k)
+            empty = torch.zeros(shape.out_channels, shape.in_channels, *shape.kernel)
+            self.layers.append(CodeLayer(shape, empty, empty.new_zeros(shape.out_channels), quantizer, per_channel))
+
+    fires = FloatNetwork.fires
+
+    @classmethod
+    def from_float(cls, model, quantizer):
+        """Fold batch norm and input scales into weights and offsets, then choose how membranes are stored."""
+        net = cls(model.shapes, model.neuron, model.input_spec, model.steps, quantizer)
+        with torch.no_grad():
+            for k, (layer, source) in enumerate(zip(net.layers, model.layers)):
+                gain, offset = source.affine()
+                unit = 1 / model.input_spec.max_code if k == 0 else 1.0
+                if layer.shape.pool_kind == "sum":
+                    unit /= layer.shape.pool**2
+                layer.weight.copy_(source.weight * gain[:, None, None, None] * unit)
+                layer.offset.copy_(offset)
+        net.choose_stores()
+        return net
+
+    def choose_stores(self):
+        """Fix each layer's NeuronSpec: the finest unit whose code range holds what the membrane must reach.
+
+        That is the largest threshold where the layer fires (an unfired membrane is below it), and the sum that
+        the codes allow over all steps where it does not. A ternary membrane counts in units of 2^m nearest
+        to the threshold.
+        """
+        membrane = self.quantizer.options.membrane
+        for k, layer in enumerate(self.layers):
+            layer.fires = self.fires(k)
+            with torch.no_grad():
+                weight, bias, theta, _ = layer.codes()
+            if layer.fires:
+                reach, bits, ternary = float(theta.max()), membrane.bits, membrane.ternary
+            else:
+                largest = self.input_spec.max_code if k == 0 else 1
+                window = layer.shape.pool**2 if layer.shape.pool_kind == "sum" else 1
+                sums = weight.clamp(min=0).sum((1, 2, 3)) * largest * window + bias
+                reach, bits, ternary = self.steps * float(sums.max().clamp(min=1)), membrane.output_bits, False
+            if ternary:
+                lo, hi, shift = -1, 1, max(0, round(math.log2(float(theta.median()))))
+            else:
+                lo, hi = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+                shift = max(0, math.ceil(math.log2(reach / hi)))
+            rounding = membrane.rounding if shift else "floor"
+            store = Store(lo, hi, shift, rounding, seed=k + 1 if rounding == "stochastic" else 0)
+            layer.neuron = NeuronSpec(self.neuron.leak, store, self.neuron.reset)
+
+    def trace(self, x):
+        """Every layer's (spikes or None, stored codes), each [T, B, C, H, W], and the last layer's scale."""
+        out = []
+        for layer in self.layers:
+            x, codes, scale = layer(x, self.steps, self.surrogate)
+            out.append((x, codes))
+        return out, scale
+
+    def forward(self, x):
+        """Input codes [T or 1, B, C, H, W] -> (logits [B, classes], spikes of each firing layer)."""
+        trace, scale = self.trace(x)
+        spikes, codes = trace[-1]
+        if self.neuron.readout == "membrane":
+            logits = codes[-1] * 2.0**self.layers[-1].neuron.store.shift * scale
+        else:
+            logits = spikes.sum(0)
+        return logits.flatten(1), [s for s, _ in trace if s is not None]
+
+    def decide(self, x):
+        """Predicted classes [B] by the integers of the readout; a tie goes to the lowest index."""
+        spikes, codes = self.trace(x)[0][-1]
+        score = codes[-1] if self.neuron.readout == "membrane" else spikes.sum(0)
+        return score.flatten(1).cpu().numpy().argmax(1)
+
+    def pruned(self, kept):
+        """A smaller CodeNetwork that keeps some channels of each hidden layer.
+
+        Parameters
+        ----------
+        kept : list of index tensors, one per hidden layer
+        """
+        shapes = []
+        for k, shape in enumerate(self.shapes):
+            shapes.append(replace(shape, out_channels=len(kept[k]) if k < len(kept) else shape.out_channels,
+                                  in_channels=len(kept[k - 1]) if k else shape.in_channels))
+        net = CodeNetwork(tuple(shapes), self.neuron, self.input_spec, self.steps, self.quantizer)
+        with torch.no_grad():
+            for k, (new, old) in enumerate(zip(net.layers, self.layers)):
+                weight, offset = old.weight, old.offset
+                if k:
+                    weight = weight[:, kept[k - 1]]
+                if k < len(kept):
+                    weight, offset = weight[kept[k]], offset[kept[k]]
+                new.weight.copy_(weight)
+                new.offset.copy_(offset)
+                new.neuron, new.fires = old.neuron, old.fires
+        return net

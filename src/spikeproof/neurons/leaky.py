@@ -1,0 +1,23 @@
+"""Leaky integrate-and-fire (LIF): the membrane loses 1 / 2^leak_shift of itself at every step."""
+from typing import Literal
+
+from pydantic import Field
+
+from ..options import Options
+from ..spec import Leak
+
+__all__ = ["LeakyIntegrateFire"]
+
+
+class LeakyIntegrateFire:
+    """LIF with the leak ``v - (v >> leak_shift)``: beta = 1 - 2^-leak_shift, no multiplier."""
+    class Options(Options):
+        kind: Literal["lif"]
+        leak_shift: int = Field(2, ge=1, le=8)
+        reset: Literal["soft", "hard"] = "hard"
+        readout: Literal["spike_count", "membrane"] = "membrane"
+
+    def __init__(self, options):
+        self.reset, self.readout = options.reset, options.readout
+        self.leak = Leak("subtract_shift", shift=options.leak_shift)
+        self.beta = 1 - 2.0**-options.leak_shift

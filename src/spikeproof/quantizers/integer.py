@@ -1,0 +1,30 @@
+"""Uniform symmetric integers of b bits, trained with a straight-through estimator."""
+from typing import Literal
+
+from pydantic import Field
+
+from ..codecs import parse_codec
+from .base import Quantizer, QuantizerOptions, round_ste
+
+__all__ = ["IntQuantizer"]
+
+
+class IntQuantizer(Quantizer):
+    """Codes -(2^(b-1)-1) .. 2^(b-1)-1 (narrow range); the largest weight takes the largest code.
+
+    Nothing is clipped.
+    """
+    class Options(QuantizerOptions):
+        kind: Literal["int"]
+        bits: int = Field(8, ge=2, le=16)
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.codec = parse_codec(f"int{options.bits}")
+        self.max_code = (1 << (options.bits - 1)) - 1
+
+    def scale(self, weight, per_channel):
+        return self._reduce(weight.abs(), per_channel, "amax") / self.max_code
+
+    def codes(self, x):
+        return round_ste(x).clamp(-self.max_code, self.max_code)

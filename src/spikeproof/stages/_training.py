@@ -1,0 +1,41 @@
+"""What the three training stages share: arguments, start, end."""
+from pathlib import Path
+
+
+def add_arguments(parser, json_argument, config_help, model=False):
+    parser.add_argument("--data", required=True, help="prepared data")
+    if model:
+        parser.add_argument("--model", required=True, help="the trained model to start from")
+    parser.add_argument("--config", type=json_argument, required=True, help=config_help)
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and data order (default 0)")
+    parser.add_argument("--checkpoint", help="file that an interrupted training continues from")
+    parser.add_argument("--out", required=True, help="trained model, .safetensors")
+    parser.add_argument("--history", help="losses and accuracies per epoch, .json")
+
+
+def start(args):
+    """Fix threads and determinism, load the data -> (PreparedData, digest)."""
+    import torch
+
+    from ..datasets.base import load_prepared
+    torch.set_num_threads(args.threads)
+    torch.use_deterministic_algorithms(True)
+    return load_prepared(args.data)
+
+
+def arguments(args, stage):
+    """Keyword arguments of :func:`spikeproof.training.fit`."""
+    return {"seed": args.seed, "checkpoint": args.checkpoint, "label": f"{stage.name} {stage.label}", "say": stage.say}
+
+
+def finish(args, stage, history, save):
+    """Write model and history; the checkpoint goes last, when nothing needs it any more."""
+    from ..files import write_json
+    from ..provenance import provenance
+    digest = save()
+    if args.history:
+        write_json(args.history, {"stage": stage.name, "config": args.config, "seed": args.seed, "epochs": history,
+                                  "model_sha256": digest, "threads": args.threads, "provenance": provenance()})
+    if args.checkpoint:
+        Path(args.checkpoint).unlink(missing_ok=True)
+    stage.say(f"{len(history)} epochs, validation accuracy {100 * history[-1]['validation_accuracy']:.1f} %")

@@ -1,0 +1,38 @@
+"""Accuracy on the test part: of the full-precision network and of the compressed one.
+
+The only stage that reads test labels before the report. The final epoch counts.
+"""
+
+
+def add_arguments(parser, json_argument):
+    parser.add_argument("--data", required=True, help="prepared data")
+    parser.add_argument("--float-model", required=True, help="the full-precision model")
+    parser.add_argument("--model", required=True, help="the model of this run (may be the same file)")
+    parser.add_argument("--out", required=True, help="result, .json")
+
+
+def run(args, stage):
+    import torch
+
+    from ..convert import to_codes
+    from ..datasets.base import load_prepared
+    from ..files import write_json
+    from ..metrics import float_memory_bits
+    from ..model_files import load_model
+    from ..provenance import provenance
+    from ..training import accuracy
+    torch.set_num_threads(args.threads)
+    data, data_digest = load_prepared(args.data)
+    reference, _ = load_model(args.float_model)
+    model, description = load_model(args.model)
+    with torch.no_grad():
+        spikes = model(to_codes(data.frames["test"], data.input.constant))[1]
+    result = {
+        "accuracy_float": accuracy(reference, data, "test"), "accuracy": accuracy(model, data, "test"),
+        "validation_accuracy": accuracy(model, data, "validation"), "test_images": len(data.labels["test"]),
+        "firing_rates": [float(s.mean()) for s in spikes],
+        "float_memory_bits": float_memory_bits(reference.shapes),
+        "architecture": [{"name": s.name, "weights": s.weights, "neurons": s.neurons} for s in model.shapes],
+        "chain": description["chain"], "data": data.about, "data_sha256": data_digest, "provenance": provenance()}
+    write_json(args.out, result)
+    stage.say(f"test accuracy {100 * result['accuracy']:.2f} % (float {100 * result['accuracy_float']:.2f} %)")

@@ -1,0 +1,23 @@
+"""Train a spiking network in full precision.
+
+Progress is kept in a checkpoint, so an interrupted training continues and gives the same bits.
+"""
+from . import _training as training
+
+
+def add_arguments(parser, json_argument):
+    training.add_arguments(parser, json_argument, "chain: {architecture, neuron, pretraining} entries, JSON or a file of it")
+
+
+def run(args, stage):
+    import torch
+
+    from ..model_files import build, make, save_model
+    from ..training import seed_of
+    data, _ = training.start(args)
+    chain = {part: args.config[part] for part in ("architecture", "neuron", "pretraining")}
+    torch.manual_seed(seed_of(args.seed, "weights"))
+    model = build(chain, data.input, data.steps, data.classes)
+    method = make("pretraining", chain["pretraining"])
+    history = method.train(model, data, **training.arguments(args, stage))
+    training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes))

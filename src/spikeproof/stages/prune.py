@@ -1,0 +1,30 @@
+"""Remove parts of a quantized network for real, then train the smaller one on."""
+from . import _training as training
+
+
+def add_arguments(parser, json_argument):
+    training.add_arguments(parser, json_argument, "pruner entry, JSON or a file of it", model=True)
+
+
+def run(args, stage):
+    import torch
+
+    from ..convert import to_codes
+    from ..model_files import load_model, make, save_model
+    from ..models import CodeNetwork
+    from ..training import fit
+    data, _ = training.start(args)
+    source, description = load_model(args.model)
+    if not isinstance(source, CodeNetwork):
+        raise ValueError(f"{args.model} must be a quantized model, not one in full precision")
+    pruner = make("pruners", args.config)
+    with torch.no_grad():
+        trace, _ = source.trace(to_codes(data.frames["train"], data.input.constant))
+        kept = [pruner.kept(spikes.mean((0, 1, 3, 4)), following.weight)
+                for (spikes, _), following in zip(trace, source.layers[1:])]
+    model = source.pruned(kept)
+    history = fit(model, data, pruner.options.training, **training.arguments(args, stage))
+    chain = {**description["chain"], "pruner": args.config}
+    training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes))
+    stage.say("kept " + ", ".join(f"{len(k)} of {s.out_channels} channels of {s.name}"
+                                  for k, s in zip(kept, source.shapes)))

@@ -1,0 +1,24 @@
+"""Turn a trained network into integer codes and train it on in codes.
+
+Batch norm and input scales fold into weights, thresholds and biases first.
+"""
+from . import _training as training
+
+
+def add_arguments(parser, json_argument):
+    training.add_arguments(parser, json_argument, "quantizer entry, JSON or a file of it", model=True)
+
+
+def run(args, stage):
+    from ..model_files import load_model, make, save_model
+    from ..models import CodeNetwork, FloatNetwork
+    from ..training import fit
+    data, _ = training.start(args)
+    source, description = load_model(args.model)
+    if not isinstance(source, FloatNetwork):
+        raise ValueError(f"{args.model} must be a full-precision model, not one that is quantized already")
+    quantizer = make("quantizers", args.config)
+    model = CodeNetwork.from_float(source, quantizer)
+    history = fit(model, data, quantizer.options.training, **training.arguments(args, stage))
+    chain = {**description["chain"], "quantizer": args.config}
+    training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes))

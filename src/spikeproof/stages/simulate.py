@@ -1,0 +1,34 @@
+"""Simulate the generated Verilog on the whole test set and compare everything.
+
+Every spike and stored membrane of every layer, neuron and step, every winner, and every memory word must be
+the integer model's. A difference ends the run with a first-divergence report beside the result.
+"""
+from . import generate
+
+
+def add_arguments(parser, json_argument):
+    generate.add_plan_arguments(parser)
+    parser.add_argument("--network", required=True, help="network.safetensors")
+    parser.add_argument("--rtl", required=True, help="folder of the generated core")
+    parser.add_argument("--data", required=True, help="prepared data; its test part is simulated")
+    parser.add_argument("--out", required=True, help="equivalence.json")
+
+
+def run(args, stage):
+    import tempfile
+    from pathlib import Path
+
+    from spikeproof_hdl.verify import verify
+
+    from ..datasets.base import load_prepared
+    from ..files import write_json
+    from ..provenance import provenance
+    plan, digest = generate.load_plan(args)
+    data, data_digest = load_prepared(args.data)
+    with tempfile.TemporaryDirectory(prefix="spikeproof-") as work:
+        result = verify(plan, args.rtl, data.frames["test"], work, Path(args.out).parent / "divergence", data.labels["test"])
+    result = {**result, "lanes": [part.lanes for part in plan.layers], "network_sha256": digest,
+              "data_sha256": data_digest, "provenance": provenance()}
+    write_json(args.out, result)
+    stage.say(f"Verilog = integers on {result['values_compared']:,} values of {result['images_compared']} images; "
+              f"{result['cycles_per_image']:.0f} cycles an image; {result['memory']['words_compared']} memory words equal")

@@ -1,0 +1,24 @@
+"""Synthesise, place and route the core for an ECP5: LUT, FF, block RAM, DSP, clock rate."""
+
+
+def add_arguments(parser, json_argument):
+    parser.add_argument("--rtl", required=True, help="folder of the generated core")
+    parser.add_argument("--device", default="25k", choices=("25k", "45k", "85k"), help="ECP5 size (default 25k)")
+    parser.add_argument("--placer-seed", type=int, default=1, help="seed of nextpnr (default 1)")
+    parser.add_argument("--target-mhz", type=int, default=100, help="clock rate that nextpnr works towards (default 100)")
+    parser.add_argument("--out", required=True, help="synthesis.json")
+
+
+def run(args, stage):
+    import tempfile
+
+    from spikeproof_hdl.synth import synthesize
+
+    from ..files import write_json
+    from ..provenance import provenance
+    with tempfile.TemporaryDirectory(prefix="spikeproof-") as work:
+        result = synthesize(args.rtl, work, args.device, args.placer_seed, args.target_mhz)
+    if result["dsp"]:
+        raise RuntimeError(f"the core must use no DSP block, not {result['dsp']}")
+    write_json(args.out, {**result, "provenance": provenance()})
+    stage.say(f"{result['lut']} LUT, {result['ff']} FF, {result['bram']} block RAM, {result['fmax_mhz']} MHz")

@@ -1,0 +1,133 @@
+"""Training: one loop for full precision and for codes, with checkpoints that resume to the same bits."""
+import hashlib
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from .convert import to_codes
+from .files import CorruptFile, canonical_json, read_container, write_container
+
+__all__ = ["accuracy", "fit", "seed_of"]
+
+CHECKPOINT = "spikeproof checkpoint"
+#: Seconds between checkpoints.
+CHECKPOINT_EVERY = 2.0
+
+
+def seed_of(*names):
+    """A 63-bit seed from names and numbers, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(canonical_json(names).encode()).digest()[:8], "little") >> 1
+
+
+def accuracy(model, data, part, batch=512):
+    """Fraction of right decisions on one part, in evaluation mode."""
+    model.eval()
+    frames, labels = data.frames[part], data.labels[part]
+    right = 0
+    with torch.no_grad():
+        for at in range(0, len(labels), batch):
+            x = to_codes(frames[at:at + batch], data.input.constant)
+            right += int((model.decide(x) == labels[at:at + batch]).sum())
+    return right / len(labels)
+
+
+def _save(path, epoch, model, optimizer, history, job):
+    tensors = {f"model.{name}": value.numpy() for name, value in model.state_dict().items()}
+    for n, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            tensors[f"optimizer.{n}.{name}"] = value.numpy()
+    write_container(path, CHECKPOINT, {"epoch": epoch, "history": history, "job": job}, tensors)
+
+
+def _load(path, model, optimizer, job, say):
+    """Continue from a checkpoint of the same job -> (next epoch, history); (0, []) where there is none."""
+    if path is None or not Path(path).exists():
+        return 0, []
+    try:
+        description, tensors, _ = read_container(path, CHECKPOINT, "training starts again from the first epoch")
+    except CorruptFile as error:
+        say(str(error))
+        return 0, []
+    if description["job"] != job:
+        say(f"{path} belongs to another configuration: training starts from the first epoch")
+        return 0, []
+    own = {n.removeprefix("model."): torch.from_numpy(v) for n, v in tensors.items() if n.startswith("model.")}
+    model.load_state_dict(own)
+    state = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, n, field = name.split(".")
+            state.setdefault(int(n), {})[field] = torch.from_numpy(value)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    say(f"continuing after epoch {description['epoch']}")
+    return description["epoch"], description["history"]
+
+
+def fit(model, data, options, seed, checkpoint=None, label="training", say=print):
+    """Train in place on the training part.
+
+    The data order of an epoch and the learning rate of a step depend on (seed, epoch, step) alone, so a
+    training that continues from a checkpoint gives the same bits as one that was never stopped.
+
+    Parameters
+    ----------
+    model : FloatNetwork or CodeNetwork
+    data : PreparedData
+    options : TrainingOptions
+    seed : int
+    checkpoint : path or None; written every few seconds, removed by the caller when its result is safe
+    label : str, for the progress bar
+
+    Returns
+    -------
+    list of dicts, one per epoch: epoch, loss, train_accuracy, validation_accuracy, firing_rate, learning_rate
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite.
+    """
+    model.surrogate.name, model.surrogate.width = options.surrogate, options.surrogate_width
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    x = to_codes(data.frames["train"], data.input.constant)          # once, not per batch
+    y = torch.from_numpy(np.ascontiguousarray(data.labels["train"]))
+    batches = math.ceil(len(y) / options.batch_size)
+    total = batches * options.epochs
+    job = {"options": options.model_dump(), "seed": seed, "images": len(y)}
+    start, history = _load(checkpoint, model, optimizer, job, say)
+    saved = time.monotonic()
+    bar = tqdm(range(start, options.epochs), desc=label, unit="epoch", initial=start, total=options.epochs, mininterval=1)
+    for epoch in bar:
+        model.train()
+        order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch)))
+        loss_sum, right, rate = 0.0, 0, 0.0
+        for n, index in enumerate(order.split(options.batch_size)):
+            if len(index) < 2:
+                continue                                            # batch norm needs two
+            lr = options.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch * batches + n) / total))
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            logits, spikes = model(x[:, index])
+            loss = F.cross_entropy(logits, y[index])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            loss_sum += loss.item() * len(index)
+            right += int((logits.detach().argmax(1) == y[index]).sum())
+            rate += sum(float(s.detach().mean()) for s in spikes) / len(spikes)
+        if not math.isfinite(loss_sum):
+            raise FloatingPointError(f"{label}: the loss is not finite in epoch {epoch + 1}; lower learning_rate "
+                                     f"(now {options.learning_rate})")
+        history.append({"epoch": epoch + 1, "loss": loss_sum / len(y), "train_accuracy": right / len(y),
+                        "validation_accuracy": accuracy(model, data, "validation"), "firing_rate": rate / batches,
+                        "learning_rate": lr})
+        bar.set_postfix(loss=f"{history[-1]['loss']:.3f}", val=f"{history[-1]['validation_accuracy']:.4f}")
+        if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_EVERY:
+            _save(checkpoint, epoch + 1, model, optimizer, history, job)
+            saved = time.monotonic()
+    return history

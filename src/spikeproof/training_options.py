@@ -1,0 +1,22 @@
+"""What a configuration may say about training."""
+from typing import Literal
+
+from pydantic import Field
+
+from .options import Options
+
+__all__ = ["TrainingOptions"]
+
+
+class TrainingOptions(Options):
+    """AdamW with a cosine learning rate; cross entropy on the readout.
+
+    ``surrogate`` and ``surrogate_width`` choose the derivative that stands in for that of the spike
+    (:mod:`spikeproof.surrogates`); the width is in units of the threshold.
+    """
+    epochs: int = Field(30, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    surrogate: Literal["atan", "rectangle", "sigmoid", "triangle"] = "atan"
+    surrogate_width: float = Field(1.0, gt=0)

@@ -1,0 +1,99 @@
+# Configuration, runs, and what rules share. No torch here: this is read at the start of every job.
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(str(workflow.current_basedir)).parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "hdl")]
+# Jobs use this Python and this source tree, installed or not.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    PYTHONPATH=os.pathsep.join(sys.path[:2] + [os.environ.get("PYTHONPATH", "")]),
+)
+
+from spikeproof.code_digest import code_digest
+from spikeproof.config import ConfigError, load_study, parse_config
+
+try:
+    CONFIG = parse_config(config, "config/config.yaml")
+    STUDY = str(config.get("study", "default"))
+    STUDY_OPTIONS, RUNS = load_study(ROOT / "config" / "studies" / f"{STUDY}.yaml", CONFIG)
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    architecture="[^/]+",
+    neuron="[^/]+",
+    pretraining="[^/]+",
+    quantizer="[^/]+",
+    pruner="[^/]+",
+    seed="[0-9]+",
+
+
+BASE = "results/models/{dataset}/{architecture}/{neuron}/{pretraining}/s{seed}"
+QUANTIZED = BASE + "/{quantizer}"
+FOLDER = QUANTIZED + "/{pruner}"
+
+
+def entries(*sections):
+    """Function of the wildcards: the configuration entries of these sections as JSON."""
+    singular = {"architectures": "architecture", "neurons": "neuron", "pretraining": "pretraining"}
+
+    def of(wildcards):
+        chosen = {
+            singular[s]: CONFIG.entry(s, wildcards[singular[s]]) for s in sections
+        }
+        return json.dumps(chosen, sort_keys=True)
+
+    return of
+
+
+def entry(section, wildcard):
+    """Function of the wildcards: one configuration entry as JSON."""
+
+    def of(wildcards):
+        return json.dumps(CONFIG.entry(section, wildcards[wildcard]), sort_keys=True)
+
+    return of
+
+
+def code_of(stage, *sections):
+    """Function of the wildcards: digest of a stage's code and of the catalog modules that this run names."""
+    wildcard = {
+        "datasets": "dataset",
+        "architectures": "architecture",
+        "neurons": "neuron",
+        "pretraining": "pretraining",
+        "quantizers": "quantizer",
+        "pruners": "pruner",
+    }
+
+    def of(wildcards):
+        modules = [f"spikeproof.stages.{stage}"]
+        for section in sections:
+            name = wildcards[wildcard[section]]
+            if name not in ("float", "none"):
+                modules += CONFIG.modules(section, name)
+        return code_digest(*modules)
+
+    return of
+
+
+def label(wildcards):
+    """The chain of names, for the terminal."""
+    return "/".join(wildcards.get(key) for key in wildcards.keys())
+
+
+def final_model(wildcards):
+    """The model that is evaluated: pruned, quantized or in full precision."""
+    if wildcards.quantizer == "float":
+        return BASE.format(**wildcards) + "/pretrain.safetensors"
+    if wildcards.pruner == "none":
+        return QUANTIZED.format(**wildcards) + "/quantize.safetensors"
+    return FOLDER.format(**wildcards) + "/prune.safetensors"
+
+
+CHAIN = ("architectures", "neurons", "quantizers", "pruners")

@@ -1,0 +1,71 @@
+# From integers to Verilog, its proof and its resources.
+HARDWARE = CONFIG.hardware
+
+
+rule generate:
+    input:
+        network=rules.export.output.network,
+    output:
+        directory(FOLDER + "/rtl"),
+    params:
+        lanes=HARDWARE.lanes,
+        updaters=HARDWARE.updaters,
+        code=code_of("generate"),
+        label=label,
+    log:
+        FOLDER.replace("models", "logs/generate", 1) + ".log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m spikeproof generate --label {params.label} --log {log} --network {input.network} "
+        "--lanes {params.lanes} --updaters {params.updaters} --out {output}"
+
+
+rule simulate:
+    input:
+        data=rules.prepare.output,
+        network=rules.export.output.network,
+        rtl=rules.generate.output,
+    output:
+        report(
+            FOLDER + "/equivalence.json",
+            category="Proofs",
+            labels={
+                "network": "{architecture} {neuron}",
+                "quantizer": "{quantizer}",
+                "pruner": "{pruner}",
+                "seed": "{seed}",
+            },
+        ),
+    params:
+        lanes=HARDWARE.lanes,
+        updaters=HARDWARE.updaters,
+        code=code_of("simulate"),
+        label=label,
+    log:
+        FOLDER.replace("models", "logs/simulate", 1) + ".log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m spikeproof simulate --label {params.label} --log {log} --network {input.network} --rtl {input.rtl} "
+        "--lanes {params.lanes} --updaters {params.updaters} --data {input.data} --out {output}"
+
+
+rule synthesize:
+    input:
+        rtl=rules.generate.output,
+    output:
+        FOLDER + "/synthesis.json",
+    params:
+        device=HARDWARE.device,
+        seed=HARDWARE.placer_seed,
+        target=HARDWARE.target_mhz,
+        code=code_of("synthesize"),
+        label=label,
+    log:
+        FOLDER.replace("models", "logs/synthesize", 1) + ".log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m spikeproof synthesize --label {params.label} --log {log} --rtl {input.rtl} --device {params.device} "
+        "--placer-seed {params.seed} --target-mhz {params.target} --out {output}"

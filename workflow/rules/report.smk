@@ -1,0 +1,39 @@
+# One page and one table per study.
+
+
+rule report_study:
+    input:
+        results=[path for run in RUNS for path in run.results.values()],
+        histories=[path for run in RUNS for path in run.histories.values()],
+    output:
+        html=report(
+            f"results/{STUDY}/report.html",
+            category="Studies",
+            caption="../report/study.rst",
+            labels={"study": STUDY, "what": "report"},
+        ),
+        table=report(
+            f"results/{STUDY}/summary.csv",
+            category="Studies",
+            caption="../report/summary.rst",
+            labels={"study": STUDY, "what": "table"},
+        ),
+    params:
+        study=json.dumps(
+            {
+                **STUDY_OPTIONS.model_dump(include={"title", "about", "scaled_down"}),
+                "name": STUDY,
+                "runs": [
+                    [getattr(run, field) for field in run.__dataclass_fields__]
+                    for run in RUNS
+                ],
+            }
+        ),
+        code=code_digest("spikeproof.stages.report"),
+    log:
+        f"results/logs/report/{STUDY}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m spikeproof report --label {STUDY} --log {log} --study {params.study:q} "
+        "--out {output.html} --table {output.table}"
