@@ -26,7 +26,7 @@ IDLE_LIMIT = 200_000
 def input_words(plan, frames):
     """Input codes [B, (T,) H, W, C] -> uint32 [words, 32-bit parts], the input stream in order."""
     net, word = plan.net, plan.layers[0].word
-    channels, bits = net.input.shape[2], net.input.bits
+    channels, bits = plan.input_shape[2], net.input.bits
     codes = np.asarray(frames, dtype=np.uint32).reshape(-1, channels)
     padded = np.zeros((len(codes), -(-channels // word) * word), np.uint32)
     padded[:, :channels] = codes
@@ -80,7 +80,8 @@ def _layout_header(plan):
         cases.append(f"    case {n}: if (!d.trace_{layer.name}_valid) return false; "
                      f"p.load(d.trace_{layer.name}_payload); return true;")
         widest = max(widest, -(-Shape.cast(layout).width // 32))
-    frame_words = net.input.shape[0] * net.input.shape[1] * -(-net.input.shape[2] // first.word)
+    height, width, channels = plan.input_shape
+    frame_words = height * width * -(-channels // first.word)
     return "\n".join([
         f"constexpr int LAYERS = {len(net.layers)};",
         f"constexpr uint64_t STEPS = {net.steps};",

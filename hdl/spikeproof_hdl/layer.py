@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from .codecs import decode
 from .gather import Counter, FrameWord, Gather
 from .neuron import NeuronUpdate, Update
+from .plan import walk_geometry
 from .scan import Event, Scanner
 
 __all__ = ["Accumulator", "Drain", "Layer", "Pack"]
@@ -152,11 +153,11 @@ class Layer(wiring.Component):
     """
     def __init__(self, net, layer, plan):
         self.net, self.layer, self.plan = net, layer, plan
-        projection = layer.projections[0]
+        projection, source_shape = walk_geometry(layer.projections[0], net.source_shape(layer.projections[0]))
         from_input = projection.source == "input"
         bits = net.input.bits if from_input else 1
         repeat = net.steps if from_input and net.input.constant else 1
-        self.gather = Gather(projection, net.source_shape(projection), plan.word, bits, plan.lanes, repeat)
+        self.gather = Gather(projection, source_shape, plan.word, bits, plan.lanes, repeat)
         self.scanner = Scanner(plan.word, self.gather.rows)
         self.neurons = NeuronUpdate(layer, net.acc_range(layer), net.steps, plan.lanes, plan.updaters)
         acc_shape = self.neurons.acc_shape

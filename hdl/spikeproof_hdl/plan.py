@@ -1,9 +1,9 @@
 """What of a network the core builds in parallel, and what it refuses to build."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spikeproof.network import INPUT, NetworkSpec
 
-__all__ = ["CorePlan", "LayerPlan", "Unbuildable"]
+__all__ = ["CorePlan", "LayerPlan", "Unbuildable", "walk_geometry"]
 
 MAX_LANES = 16
 
@@ -14,6 +14,18 @@ class Unbuildable(ValueError):
 
 def _divisor(n, most):
     return max(d for d in range(1, min(n, most) + 1) if n % d == 0)
+
+
+def walk_geometry(projection, source_shape):
+    """How the core walks a projection -> (projection, source map).
+
+    A kernel that covers the whole map is a 1x1 kernel on a 1x1 map of height * width * channels, which has the
+    same weight rows in the same order and fills whole words.
+    """
+    if projection.kernel == tuple(source_shape[:2]) and projection.padding == 0 and projection.pool == 1:
+        flat = projection.weights.reshape(1, 1, -1, projection.out_channels)
+        return replace(projection, weights=flat, stride=1), (1, 1, flat.shape[2])
+    return projection, source_shape
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,11 @@ class CorePlan:
             raise Unbuildable(f"layer {self.net.layers[-1].name}: updaters must be 1 in the last layer, "
                               f"not {self.layers[-1].updaters}")
 
+    @property
+    def input_shape(self):
+        """(height, width, channels) of a frame as the input stream takes it."""
+        return walk_geometry(self.net.layers[0].projections[0], self.net.input.shape)[1]
+
     @classmethod
     def of(cls, net, lanes=None, updaters=1, word=None):
         """Plan a network.
@@ -79,7 +96,7 @@ class CorePlan:
         updaters : int, the most updaters a layer may have; the last layer has 1
         word : int, input codes per word of the core's input stream, or None for at most 16
         """
-        channels = net.input.shape[2]
+        channels = walk_geometry(net.layers[0].projections[0], net.input.shape)[1][2]
         width = _divisor(channels, MAX_LANES) if word is None else word
         if not 1 <= width <= channels:
             raise Unbuildable(f"word must be from 1 to {channels}, the input channels, not {width}")

@@ -1,24 +1,12 @@
 """The core in Amaranth's own simulator, compared with the integer model step by step."""
 import random
 
-import numpy as np
 from amaranth.sim import Simulator
 
 from .core import Core
+from .cosim import input_words
 
-__all__ = ["input_words", "simulate"]
-
-
-def input_words(plan, frames):
-    """Input codes [B, (T,) H, W, C] -> list of ints, the words of the core's input stream in order."""
-    net, word = plan.net, plan.layers[0].word
-    channels, bits = net.input.shape[2], net.input.bits
-    codes = np.asarray(frames).reshape(-1, channels).astype(object)
-    words = []
-    for pixel in codes:
-        for at in range(0, channels, word):
-            words.append(sum(int(c) << (k * bits) for k, c in enumerate(pixel[at:at + word])))
-    return words
+__all__ = ["simulate"]
 
 
 def simulate(plan, frames, seed=None, core=None, max_cycles=200_000):
@@ -27,7 +15,7 @@ def simulate(plan, frames, seed=None, core=None, max_cycles=200_000):
     Parameters
     ----------
     frames : int array of input codes, [B, (T,) H, W, C]
-    seed : int or None; with a seed, the input idles and the output stalls at random
+    seed : int or None; with a seed, the input idles at random and results are refused for a while
     core : Core to simulate, or None to build it from the plan
 
     Returns
@@ -41,7 +29,8 @@ def simulate(plan, frames, seed=None, core=None, max_cycles=200_000):
     """
     core = core or Core(plan)
     rng = None if seed is None else random.Random(seed)
-    words, images = input_words(plan, frames), len(frames)
+    images = len(frames)
+    words = [sum(int(part) << (32 * k) for k, part in enumerate(word)) for word in input_words(plan, frames)]
     traces, winners = {layer.name: [] for layer in plan.net.layers}, []
     cycles = 0
 
@@ -62,8 +51,9 @@ def simulate(plan, frames, seed=None, core=None, max_cycles=200_000):
         for layer in plan.net.layers:
             sampled += [getattr(core, f"trace_{layer.name}_valid"), getattr(core, f"trace_{layer.name}_payload")]
         ctx.set(core.o.ready, 1)
+        hold = 0                                # cycles that the next result is still refused
         while len(winners) < images:
-            ready = not rng or rng.random() < 0.3
+            ready, hold = hold == 0, max(0, hold - 1)
             ctx.set(core.o.ready, ready)
             _, _, valid, winner, *values = await ctx.tick().sample(core.o.valid, core.o.payload, *sampled)
             cycles += 1
@@ -75,6 +65,7 @@ def simulate(plan, frames, seed=None, core=None, max_cycles=200_000):
                                                [update.membranes[k] for k in range(units)]))
             if valid and ready:
                 winners.append(winner)
+                hold = rng.choice((0, 1, 7, 300)) if rng else 0
             if cycles > max_cycles:
                 raise TimeoutError(f"the core gave {len(winners)} of {images} results in {max_cycles} cycles")
 

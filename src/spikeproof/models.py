@@ -276,7 +276,9 @@ class CodeNetwork(nn.Module):
                 lo, hi = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
                 shift = max(0, math.ceil(math.log2(reach / hi)))
             rounding = membrane.rounding if shift else "floor"
-            store = Store(lo, hi, shift, rounding, seed=k + 1 if rounding == "stochastic" else 0)
+            # Seeds of many ones: from a sparse one the LFSR takes a hundred steps to look random.
+            seed = 0x9E3779B9 * (k + 1) % (1 << 32) if rounding == "stochastic" else 0
+            store = Store(lo, hi, shift, rounding, seed)
             layer.neuron = NeuronSpec(self.neuron.leak, store, self.neuron.reset)
 
     def trace(self, x):

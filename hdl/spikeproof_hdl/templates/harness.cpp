@@ -4,7 +4,7 @@
 //   harness DIR IMAGES SEED SEQUENTIAL IDLE_LIMIT [VCD FROM TO]
 //
 // DIR holds stimulus.u32, winners.i32 and <layer>.spikes.u8 / <layer>.membranes.i32. SEED 0 never stalls; any
-// other makes the input idle and the output stall at random. SEQUENTIAL 1 sends an image when the one before has
+// other makes the input idle at random and refuses results for up to 2^15 cycles, so that all layers back up. SEQUENTIAL 1 sends an image when the one before has
 // its result. One JSON object goes to standard output; the exit status is 0 if all is equal, 1 if not.
 #include <cinttypes>
 #include <cstdint>
@@ -117,6 +117,7 @@ int main(int argc, char** argv) {
     if (!first[l].found) first[l] = {true, image, step, neuron, cycle, expected, got, what};
   };
   bool diverged = false, stuck = false;
+  uint64_t hold = 0;                      // cycles that the next result is still refused
   uint64_t stop_image = images;           // after a divergence: every layer finishes that image, then all stops
   auto finished = [&] {
     for (int l = 0; l < LAYERS; l++) if (updates[l] < stop_image * STEPS * (LAYOUT[l].neurons / LAYOUT[l].units)) return false;
@@ -127,7 +128,8 @@ int main(int argc, char** argv) {
     bool ready = true, offer = true;
     if (stall) {
       random ^= random << 13; random ^= random >> 7; random ^= random << 17;
-      ready = (random >> 20 & 7) == 0;
+      ready = hold == 0;
+      if (hold) hold--;
       offer = (random >> 30 & 3) != 0;
     }
     bool send = offer && sent < total_words && !(sequential && sent / IMAGE_WORDS > results);
@@ -143,6 +145,7 @@ int main(int argc, char** argv) {
     }
     if (dut.o_valid && ready) {
       progress = true;
+      if (stall) hold = random >> 33 & ((1ull << (random >> 25 & 15)) - 1);
       if (results >= images) diverge(LAYERS, images, 0, 0, "extra result", 0, dut.o_payload);
       else {
         values++;

@@ -1,0 +1,133 @@
+"""Figures of the report: tables in, SVG text out. Nothing here knows about files or stages."""
+import io
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+__all__ = ["accuracy_memory", "cycles_area", "memory_breakdown", "pareto_front", "raster", "training_curves"]
+
+INK, GRID, ACCENT = "#1c2733", "#dde3ea", "#c2410c"
+COLORS = ["#0f766e", "#b45309", "#4338ca", "#be185d", "#4d7c0f", "#0369a1", "#7c2d12", "#6d28d9", "#334155", "#a16207"]
+KINDS = {"weights": "#0f766e", "membranes": "#f59e0b", "thresholds": "#6366f1", "biases": "#db2777"}
+STYLE = {"font.family": "sans-serif", "font.size": 9.5, "axes.edgecolor": "#94a3b8", "axes.labelcolor": INK,
+         "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": GRID,
+         "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "axes.axisbelow": True}
+
+
+def _svg(draw, size, salt):
+    """Run ``draw(figure)`` in our style -> SVG text, the same for the same data."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
+def pareto_front(points):
+    """Indices of the points (memory, accuracy) that no other beats in one and equals in the other, by memory."""
+    front, best = [], -np.inf
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[i][1] > best:
+            front.append(i)
+            best = points[i][1]
+    return front
+
+
+def accuracy_memory(rows):
+    """Accuracy over memory, one point per run (mean over seeds, bar = sd), the Pareto front joined.
+
+    Parameters
+    ----------
+    rows : list of dicts with run, memory_bits, accuracy (mean), accuracy_sd, float (bool)
+    """
+    def draw(figure):
+        axes = figure.subplots()
+        front = pareto_front([(r["memory_bits"], r["accuracy"]) for r in rows])
+        axes.plot([rows[i]["memory_bits"] / 1000 for i in front], [100 * rows[i]["accuracy"] for i in front],
+                  color=ACCENT, lw=1.5, zorder=2, label="Pareto front")
+        for i, r in enumerate(rows):
+            x, y = r["memory_bits"] / 1000, 100 * r["accuracy"]
+            axes.errorbar(x, y, 100 * r["accuracy_sd"], fmt="D" if r["float"] else "o", ms=7, capsize=3, zorder=3,
+                          color=COLORS[i % len(COLORS)], mec=ACCENT if i in front else "white", mew=1.6)
+            axes.annotate(r["run"], (x, y), xytext=(7, 5 if i % 2 else -11), textcoords="offset points", fontsize=8.5)
+        axes.set(xscale="log", xlabel="memory, kbit (weights, membranes, thresholds, biases)", ylabel="test accuracy, %")
+        axes.margins(x=0.16, y=0.12)
+        axes.legend(frameon=False, loc="lower right")
+    return _svg(draw, (8.6, 4.6), "accuracy-memory")
+
+
+def memory_breakdown(rows):
+    """Stacked bars: bits by kind for each run, from ``rows`` of dicts with run and bits {kind: int}."""
+    def draw(figure):
+        axes = figure.subplots()
+        left = np.zeros(len(rows))
+        for kind, color in KINDS.items():
+            width = np.array([r["bits"][kind] / 1000 for r in rows])
+            axes.barh(range(len(rows)), width, left=left, color=color, label=kind, height=0.66)
+            left += width
+        axes.set_yticks(range(len(rows)), [r["run"] for r in rows])
+        for at, total in enumerate(left):
+            axes.annotate(f"{total:.1f}", (total, at), xytext=(4, -3), textcoords="offset points", fontsize=8.5)
+        axes.invert_yaxis()
+        axes.margins(x=0.08)
+        axes.set_xlabel("kbit")
+        axes.legend(frameon=False, loc="lower right")
+    return _svg(draw, (8.6, 0.9 + 0.34 * len(rows)), "memory-breakdown")
+
+
+def cycles_area(rows):
+    """Latency over logic, one point per run: dicts with run, lut, latency_us, cycles_per_image."""
+    def draw(figure):
+        axes = figure.subplots()
+        for i, r in enumerate(rows):
+            axes.plot(r["lut"], r["latency_us"], "o", ms=8, color=COLORS[i % len(COLORS)], mec="white")
+            axes.annotate(r["run"], (r["lut"], r["latency_us"]), xytext=(7, 5 if i % 2 else -11),
+                          textcoords="offset points", fontsize=8.5)
+        axes.set(xlabel="LUT4", ylabel="latency of one image at Fmax, µs", yscale="log")
+        axes.margins(x=0.2, y=0.15)
+    return _svg(draw, (8.6, 4.0), "cycles-area")
+
+
+def raster(image, spikes, steps):
+    """The input image and every layer's spikes over time.
+
+    Parameters
+    ----------
+    image : nested lists [H][W][C] of input codes, or [T][H][W][C]
+    spikes : dict layer -> list over steps of lists of neuron indices
+    """
+    def draw(figure):
+        pixels = np.array(image, dtype=float)
+        pixels = pixels.mean(0) if pixels.ndim == 4 else pixels
+        axes = figure.subplots(1, 1 + len(spikes), width_ratios=[0.8] + [1.2] * len(spikes))
+        axes[0].imshow(pixels.mean(-1), cmap="Greys")
+        axes[0].set(xticks=[], yticks=[], title="input")
+        axes[0].grid(False)
+        for at, (name, over_time) in enumerate(spikes.items(), 1):
+            points = [(t, n) for t, fired in enumerate(over_time) for n in fired]
+            if points:
+                axes[at].scatter(*zip(*points), marker="|", s=12, color=COLORS[at % len(COLORS)], lw=1.1)
+            axes[at].set(title=name, xlabel="time step", xlim=(-0.5, steps - 0.5), xticks=range(steps))
+            axes[at].set_ylabel("neuron" if at == 1 else "")
+    return _svg(draw, (8.6, 2.9), "raster" + "".join(spikes))
+
+
+def training_curves(histories):
+    """Loss and validation accuracy over epochs.
+
+    Parameters
+    ----------
+    histories : dict label -> list of dicts with epoch, loss, validation_accuracy
+    """
+    def draw(figure):
+        loss, accuracy = figure.subplots(1, 2)
+        for i, (label, epochs) in enumerate(histories.items()):
+            x, color = [e["epoch"] for e in epochs], COLORS[i % len(COLORS)]
+            loss.plot(x, [e["loss"] for e in epochs], color=color, lw=1.3, label=label)
+            accuracy.plot(x, [100 * e["validation_accuracy"] for e in epochs], color=color, lw=1.3)
+        loss.set(yscale="log", xlabel="epoch", ylabel="training loss")
+        accuracy.set(xlabel="epoch", ylabel="validation accuracy, %")
+        figure.legend(*loss.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3, fontsize=8)
+    return _svg(draw, (8.6, 3.2 + 0.19 * (len(histories) / 3)), "training" + "".join(histories))

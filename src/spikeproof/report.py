@@ -1,0 +1,123 @@
+"""The report of a study: result files in, one table and one self-contained page out."""
+import base64
+import json
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from . import plots
+from .files import CorruptFile
+from .provenance import provenance
+
+__all__ = ["COLUMNS", "collect", "page", "summary"]
+
+COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "quantizer", "pruner", "accuracy_float", "accuracy",
+           "bits_per_weight", "weight_bits", "membrane_bits", "threshold_bits", "bias_bits", "memory_bits",
+           "memory_equal", "equal", "images_compared", "values_compared", "torch_values_compared", "cycles_per_image",
+           "latency_cycles", "latency_us", "synops_per_image", "lanes", "lut", "ff", "bram", "dsp", "fmax_mhz"]
+
+
+def _read(path):
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        raise CorruptFile(f"{path} is truncated or no JSON: delete it and run Snakemake again") from None
+
+
+def collect(runs):
+    """Read every result file of the runs -> list of dicts: run, one entry per stage, histories."""
+    return [{"run": run, **{stage: _read(path) for stage, path in run.results.items()},
+             "histories": {stage: _read(path) for stage, path in run.histories.items()}} for run in runs]
+
+
+def _row(result):
+    run, evaluated = result["run"], result["evaluate"]
+    row = {field: getattr(run, field) for field in
+           ("seed", "dataset", "architecture", "neuron", "quantizer", "pruner")} | {"run": run.name}
+    row |= {"accuracy_float": evaluated["accuracy_float"], "accuracy": evaluated["accuracy"]}
+    memory = result["export"]["memory_bits"] if "export" in result else evaluated["float_memory_bits"]
+    row |= {"bits_per_weight": result["export"]["bits_per_weight"] if "export" in result else 32,
+            "weight_bits": memory["weights"], "membrane_bits": memory["membranes"],
+            "threshold_bits": memory["thresholds"], "bias_bits": memory["biases"], "memory_bits": memory["total"]}
+    if "export" in result:
+        exported, proof, chip = result["export"], result["simulate"], result["synthesize"]
+        row |= {"synops_per_image": exported["synops_per_image"],
+                "torch_values_compared": exported["torch_values_compared"],
+                "memory_equal": proof["memory_equal"] and proof["memory"]["total"] == memory["total"]
+                == exported["memory_bits_formula"]["total"],
+                "equal": proof["equal"] and exported["torch_equal"], "images_compared": proof["images_compared"],
+                "values_compared": proof["values_compared"], "cycles_per_image": proof["cycles_per_image"],
+                "latency_cycles": proof["latency_cycles"], "latency_us": proof["latency_cycles"] / chip["fmax_mhz"],
+                "lanes": " ".join(map(str, proof["lanes"])),
+                **{key: chip[key] for key in ("lut", "ff", "bram", "dsp", "fmax_mhz")}}
+    return row
+
+
+def summary(results):
+    """One row per run and seed, columns as in COLUMNS; what a float run does not have is empty."""
+    table = pd.DataFrame([_row(result) for result in results], columns=COLUMNS)
+    whole = ["images_compared", "values_compared", "torch_values_compared", "lut", "ff", "bram", "dsp"]
+    return table.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(["memory_equal", "equal"], "boolean"))
+
+
+def _by_run(table):
+    """Mean and sd over seeds, one dict per run in the order of the study."""
+    rows = []
+    for name, group in table.groupby("run", sort=False):
+        first = group.iloc[0]
+        rows.append({"run": name, "seeds": len(group), "accuracy": group.accuracy.mean(),
+                     "accuracy_sd": group.accuracy.std(ddof=1) if len(group) > 1 else 0.0,
+                     "accuracy_float": group.accuracy_float.mean(), "memory_bits": group.memory_bits.mean(),
+                     "float": first.quantizer == "float", "first": first.to_dict(),
+                     "synops_per_image": group.synops_per_image.mean(), "cycles_per_image": group.cycles_per_image.mean(),
+                     "latency_us": group.latency_us.mean(), "lut": group.lut.mean(), "ff": group.ff.mean(),
+                     "bram": group.bram.mean(), "fmax_mhz": group.fmax_mhz.mean(),
+                     "bits": {kind: group[f"{column}_bits"].mean() for kind, column in (
+                         ("weights", "weight"), ("membranes", "membrane"), ("thresholds", "threshold"), ("biases", "bias"))}})
+    for i in plots.pareto_front([(r["memory_bits"], r["accuracy"]) for r in rows]):
+        rows[i]["front"] = True
+    return rows
+
+
+def _figure(title, caption, svg):
+    return {"title": title, "caption": caption, "data": base64.b64encode(svg.encode()).decode()}
+
+
+def page(study, results, table):
+    """The whole page as HTML text; figures are inline SVG images, no script or style comes from elsewhere."""
+    rows = _by_run(table)
+    built = [r for r in rows if not r["float"]]
+    proved = [result for result in results if "export" in result]
+    rasters = []
+    if proved:
+        best = max(proved, key=lambda result: result["evaluate"]["accuracy"])
+        for result in dict.fromkeys((result["run"].name for result in (best, proved[0]))):
+            result = next(r for r in proved if r["run"].name == result)
+            shown = result["export"]["raster"]
+            rasters.append(_figure(
+                f"{result['run'].name}: a {shown['label']}, read as {shown['winner']}",
+                "First test image; a mark is a spike. A last layer read by its membrane has no threshold and no spikes.",
+                plots.raster(shown["image"], shown["spikes"], result["export"]["steps"])))
+    pretrained = {"/".join(result["run"].base.split("/")[2:]): result["histories"]["pretrain"]["epochs"] for result in results}
+    compressed = {f"{result['run'].name} s{result['run'].seed}": list(result["histories"].values())[-1]["epochs"] for result in proved}
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((resources.files("spikeproof") / "templates" / "report.html.j2").read_text())
+    return template.render(
+        study=study, rows=rows, built=built, proved=proved, rasters=rasters, provenance=provenance(),
+        values=int(table.values_compared.sum() or 0), torch_values=int(table.torch_values_compared.sum() or 0),
+        words=sum(result["simulate"]["memory"]["words_compared"] for result in proved),
+        all_equal=bool(proved) and bool(table.equal.dropna().all()) and bool(table.memory_equal.dropna().all()),
+        data={result["evaluate"]["data"]["name"]: result["evaluate"]["data"] for result in results},
+        accuracy_figure=_figure("Accuracy against memory",
+                                "Mean over seeds, bars are one standard deviation. Diamonds are full precision at 32 bits.",
+                                plots.accuracy_memory(rows)),
+        memory_figure=_figure("Where the bits are", "Compressed runs; mean over seeds.",
+                              plots.memory_breakdown(built)) if built else None,
+        area_figure=_figure("Latency against logic", "One image through the core, at the clock rate that nextpnr reports.",
+                            plots.cycles_area(built)) if built else None,
+        curves=[_figure("Pre-training, full precision", "Selection uses none of this: the final epoch counts.",
+                        plots.training_curves(pretrained))] + ([_figure(
+                            "Training in codes, last stage", "Quantized or, where pruned, pruned networks.",
+                            plots.training_curves(compressed))] if compressed else []))

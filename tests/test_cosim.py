@@ -1,0 +1,196 @@
+"""The generated Verilog in Verilator: equal over random networks, and every planted fault is caught and located."""
+import json
+import re
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
+from strategies import networks, random_frames
+
+from spikeproof import integer
+from spikeproof.codecs import parse_codec
+from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
+from spikeproof.spec import Leak, NeuronSpec, Store
+from spikeproof_hdl import gather, layer, neuron
+from spikeproof_hdl.audit import MemoryMismatch, audit_memories, read_images
+from spikeproof_hdl.cosim import Simulator, write_golden
+from spikeproof_hdl.export import export_core
+from spikeproof_hdl.plan import CorePlan
+from spikeproof_hdl.verify import Divergence, verify
+
+IMAGES = 12
+
+
+def small_network():
+    """Conv with padding and n-bit input, per-channel thresholds and biases; pooled dense layer; both lively."""
+    rng = np.random.default_rng(7)
+    int4, pot = parse_codec("int4"), parse_codec("pot3")
+    lif = NeuronSpec(Leak("subtract_shift", 2), Store(-16, 15, 1, "half_up"))
+    conv = LayerSpec("conv1", (6, 6, 4), (Projection("input", int4, rng.integers(-3, 5, (3, 3, 1, 4)), padding=1),), lif,
+                     np.array([17, 18, 20, 22]).reshape(1, 1, 1, 4), np.array([1, -2, 0, 3]))
+    out = LayerSpec("out", (1, 1, 6), (Projection("conv1", pot, rng.choice(pot.codes, (3, 3, 4, 6)), pool=2),),
+                    NeuronSpec(Leak(), Store(-64, 63)), np.full((1, 1, 1, 1), 7), None)
+    return NetworkSpec(InputSpec((6, 6, 1), 2, True), (conv, out), 4)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """(plan, frames, simulator, golden folder): the small network, compiled once."""
+    work = tmp_path_factory.mktemp("cosim")
+    plan = CorePlan.of(small_network(), 4)
+    frames = random_frames(plan.net, IMAGES, rate=0.6)
+    export_core(plan, work / "rtl")
+    write_golden(plan, frames, work / "golden")
+    simulator = Simulator(plan, work / "rtl", work / "sim")
+    return plan, frames, simulator, work / "golden"
+
+
+def test_test_network_is_lively():
+    trace = integer.run(small_network(), random_frames(small_network(), IMAGES, rate=0.6))
+    for spikes in trace.spikes.values():
+        assert 0.05 < spikes.mean() < 0.6
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"seed": 3}, {"seed": 99}, {"sequential": True}])
+def test_all_values_are_equal(built, kwargs):
+    plan, _, simulator, golden = built
+    simulator.load_images()
+    outcome = simulator.compare(golden, IMAGES, **kwargs)
+    neurons = sum(layer_.neurons for layer_ in plan.net.layers)
+    assert outcome["status"] == "equal"
+    assert outcome["values"] == 2 * IMAGES * plan.net.steps * neurons + IMAGES
+    assert outcome["updates"] == {layer_.name: IMAGES * plan.net.steps * layer_.neurons for layer_ in plan.net.layers}
+
+
+def test_memories_read_back_equal_the_network(built):
+    plan, frames, simulator, golden = built
+    simulator.load_images()
+    assert simulator.compare(golden, IMAGES)["status"] == "equal"
+    trace = integer.run(plan.net, frames)
+    final = {name: codes[-1, -1] for name, codes in trace.membranes.items()}
+    found = audit_memories(plan, simulator.manifest, simulator.read_back(), final)
+    expected = plan.net.memory_bits()
+    assert {kind: found[kind] for kind in expected} == expected
+    # weights 9 + 36 rows of 4 and 6 / 2 lanes, membranes 144 + 6, thresholds 4, biases 4
+    assert found["words_compared"] == 9 + 36 * 2 + 144 + 6 + 4 + 4
+
+
+def _altered(built, tmp_path, memory, change):
+    """Copy the images with one changed; ``change`` maps the list of binary lines to a new list."""
+    _, _, simulator, _ = built
+    for held in simulator.manifest["memories"].values():
+        lines = (simulator.rtl / held["image"]).read_text().split()
+        if held["image"] == memory:
+            lines = change(lines)
+        (tmp_path / held["image"]).write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def flip_bit(lines):
+    return [("1" if lines[0][0] == "0" else "0") + lines[0][1:], *lines[1:]]
+
+
+def swap_rows(lines):
+    at = next(i for i, line in enumerate(lines) if line != lines[0])
+    return [lines[at], *lines[1:at], lines[0], *lines[at + 1:]]
+
+
+@pytest.mark.parametrize("change", [flip_bit, swap_rows])
+@pytest.mark.parametrize("memory, kind", [("conv1.accumulator.weights.mem", "weights"), ("out.accumulator.weights.mem", "weights"),
+                                          ("conv1.neurons.theta.mem", "theta"), ("conv1.neurons.bias.mem", "bias")])
+def test_audit_sees_a_flipped_bit_and_swapped_rows(built, tmp_path, memory, kind, change):
+    plan, _, simulator, _ = built
+    altered = read_images(_altered(built, tmp_path, memory, change), simulator.manifest)
+    path = "core." + memory.removesuffix(".mem")
+    with pytest.raises(MemoryMismatch, match=re.escape(path) + r" (word 0 field \d+ must be code|holds a word that is no code)"):
+        audit_memories(plan, simulator.manifest, altered)
+
+
+@pytest.mark.parametrize("memory, layer_", [("conv1.accumulator.weights.mem", "conv1"), ("out.accumulator.weights.mem", "out"),
+                                            ("conv1.neurons.theta.mem", "conv1")])
+def test_simulation_sees_a_flipped_weight_or_threshold(built, tmp_path, memory, layer_):
+    """Planted faults 1 and 2: one bit of a weight word, one bit of a threshold."""
+    _, _, simulator, golden = built
+    simulator.load_images(_altered(built, tmp_path, memory, flip_bit))
+    outcome = simulator.compare(golden, IMAGES)
+    assert outcome["status"] == "diverged"
+    assert outcome["divergence"]["layer"] == layer_
+
+
+def _verify_with_fault(tmp_path, *patches, lanes=(4, 6)):
+    """Build the small network's core with a fault in it and verify it; returns the exception and its report."""
+    plan = CorePlan.of(small_network(), lanes)
+    frames = random_frames(plan.net, IMAGES, rate=0.6)
+    for fault in patches:
+        fault.start()
+    try:
+        export_core(plan, tmp_path / "rtl")
+    finally:
+        for fault in patches:
+            fault.stop()
+    with pytest.raises(Divergence) as caught:
+        verify(plan, tmp_path / "rtl", frames, tmp_path / "work", tmp_path / "divergence")
+    report = json.loads((tmp_path / "divergence" / "divergence.json").read_text())
+    assert (tmp_path / "divergence" / "divergence.vcd").stat().st_size > 1000
+    assert str(caught.value).split(";")[0] in (tmp_path / "divergence" / "divergence.txt").read_text()
+    return str(caught.value), report
+
+
+@pytest.mark.slow
+def test_fault_3_datapath_equality_does_not_fire(tmp_path):
+    fault = patch.object(neuron.NeuronUpdate, "_fires", staticmethod(lambda h, theta: h > theta))
+    message, report = _verify_with_fault(tmp_path, fault)
+    found = report["divergence"]
+    plan = CorePlan.of(small_network(), 4)
+    frames = random_frames(plan.net, IMAGES, rate=0.6)
+    # The report names the very first neuron and step whose h equals its threshold.
+    first = integer.run(plan.net, frames)
+    assert found["what"] == "spike" and (found["expected"], found["got"]) == (1, 0)
+    assert first.spikes[found["layer"]][found["image"], found["step"], found["neuron"]] == 1
+    assert message.startswith(f"spike of layer {found['layer']}, neuron {found['neuron']}, differs at image {found['image']}, "
+                              f"step {found['step']}: the integer model has 1, the Verilog 0 (cycle {found['cycle']})")
+
+
+@pytest.mark.slow
+def test_fault_4_sequencer_skips_the_last_plane(tmp_path):
+    """The walk of the window ends one kernel row early."""
+    class Short(gather.Counter):
+        def __init__(self, name, size):
+            super().__init__(name, size - 1 if name == "at_ky" and size == 3 else size)
+    message, report = _verify_with_fault(tmp_path, patch.object(gather, "Counter", Short))
+    assert report["divergence"]["layer"] == "conv1" and report["divergence"]["image"] == 0
+
+
+@pytest.mark.slow
+def test_fault_5_handshake_ignores_ready(tmp_path):
+    """Words are handed on although the next layer, slow with its one lane, refuses them."""
+    original = layer.Pack.elaborate
+
+    def deaf(self, platform):
+        m = original(self, platform)
+        m.d.comb += self.i.ready.eq(1)
+        return m
+    message, report = _verify_with_fault(tmp_path, patch.object(layer.Pack, "elaborate", deaf), lanes=(4, 1))
+    assert report["status"] in ("stuck", "diverged")
+    assert "out" in message
+
+
+@pytest.mark.slow
+def test_fault_6_rounding_floors(tmp_path):
+    fault = patch.object(neuron, "round_half_up", lambda x, m: x >> m)
+    # the table of roundings is made at call time, so the patch reaches it
+    _, report = _verify_with_fault(tmp_path, fault)
+    assert report["divergence"]["what"] == "membrane" and report["divergence"]["layer"] == "conv1"
+
+
+@pytest.mark.slow
+@settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(networks(full=False), st.integers(0, 99), st.sampled_from([1, 2, 16]), st.sampled_from([1, 2]))
+def test_random_networks_in_verilator(tmp_path_factory, net, seed, lanes, updaters):
+    work = tmp_path_factory.mktemp("random")
+    plan = CorePlan.of(net, lanes, updaters)
+    frames = random_frames(net, 5, seed)
+    export_core(plan, work / "rtl")
+    result = verify(plan, work / "rtl", frames, work / "sim", work / "divergence")
+    assert result["values_compared"] == 5 * (1 + 2 * net.steps * sum(layer_.neurons for layer_ in net.layers))

@@ -1,0 +1,125 @@
+"""The core's parts: decoders word by word, edges and ties by hand, one update against the contract for every input."""
+import itertools
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.sim import Simulator
+from strategies import CODECS
+from test_hdl_core import assert_equal_traces
+
+from spikeproof import integer
+from spikeproof.codecs import parse_codec
+from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
+from spikeproof.spec import Leak, NeuronSpec, Store
+from spikeproof_hdl.codecs import decode
+from spikeproof_hdl.plan import CorePlan, Unbuildable
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_decoder_equals_codec_on_every_stored_word(name):
+    codec = parse_codec(name)
+    m, word = Module(), Signal(codec.bits)
+    value = decode(codec, word)
+    code = Signal(value.shape())
+    m.d.comb += code.eq(value)
+    seen = []
+
+    async def testbench(ctx):
+        for stored in codec.pack(codec.codes).tolist():
+            ctx.set(word, stored)
+            seen.append(ctx.get(code))
+
+    simulator = Simulator(m)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    assert seen == codec.codes.tolist()
+
+
+def dense(weights, theta, neuron, codec="int8", bits=1, steps=4, bias=None, readout="spike_count", constant=False):
+    weights = np.array(weights)[None, None]
+    layer = LayerSpec("out", (1, 1, weights.shape[3]), (Projection("input", parse_codec(codec), weights),), neuron,
+                      None if theta is None else np.array(theta).reshape(1, 1, 1, -1), bias)
+    return NetworkSpec(InputSpec((1, 1, weights.shape[2]), bits, constant), (layer,), steps, readout)
+
+
+@pytest.mark.parametrize("reset, leak, rounding", list(itertools.product(
+    ["soft", "hard"], [Leak(), Leak("subtract_shift", 1), Leak("shift", 1), Leak("multiply", multiplier=5, fraction=3)],
+    ["floor", "half_up", "half_even", "stochastic"])))
+def test_every_membrane_and_input_of_a_small_neuron(reset, leak, rounding):
+    """All stored membranes -4 .. 3 (as v_init) with all sums -8 .. 7 (as weights), one update each.
+
+    Covers equality with the threshold, both signs of every tie and both ends of saturation.
+    """
+    seed = 0xACE1ACE1 if rounding == "stochastic" else 0
+    for v_init in range(-4, 4):
+        neuron = NeuronSpec(leak, Store(-4, 3, 1, rounding, seed), reset, v_reset=-3 if reset == "hard" else 0, v_init=v_init)
+        net = dense([list(range(-8, 8))], 4, neuron, "int4", steps=2)
+        frames = np.ones((2, 2, 1, 1, 1), int)
+        assert_equal_traces(CorePlan.of(net, 4), frames)
+
+
+def test_ties_of_the_readout_go_to_the_lowest_index():
+    neuron = NeuronSpec(store=Store(-128, 127))
+    for weights, winner in (([4, 4, 4], 0), ([1, 4, 4], 1), ([1, 2, 4], 2), ([4, 1, 4], 0)):
+        for readout, theta in (("spike_count", 4), ("membrane", None)):
+            net = dense([weights], theta, neuron, readout=readout, steps=3)
+            frames = np.ones((1, 3, 1, 1, 1), int)
+            assert integer.run(net, frames).winner.tolist() == [winner]
+            assert_equal_traces(CorePlan.of(net, 1), frames, seed=winner)
+
+
+def test_silent_frames_and_negative_sums():
+    net = dense([[-7, 7], [-7, 7], [3, -3]], 5, NeuronSpec(Leak("subtract_shift", 2), Store(-8, 7)), bias=np.array([1, -1]))
+    frames = np.zeros((4, 4, 1, 1, 3), int)
+    frames[1] = 1
+    frames[3, 2, 0, 0, 1] = 1
+    assert_equal_traces(CorePlan.of(net, 2), frames)
+    assert_equal_traces(CorePlan.of(net, 1), frames, seed=5)
+
+
+def test_silent_words_are_skipped_while_the_core_accumulates():
+    """A group costs its spikes: doubling the silent inputs does not change the cycles."""
+    rng, cycles = np.random.default_rng(0), []
+    for inputs in (64, 128):
+        net = dense(rng.integers(-8, 8, (inputs, 4)), 20, NeuronSpec(), "int4", steps=2)
+        frames = np.zeros((6, 2, 1, 1, inputs), int)
+        frames[..., :16] = 1
+        cycles.append(assert_equal_traces(CorePlan.of(net, 1, word=16), frames))
+    # 4 groups x 2 steps x 6 images x (16 events + 1 for the end of a silent last word) = 816 cycles of accumulation;
+    # the rest is filling and draining.
+    assert 816 <= cycles[0] <= 816 + 30 and cycles[1] - cycles[0] <= 20
+
+
+def test_pruned_channels_cost_no_cycles():
+    rng = np.random.default_rng(1)
+    weights = rng.integers(-8, 8, (32, 8))
+    frames = np.ones((4, 2, 1, 1, 32), int)
+    whole, half = (assert_equal_traces(CorePlan.of(dense(w, 20, NeuronSpec(), "int4", steps=2), 1, word=16), frames)
+                   for w in (weights, weights[:, ::2]))
+    assert 0.45 < half / whole < 0.6
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"lanes": [3]}, "layer out: lanes must divide the 4 output channels, not 3"),
+    ({"word": 9}, "word must be from 1 to 8, the input channels, not 9"),
+])
+def test_plans_that_do_not_divide_are_refused(changes, message):
+    net = dense(np.ones((8, 4), int), 1, NeuronSpec())
+    with pytest.raises(Unbuildable) as error:
+        CorePlan.of(net, **changes)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("kwargs, message", [
+    ({"groups": 2}, "layer a: groups must be 1 in the core, not 2"),
+    ({"pool": 2, "pool_kind": "max"}, "layer a: pool_kind must be 'sum' in the core, not 'max'"),
+])
+def test_what_the_core_lacks_is_refused_by_name(kwargs, message):
+    weights = np.ones((2, 2, 4 // kwargs.get("groups", 1), 2), int)
+    side = 2 * kwargs.get("pool", 1)
+    layer = LayerSpec("a", (1, 1, 2), (Projection("input", parse_codec("int4"), weights, **kwargs),), NeuronSpec(),
+                      np.ones((1, 1, 1, 1), int))
+    with pytest.raises(Unbuildable) as error:
+        CorePlan.of(NetworkSpec(InputSpec((side, side, 4)), (layer,), 1))
+    assert str(error.value) == message
