@@ -22,7 +22,7 @@ include: "workflow/rules/report.smk"
 
 
 rule all:
+    default_target: True
     input:
         f"results/{STUDY}/report.html",
         f"results/{STUDY}/summary.csv",
-    default_target: True

@@ -5,19 +5,20 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings, strategies as st
-from strategies import networks, random_frames
-
-from spikeproof import integer
-from spikeproof.codecs import parse_codec
-from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
-from spikeproof.spec import Leak, NeuronSpec, Store
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from spikeproof_hdl import gather, layer, neuron
 from spikeproof_hdl.audit import MemoryMismatch, audit_memories, read_images
 from spikeproof_hdl.cosim import Simulator, write_golden
 from spikeproof_hdl.export import export_core
 from spikeproof_hdl.plan import CorePlan
 from spikeproof_hdl.verify import Divergence, verify
+from strategies import networks, random_frames
+
+from spikeproof import integer
+from spikeproof.codecs import parse_codec
+from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
+from spikeproof.spec import Leak, NeuronSpec, Store
 
 IMAGES = 12
 

@@ -1,12 +1,12 @@
 """The core equals the integer model in Amaranth's simulator: every spike, membrane and winner."""
 import numpy as np
-import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spikeproof_hdl.plan import CorePlan
+from spikeproof_hdl.pysim import simulate
 from strategies import networks, random_frames
 
 from spikeproof import integer
-from spikeproof_hdl.plan import CorePlan
-from spikeproof_hdl.pysim import simulate
 
 
 def assert_equal_traces(plan, frames, seed=None, core=None):

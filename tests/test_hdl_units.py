@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
+from spikeproof_hdl.codecs import decode
+from spikeproof_hdl.plan import CorePlan, Unbuildable
 from strategies import CODECS
 from test_hdl_core import assert_equal_traces
 
@@ -12,8 +14,6 @@ from spikeproof import integer
 from spikeproof.codecs import parse_codec
 from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
 from spikeproof.spec import Leak, NeuronSpec, Store
-from spikeproof_hdl.codecs import decode
-from spikeproof_hdl.plan import CorePlan, Unbuildable
 
 
 @pytest.mark.parametrize("name", CODECS)

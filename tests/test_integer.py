@@ -1,7 +1,8 @@
 """integer (NumPy) equals the scalar reference, neuron by neuron and step by step."""
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from strategies import networks, random_frames
 
 from spikeproof import integer, reference

@@ -1,5 +1,6 @@
 """Hardware decoders of the weight codecs: sign and shift, no multiplier."""
 from amaranth.hdl import Cat, Const, Mux, Shape, signed
+
 from spikeproof.codecs import Binary, PowerOfTwo, SignedInt, Ternary
 from spikeproof.fixed_point import bits_for_range
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from amaranth.hdl import Shape
+
 from spikeproof import integer
 
 from .codecs import span

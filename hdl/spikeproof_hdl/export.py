@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from amaranth.back import rtlil
+
 from spikeproof.files import sha256_file, write_json, write_text
 
 from .core import Core, ports

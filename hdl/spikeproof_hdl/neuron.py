@@ -2,6 +2,7 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from spikeproof.fixed_point import LFSR_TAPS, LFSR_WIDTH, round_floor, round_half_even, round_half_up
 
 from .codecs import span

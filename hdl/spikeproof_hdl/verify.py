@@ -3,6 +3,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+
 from spikeproof.files import sha256_file, write_json, write_text
 
 from .audit import audit_memories, read_images

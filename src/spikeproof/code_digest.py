@@ -5,7 +5,7 @@ the digest is of the syntax tree. Snakemake takes it as a parameter, so a stage 
 """
 import ast
 import hashlib
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 __all__ = ["code_digest", "imported_modules"]
@@ -25,7 +25,7 @@ def _path(module):
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tree(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -35,7 +35,7 @@ def _tree(path):
     return tree
 
 
-@lru_cache(maxsize=None)
+@cache
 def _direct(module):
     """Modules of ours that a module names in its import statements."""
     path, found = _path(module), set()

@@ -6,7 +6,7 @@ no codec needs a multiplier. The hardware decoders stand in ``spikeproof_hdl.cod
 test compares them with ``unpack`` word by word.
 """
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class Codec:
         return codes[words]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tables(codec):
     by_word = [codec.code_of_word(w) for w in range(1 << codec.bits)]
     stored = np.array([c is not None for c in by_word])

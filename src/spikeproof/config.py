@@ -104,7 +104,7 @@ class Run:
 def _sentence(error, where, fields):
     """The first error of a pydantic ValidationError as one sentence."""
     first = error.errors(include_url=False)[0]
-    key = ".".join([where, *(str(part) for part in first["loc"])]).strip(".")
+    key = (where + ("" if where.endswith(" ") else ".") + ".".join(str(part) for part in first["loc"])).rstrip(". ")
     if first["type"] == "extra_forbidden":
         near = get_close_matches(str(first["loc"][-1]), fields, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(sorted(fields))}"
@@ -114,7 +114,8 @@ def _sentence(error, where, fields):
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if first["type"] == "value_error":
         return f"{key}: {message}" if first["loc"] else f"{where}: {message}"
-    return f"{key} {message}, not {first['input']!r}"
+    message = message.replace("Dictionary should", "must").replace("List should", "must").replace(" after validation", "")
+    return f"{key} {message}" if ", not " in message else f"{key} {message}, not {first['input']!r}"
 
 
 def _all_fields(model):
@@ -129,7 +130,7 @@ def _all_fields(model):
 
 def _validate(model, value, where):
     if not isinstance(value, dict):
-        raise ConfigError(f"{where} must be a mapping of keys to values, not {value!r}")
+        raise ConfigError(f"{where.rstrip(': ')} must be a mapping of keys to values, not {value!r}")
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -200,7 +201,7 @@ def load_study(path, config):
     ConfigError
         If a name is unknown, a key misspelt, or a chain cannot be run.
     """
-    study = _validate(StudyOptions, read_yaml(path), f"{path}:")
+    study = _validate(StudyOptions, read_yaml(path), f"{path}: ")
     runs = []
     for name, given in study.runs.items():
         where = f"{path}: runs.{name}"

@@ -61,7 +61,7 @@ def to_codes(frames, constant, dtype=torch.float32):
     return x.permute(0, 3, 1, 2)[None] if constant else x.permute(1, 0, 4, 2, 3)
 
 
-def check_equal(model, net, frames, batch=256, progress=None):
+def check_equal(model, net, frames, batch=256):
     """Compare torch in evaluation mode with the integer model on every neuron, step and image.
 
     Returns
@@ -83,7 +83,8 @@ def check_equal(model, net, frames, batch=256, progress=None):
             expected = integer.run(net, part)
             with torch.no_grad():
                 got, _ = model.trace(to_codes(part, net.input.constant, dtype))
-            for layer, (spikes, codes) in zip(net.layers, got):
+            first = None
+            for n, (layer, (spikes, codes)) in enumerate(zip(net.layers, got)):
                 for what, tensor, reference in (("spike", spikes, expected.spikes[layer.name]),
                                                 ("membrane", codes, expected.membranes[layer.name])):
                     if tensor is None:
@@ -92,12 +93,13 @@ def check_equal(model, net, frames, batch=256, progress=None):
                     array = tensor.permute(1, 0, 3, 4, 2).flatten(2).numpy()
                     values += array.size
                     if not np.array_equal(array, reference):
-                        image, step, neuron = np.argwhere(array != reference)[0]
-                        raise ModelMismatch(
-                            f"{what} of layer {layer.name}, neuron {neuron}, differs at image {at + image}, step {step}: "
-                            f"the integer model has {reference[image, step, neuron]}, torch {array[image, step, neuron]:g}")
-            if progress:
-                progress(min(at + batch, len(frames)))
+                        image, step, neuron = (int(i) for i in np.argwhere(array != reference)[0])
+                        found = (image, step, n, f"{what} of layer {layer.name}, neuron {neuron}, differs at image "
+                                 f"{at + image}, step {step}: the integer model has {reference[image, step, neuron]}, "
+                                 f"torch {array[image, step, neuron]:g}")
+                        first = found if first is None else min(first, found)
+            if first is not None:
+                raise ModelMismatch(first[3])
     finally:
         model.float()
     return values

@@ -73,9 +73,10 @@ def write_container(path, kind, description, tensors):
     """Write tensors (dict of numpy arrays) and a JSON description; returns the digest of both."""
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     digest = _digest(description, tensors)
-    metadata = {"kind": kind, "description": canonical_json(description), "sha256": digest}
+    # One metadata key: safetensors writes several in random order, and equal content shall give equal bytes.
+    metadata = canonical_json({"kind": kind, "description": description, "sha256": digest})
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        save_file(tensors, temporary, {"spikeproof": metadata})
     return digest
 
 
@@ -99,12 +100,12 @@ def read_container(path, kind, remedy):
         raise FileNotFoundError(f"{path} does not exist: {remedy}")
     try:
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get("spikeproof", "{}"))
             if metadata.get("kind") != kind:
                 raise CorruptFile(f"{path} is not a {kind} file: {remedy}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        description = json.loads(metadata["description"])
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError):
+        description = metadata["description"]
+    except (SafetensorError, AttributeError, KeyError, TypeError, json.JSONDecodeError):
         raise CorruptFile(f"{path} is truncated or not a {kind} file: {remedy}") from None
     digest = _digest(description, tensors)
     if digest != metadata.get("sha256"):

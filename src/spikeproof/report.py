@@ -93,12 +93,12 @@ def page(study, results, table):
     rasters = []
     if proved:
         best = max(proved, key=lambda result: result["evaluate"]["accuracy"])
-        for result in dict.fromkeys((result["run"].name for result in (best, proved[0]))):
+        for result in dict.fromkeys(result["run"].name for result in (best, proved[0])):
             result = next(r for r in proved if r["run"].name == result)
             shown = result["export"]["raster"]
             rasters.append(_figure(
                 f"{result['run'].name}: a {shown['label']}, read as {shown['winner']}",
-                "First test image; a mark is a spike. A last layer read by its membrane has no threshold and no spikes.",
+                "First test image; a mark is a spike. A last layer that is read by its membrane never fires and is left out.",
                 plots.raster(shown["image"], shown["spikes"], result["export"]["steps"])))
     pretrained = {"/".join(result["run"].base.split("/")[2:]): result["histories"]["pretrain"]["epochs"] for result in results}
     compressed = {f"{result['run'].name} s{result['run'].seed}": list(result["histories"].values())[-1]["epochs"] for result in proved}

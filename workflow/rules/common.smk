@@ -8,7 +8,9 @@ ROOT = Path(str(workflow.current_basedir)).parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "hdl")]
 # Jobs use this Python and this source tree, installed or not.
 os.environ.update(
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    PATH=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    ),
     PYTHONPATH=os.pathsep.join(sys.path[:2] + [os.environ.get("PYTHONPATH", "")]),
 )
 
@@ -17,8 +19,12 @@ from spikeproof.config import ConfigError, load_study, parse_config
 
 try:
     CONFIG = parse_config(config, "config/config.yaml")
-    STUDY = str(config.get("study", "default"))
-    STUDY_OPTIONS, RUNS = load_study(ROOT / "config" / "studies" / f"{STUDY}.yaml", CONFIG)
+    # A name in config/studies, or the path of a study file of one's own.
+    STUDY_FILE = Path(str(config.get("study", "default")))
+    if STUDY_FILE.suffix != ".yaml":
+        STUDY_FILE = ROOT / "config" / "studies" / f"{STUDY_FILE}.yaml"
+    STUDY = STUDY_FILE.stem
+    STUDY_OPTIONS, RUNS = load_study(STUDY_FILE, CONFIG)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
@@ -34,13 +40,17 @@ wildcard_constraints:
 
 
 BASE = "results/models/{dataset}/{architecture}/{neuron}/{pretraining}/s{seed}"
-QUANTIZED = BASE + "/{quantizer}"
-FOLDER = QUANTIZED + "/{pruner}"
+QUANTIZED = f"{BASE}/{{quantizer}}"
+FOLDER = f"{QUANTIZED}/{{pruner}}"
 
 
 def entries(*sections):
     """Function of the wildcards: the configuration entries of these sections as JSON."""
-    singular = {"architectures": "architecture", "neurons": "neuron", "pretraining": "pretraining"}
+    singular = {
+        "architectures": "architecture",
+        "neurons": "neuron",
+        "pretraining": "pretraining",
+    }
 
     def of(wildcards):
         chosen = {
@@ -90,10 +100,20 @@ def label(wildcards):
 def final_model(wildcards):
     """The model that is evaluated: pruned, quantized or in full precision."""
     if wildcards.quantizer == "float":
-        return BASE.format(**wildcards) + "/pretrain.safetensors"
+        return f"{BASE}/pretrain.safetensors".format(**wildcards)
     if wildcards.pruner == "none":
-        return QUANTIZED.format(**wildcards) + "/quantize.safetensors"
-    return FOLDER.format(**wildcards) + "/prune.safetensors"
+        return f"{QUANTIZED}/quantize.safetensors".format(**wildcards)
+    return f"{FOLDER}/prune.safetensors".format(**wildcards)
+
+
+def checkpoint(wildcards):
+    """Where a training keeps its progress: not an output, so an interrupted job does not lose it."""
+    return f"scratch/{'.'.join(wildcards)}.safetensors"
+
+
+def log_of(stage, folder):
+    """The log file of a stage whose results go to a folder of models."""
+    return f"results/logs/{stage}/{folder.removeprefix('results/models/')}.log"
 
 
 CHAIN = ("architectures", "neurons", "quantizers", "pruners")

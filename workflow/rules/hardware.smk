@@ -6,16 +6,16 @@ rule generate:
     input:
         network=rules.export.output.network,
     output:
-        directory(FOLDER + "/rtl"),
+        directory(f"{FOLDER}/rtl"),
+    log:
+        log_of("generate", FOLDER),
+    conda:
+        "../../environment.yml"
     params:
         lanes=HARDWARE.lanes,
         updaters=HARDWARE.updaters,
         code=code_of("generate"),
         label=label,
-    log:
-        FOLDER.replace("models", "logs/generate", 1) + ".log",
-    conda:
-        "../../environment.yml"
     shell:
         "python -m spikeproof generate --label {params.label} --log {log} --network {input.network} "
         "--lanes {params.lanes} --updaters {params.updaters} --out {output}"
@@ -28,7 +28,7 @@ rule simulate:
         rtl=rules.generate.output,
     output:
         report(
-            FOLDER + "/equivalence.json",
+            f"{FOLDER}/equivalence.json",
             category="Proofs",
             labels={
                 "network": "{architecture} {neuron}",
@@ -37,15 +37,15 @@ rule simulate:
                 "seed": "{seed}",
             },
         ),
+    log:
+        log_of("simulate", FOLDER),
+    conda:
+        "../../environment.yml"
     params:
         lanes=HARDWARE.lanes,
         updaters=HARDWARE.updaters,
         code=code_of("simulate"),
         label=label,
-    log:
-        FOLDER.replace("models", "logs/simulate", 1) + ".log",
-    conda:
-        "../../environment.yml"
     shell:
         "python -m spikeproof simulate --label {params.label} --log {log} --network {input.network} --rtl {input.rtl} "
         "--lanes {params.lanes} --updaters {params.updaters} --data {input.data} --out {output}"
@@ -55,17 +55,17 @@ rule synthesize:
     input:
         rtl=rules.generate.output,
     output:
-        FOLDER + "/synthesis.json",
+        f"{FOLDER}/synthesis.json",
+    log:
+        log_of("synthesize", FOLDER),
+    conda:
+        "../../environment.yml"
     params:
         device=HARDWARE.device,
         seed=HARDWARE.placer_seed,
         target=HARDWARE.target_mhz,
         code=code_of("synthesize"),
         label=label,
-    log:
-        FOLDER.replace("models", "logs/synthesize", 1) + ".log",
-    conda:
-        "../../environment.yml"
     shell:
         "python -m spikeproof synthesize --label {params.label} --log {log} --rtl {input.rtl} --device {params.device} "
         "--placer-seed {params.seed} --target-mhz {params.target} --out {output}"

@@ -18,6 +18,10 @@ rule report_study:
             caption="../report/summary.rst",
             labels={"study": STUDY, "what": "table"},
         ),
+    log:
+        f"results/logs/report/{STUDY}.log",
+    conda:
+        "../../environment.yml"
     params:
         study=json.dumps(
             {
@@ -29,11 +33,8 @@ rule report_study:
                 ],
             }
         ),
+        label=STUDY,
         code=code_digest("spikeproof.stages.report"),
-    log:
-        f"results/logs/report/{STUDY}.log",
-    conda:
-        "../../environment.yml"
     shell:
-        "python -m spikeproof report --label {STUDY} --log {log} --study {params.study:q} "
+        "python -m spikeproof report --label {params.label} --log {log} --study {params.study:q} "
         "--out {output.html} --table {output.table}"

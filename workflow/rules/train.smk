@@ -4,14 +4,14 @@
 rule prepare:
     output:
         "results/data/{dataset}.safetensors",
-    params:
-        config=entry("datasets", "dataset"),
-        code=code_of("prepare", "datasets"),
-        label=label,
     log:
         "results/logs/prepare/{dataset}.log",
     conda:
         "../../environment.yml"
+    params:
+        config=entry("datasets", "dataset"),
+        code=code_of("prepare", "datasets"),
+        label=label,
     shell:
         "python -m spikeproof prepare --label {params.label} --log {log} --config {params.config:q} --out {output}"
 
@@ -20,18 +20,18 @@ rule pretrain:
     input:
         data=rules.prepare.output,
     output:
-        model=BASE + "/pretrain.safetensors",
-        history=BASE + "/pretrain.json",
-    params:
-        config=entries("architectures", "neurons", "pretraining"),
-        code=code_of("pretrain", "architectures", "neurons", "pretraining"),
-        checkpoint=lambda w: f"scratch/{'.'.join(w)}.safetensors",
-        label=label,
+        model=f"{BASE}/pretrain.safetensors",
+        history=f"{BASE}/pretrain.json",
     log:
-        BASE.replace("models", "logs/pretrain", 1) + ".log",
+        log_of("pretrain", BASE),
     conda:
         "../../environment.yml"
     threads: 1
+    params:
+        config=entries("architectures", "neurons", "pretraining"),
+        code=code_of("pretrain", "architectures", "neurons", "pretraining"),
+        checkpoint=checkpoint,
+        label=label,
     shell:
         "python -m spikeproof pretrain --label {params.label} --log {log} --threads {threads} --data {input.data} "
         "--config {params.config:q} --seed {wildcards.seed} --checkpoint {params.checkpoint} "
@@ -43,18 +43,18 @@ rule quantize:
         data=rules.prepare.output,
         model=rules.pretrain.output.model,
     output:
-        model=QUANTIZED + "/quantize.safetensors",
-        history=QUANTIZED + "/quantize.json",
-    params:
-        config=entry("quantizers", "quantizer"),
-        code=code_of("quantize", "architectures", "neurons", "quantizers"),
-        checkpoint=lambda w: f"scratch/{'.'.join(w)}.safetensors",
-        label=label,
+        model=f"{QUANTIZED}/quantize.safetensors",
+        history=f"{QUANTIZED}/quantize.json",
     log:
-        QUANTIZED.replace("models", "logs/quantize", 1) + ".log",
+        log_of("quantize", QUANTIZED),
     conda:
         "../../environment.yml"
     threads: 1
+    params:
+        config=entry("quantizers", "quantizer"),
+        code=code_of("quantize", "architectures", "neurons", "quantizers"),
+        checkpoint=checkpoint,
+        label=label,
     shell:
         "python -m spikeproof quantize --label {params.label} --log {log} --threads {threads} --data {input.data} "
         "--model {input.model} --config {params.config:q} --seed {wildcards.seed} --checkpoint {params.checkpoint} "
@@ -66,18 +66,18 @@ rule prune:
         data=rules.prepare.output,
         model=rules.quantize.output.model,
     output:
-        model=FOLDER + "/prune.safetensors",
-        history=FOLDER + "/prune.json",
-    params:
-        config=entry("pruners", "pruner"),
-        code=code_of("prune", *CHAIN),
-        checkpoint=lambda w: f"scratch/{'.'.join(w)}.safetensors",
-        label=label,
+        model=f"{FOLDER}/prune.safetensors",
+        history=f"{FOLDER}/prune.json",
     log:
-        FOLDER.replace("models", "logs/prune", 1) + ".log",
+        log_of("prune", FOLDER),
     conda:
         "../../environment.yml"
     threads: 1
+    params:
+        config=entry("pruners", "pruner"),
+        code=code_of("prune", *CHAIN),
+        checkpoint=checkpoint,
+        label=label,
     shell:
         "python -m spikeproof prune --label {params.label} --log {log} --threads {threads} --data {input.data} "
         "--model {input.model} --config {params.config:q} --seed {wildcards.seed} --checkpoint {params.checkpoint} "
@@ -90,15 +90,15 @@ rule evaluate:
         float_model=rules.pretrain.output.model,
         model=final_model,
     output:
-        FOLDER + "/evaluate.json",
-    params:
-        code=code_of("evaluate", *CHAIN),
-        label=label,
+        f"{FOLDER}/evaluate.json",
     log:
-        FOLDER.replace("models", "logs/evaluate", 1) + ".log",
+        log_of("evaluate", FOLDER),
     conda:
         "../../environment.yml"
     threads: 1
+    params:
+        code=code_of("evaluate", *CHAIN),
+        label=label,
     shell:
         "python -m spikeproof evaluate --label {params.label} --log {log} --threads {threads} --data {input.data} "
         "--float-model {input.float_model} --model {input.model} --out {output}"
@@ -109,16 +109,16 @@ rule export:
         data=rules.prepare.output,
         model=final_model,
     output:
-        network=FOLDER + "/network.safetensors",
-        result=FOLDER + "/export.json",
-    params:
-        code=code_of("export", *CHAIN),
-        label=label,
+        network=f"{FOLDER}/network.safetensors",
+        result=f"{FOLDER}/export.json",
     log:
-        FOLDER.replace("models", "logs/export", 1) + ".log",
+        log_of("export", FOLDER),
     conda:
         "../../environment.yml"
     threads: 1
+    params:
+        code=code_of("export", *CHAIN),
+        label=label,
     shell:
         "python -m spikeproof export --label {params.label} --log {log} --threads {threads} --data {input.data} "
         "--model {input.model} --out {output.network} --result {output.result}"

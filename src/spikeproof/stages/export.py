@@ -39,7 +39,8 @@ def run(args, stage):
     if formula != net.memory_bits():
         raise RuntimeError(f"memory by formula must equal the network's, but {formula} is not {net.memory_bits()}")
     synops = integer.count_synops(net, frames, trace)
-    shown = {layer.name: [np.flatnonzero(step).tolist() for step in trace.spikes[layer.name][0]] for layer in net.layers}
+    shown = {layer.name: [np.flatnonzero(step).tolist() for step in trace.spikes[layer.name][0]] for layer in net.layers
+             if layer.theta is not None}
     result = {
         "network_sha256": digest, "torch_equal": True, "torch_values_compared": values, "images": len(frames),
         "accuracy": float((trace.winner == labels).mean()), "steps": net.steps,

@@ -1,0 +1,33 @@
+# make results   install into .venv and reproduce the default study (STUDY=name for another)
+# make test      install into .venv and run all tests
+# make lint      style of Python and Snakemake files
+#
+# PYTHON=...      Python 3.11 or newer
+# TORCH_INDEX=... a package index with CPU builds of PyTorch, where the default index brings CUDA
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+STUDY ?= default
+TORCH_INDEX ?=
+BIN := .venv/bin
+
+.PHONY: results test lint clean
+results: .venv/installed
+	$(BIN)/snakemake --cores all --quiet rules --rerun-incomplete --config study=$(STUDY)
+	@echo "open results/$(STUDY)/report.html"
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("spikeproof needs Python 3.11 or newer, not " + sys.version.split()[0] + ": set PYTHON to one") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+clean:
+	rm -rf .venv results/data results/models results/logs results/default results/smoke scratch .snakemake

@@ -1,0 +1,124 @@
+"""The conformance suite: it loops over everything in the catalog, so a new line there brings its tests."""
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from spikeproof.catalog import CATALOG, load
+from spikeproof.datasets.base import PARTS, PreparedData, load_prepared, save_prepared
+from spikeproof.options import Options
+from spikeproof.spec import Leak
+
+EVERY = [(section, kind) for section in CATALOG for kind in CATALOG[section]]
+#: What an entry must say besides its kind.
+NEEDED = {("architectures", "feedforward"): {"layers": "8C3-AP2-10"}}
+
+
+def make(section, kind, **values):
+    implementation = load(section, kind)
+    return implementation(implementation.Options(kind=kind, **{**NEEDED.get((section, kind), {}), **values}))
+
+
+def of(section):
+    return pytest.mark.parametrize("kind", sorted(CATALOG[section]))
+
+
+def test_catalog_is_whole():
+    assert set(CATALOG) == {"datasets", "architectures", "neurons", "pretraining", "quantizers", "pruners"}
+    assert len(EVERY) >= 10
+
+
+@pytest.mark.parametrize("section, kind", EVERY)
+def test_entry_is_documented_and_strict(section, kind):
+    implementation = load(section, kind)
+    assert implementation.__doc__ and len(implementation.__doc__) > 30
+    assert issubclass(implementation.Options, Options)
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        make(section, kind, misspelt=1)
+    with pytest.raises(ValidationError):
+        implementation.Options(kind="another", **NEEDED.get((section, kind), {}))
+
+
+@of("datasets")
+def test_dataset_is_complete_and_repeatable(kind, tmp_path):
+    first, second = make("datasets", kind).prepare(), make("datasets", kind).prepare()
+    assert isinstance(first, PreparedData) and set(first.frames) == set(first.labels) == set(PARTS)
+    assert {"name", "source", "licence", "split", "images"} <= set(first.about)
+    assert sum(len(labels) for labels in first.labels.values()) == first.about["images"]
+    shape = first.input.shape if first.input.constant else (first.steps, *first.input.shape)
+    for part in PARTS:
+        assert first.frames[part].shape == (len(first.labels[part]), *shape)
+        assert 0 < first.frames[part].max() <= first.input.max_code
+        assert set(first.labels[part]) == set(range(first.classes))
+        assert np.array_equal(first.frames[part], second.frames[part])
+    digest = save_prepared(tmp_path / "data.safetensors", first)
+    loaded, same = load_prepared(tmp_path / "data.safetensors")
+    assert same == digest and np.array_equal(loaded.frames["test"], first.frames["test"])
+
+
+def test_digits_facts():
+    """1797 images; no image is in two parts; the split is stratified."""
+    data = make("datasets", "digits").prepare()
+    assert [len(data.labels[part]) for part in PARTS] == [1258, 180, 359]
+    whole = np.concatenate([data.frames[part] for part in PARTS]).reshape(1797, -1)
+    assert len(np.unique(whole, axis=0)) >= 1790                 # a few digits coincide in 4 bits
+    for part, share in zip(PARTS, (0.7, 0.1, 0.2)):
+        assert np.allclose(np.bincount(data.labels[part]) / np.bincount(np.concatenate(list(data.labels.values()))), share, atol=0.02)
+
+
+@of("neurons")
+def test_neuron_leak_is_that_of_the_contract(kind):
+    neuron = make("neurons", kind)
+    assert isinstance(neuron.leak, Leak) and neuron.reset in ("soft", "hard")
+    assert neuron.leak(1 << 20) == pytest.approx(neuron.beta * (1 << 20))
+
+
+@of("quantizers")
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_quantizer_laws(kind, per_channel):
+    torch.manual_seed(0)
+    quantizer = make("quantizers", kind)
+    weight = torch.randn(6, 4, 3, 3) * torch.logspace(-2, 0, 6)[:, None, None, None]
+    scale = quantizer.scale(weight, per_channel)
+    assert scale.shape == ((6, 1, 1, 1) if per_channel else (1, 1, 1, 1)) and (scale > 0).all()
+    x = (weight / scale).requires_grad_()
+    codes = quantizer.codes(x)
+    # Codes are legal, on-grid values pass unchanged, and every grid point is its own nearest.
+    assert quantizer.codec.contains(codes.detach().numpy().astype(int)).all()
+    assert torch.equal(codes.detach(), codes.detach().round())
+    grid = codes.detach().unique()
+    assert torch.equal(quantizer.codes(grid), grid)
+    # No other code is nearer, but for the ternary quantizer's own cut, which is at half a scale too.
+    legal = torch.tensor(quantizer.codec.codes[np.abs(quantizer.codec.codes) <= codes.detach().abs().max().item()], dtype=x.dtype)
+    nearest = (x.detach()[..., None] - legal).abs().min(-1).values
+    assert torch.allclose((x.detach() - codes.detach()).abs(), nearest, atol=1e-5)
+    # The straight-through gradient: 1 where nothing is clipped.
+    codes.sum().backward()
+    assert set(x.grad.unique().tolist()) <= {0.0, 1.0}
+    assert x.grad.mean() > 0.5
+
+
+@of("architectures")
+def test_architecture_describes_layers(kind):
+    layers = make("architectures", kind).layers((8, 8, 1), 10)
+    assert layers[-1].out_channels == 10 and layers[-1].out_map == (1, 1)
+    assert [layer.in_channels for layer in layers[1:]] == [layer.out_channels for layer in layers[:-1]]
+    with pytest.raises(ValueError, match="^layers must end in 11, the number of classes, not 10$"):
+        make("architectures", kind).layers((8, 8, 1), 11)
+
+
+@of("pruners")
+def test_pruner_keeps_what_drives_the_next_layer_most(kind):
+    pruner = make("pruners", kind, keep=0.5)
+    rates = torch.tensor([0.5, 0.0, 0.5, 0.1])
+    outgoing = torch.ones(3, 4, 1, 1) * torch.tensor([1.0, 9.0, 2.0, 3.0])[:, None, None]
+    assert pruner.kept(rates, outgoing).tolist() == [0, 2]
+
+
+@of("pretraining")
+def test_pretraining_learns_something(kind):
+    from test_models import tiny_data, tiny_float
+    method = make("pretraining", kind, training={"epochs": 40, "batch_size": 16, "learning_rate": 0.01})
+    model, data = tiny_float(), tiny_data()
+    history = method.train(model, data, seed=0, say=lambda text: None)
+    assert len(history) == 40 and history[-1]["loss"] < 0.7 * history[0]["loss"]

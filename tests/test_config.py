@@ -1,0 +1,132 @@
+"""Configuration: every shipped study is valid; every kind of mistake gets its sentence; names need no torch."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from spikeproof.config import ConfigError, load_study, parse_config, read_yaml
+
+SHIPPED = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+CONFIG = parse_config(SHIPPED)
+STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
+
+
+def test_studies_were_found():
+    assert [path.stem for path in STUDIES] == ["default", "smoke"]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=[path.stem for path in STUDIES])
+def test_shipped_study_is_valid(path):
+    study, runs = load_study(path, CONFIG)
+    assert study.title and len(runs) >= len(study.runs)
+    assert study.scaled_down == (path.stem == "smoke")
+
+
+def changed(section, name, **values):
+    raw = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    raw[section][name] = {**raw[section][name], **values}
+    return raw
+
+
+@pytest.mark.parametrize("raw, message", [
+    (changed("quantizers", "int4_v8", bist=4), "config: quantizers.int4_v8.bist is not a known key; did you mean 'bits'?"),
+    (changed("quantizers", "int4_v8", membrane={"bits": 8, "roundin": "floor"}),
+     "config: quantizers.int4_v8.membrane.roundin is not a known key; did you mean 'rounding'?"),
+    (changed("quantizers", "int4_v8", bits=17), "config: quantizers.int4_v8.bits must be less than or equal to 16, not 17"),
+    (changed("quantizers", "int4_v8", bits="4"), "config: quantizers.int4_v8.bits must be a valid integer, not '4'"),
+    (changed("quantizers", "int4_v8", membrane={"bits": 8, "ternary": True}),
+     "config: quantizers.int4_v8.membrane: bits must be 2 for a ternary membrane, not 8"),
+    (changed("neurons", "lif", reset="zero"), "config: neurons.lif.reset must be 'soft' or 'hard', not 'zero'"),
+    (changed("neurons", "lif", kind="lift"), "config: neurons.lif: kind 'lift' is unknown: it must be one of if, lif; did you mean 'lif'?"),
+    (changed("architectures", "conv", layers="16C3-AB2-10"),
+     "config: architectures.conv.layers: layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not 'AB2'"),
+    (changed("pruners", "half", keep=0), "config: pruners.half.keep must be greater than 0, not 0"),
+    ({**SHIPPED, "quantisers": {}}, "config: section 'quantisers' is unknown: it must be one of architectures, datasets, hardware, "
+     "neurons, pretraining, pruners, quantizers, study; did you mean 'quantizers'?"),
+    ({**SHIPPED, "hardware": {"lane": 8}}, "config: hardware.lane is not a known key; did you mean 'lanes'?"),
+    ({**SHIPPED, "hardware": {"device": "12k"}}, "config: hardware.device must be '25k', '45k' or '85k', not '12k'"),
+    ({**SHIPPED, "neurons": {"x": {}}}, "config: neurons.x.kind is missing: it must be one of if, lif"),
+    ({**SHIPPED, "quantizers": {"float": {"kind": "binary"}}},
+     "config: quantizers.float: the names 'float' and 'none' are reserved"),
+])
+def test_configuration_mistakes(raw, message):
+    with pytest.raises(ConfigError) as error:
+        parse_config(raw)
+    assert str(error.value) == message
+
+
+RUN = {"dataset": "digits", "architecture": "dense", "neuron": "lif", "pretraining": "surrogate", "quantizer": "int8_v16"}
+
+
+@pytest.mark.parametrize("study, message", [
+    ({"title": "t", "runs": {"a": {**RUN, "quantizer": "int8_v8"}}},
+     "{path}: runs.a.quantizer: quantizer 'int8_v8' is unknown: it must be one of binary_v8, float, int4_v8, int4_v8_short, "
+     "int8_v16, pot4_v8, ternary_v6, ternary_vternary, ternary_vternary_short; did you mean 'int4_v8'?"),
+    ({"title": "t", "runs": {"a": {**RUN, "sedes": [1]}}}, "{path}: runs.a.sedes is not a known key; did you mean 'seeds'?"),
+    ({"title": "t", "runs": {"a": {**RUN, "seeds": [-1]}}}, "{path}: runs.a.seeds must be 0 or more, not -1"),
+    ({"title": "t", "runs": {"a": {k: v for k, v in RUN.items() if k != "neuron"}}}, "{path}: runs.a.neuron is missing"),
+    ({"title": "t", "runs": {"a": {**RUN, "quantizer": "float", "pruner": "half"}}},
+     "{path}: runs.a.pruner must be 'none' for a float run, not 'half'"),
+    ({"title": "t", "runs": {"a/b": RUN}}, "{path}: runs.a/b: a run's name must be letters, digits, - and _, not 'a/b'"),
+    ({"title": "t", "runs": {}}, "{path}: runs must have at least 1 item, not 0"),
+])
+def test_study_mistakes(tmp_path, study, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(study))
+    with pytest.raises(ConfigError) as error:
+        load_study(path, CONFIG)
+    assert str(error.value) == message.replace("{path}", str(path))
+
+
+def test_missing_and_broken_study_files(tmp_path):
+    (tmp_path / "default.yaml").write_text("title: [")
+    with pytest.raises(ConfigError, match=r"defualt.yaml does not exist; .* has default; did you mean 'default'\?$"):
+        read_yaml(tmp_path / "defualt.yaml")
+    with pytest.raises(ConfigError, match="default.yaml is not valid YAML: while parsing"):
+        read_yaml(tmp_path / "default.yaml")
+
+
+def test_checking_a_configuration_does_not_import_torch():
+    code = ("import sys, yaml; sys.path[:0] = ['src', 'hdl']\n"
+            "from spikeproof.config import parse_config, load_study\n"
+            "config = parse_config(yaml.safe_load(open('config/config.yaml')))\n"
+            "load_study('config/studies/default.yaml', config)\n"
+            "assert 'torch' not in sys.modules and 'amaranth' not in sys.modules and 'pandas' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def _pinned(text):
+    return sorted(line.strip(" -") for line in text.splitlines() if "==" in line)
+
+
+def test_lock_and_environment_name_the_same_versions():
+    lock = _pinned((ROOT / "requirements.lock").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert len(lock) > 50
+    assert sorted(pip) == lock
+    assert "python=3.11" in environment["dependencies"]
+
+
+def test_lock_covers_what_the_package_needs():
+    import tomllib
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {line.split("==")[0].lower() for line in _pinned((ROOT / "requirements.lock").read_text())}
+    needed = {requirement.split(">")[0].split("=")[0].lower() for requirement in project["dependencies"]}
+    assert len(needed) >= 10 and needed <= names
+
+
+def test_no_module_points_up():
+    """Ints know neither torch nor hardware; hardware knows no torch; nothing imports the workflow."""
+    from spikeproof.code_digest import imported_modules
+    for module in ("spikeproof.integer", "spikeproof.reference", "spikeproof.netfile", "spikeproof.network"):
+        found = imported_modules(module)
+        assert not [m for m in found if m.startswith("spikeproof_hdl")]
+        assert not {"spikeproof.models", "spikeproof.training", "spikeproof.convert"} & set(found)
+    hardware = imported_modules(*(f"spikeproof_hdl.{p.stem}" for p in (ROOT / "hdl" / "spikeproof_hdl").glob("*.py") if p.stem != "__init__"))
+    assert len(hardware) > 15
+    assert not {"spikeproof.models", "spikeproof.training", "spikeproof.convert"} & set(hardware)
+    assert not [p for p in Path(ROOT / "src").rglob("*.py") if "import snakemake" in p.read_text()]

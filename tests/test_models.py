@@ -1,0 +1,211 @@
+"""Torch: surrogates against their formulas, codes against the integer model, training that resumes to the same bits."""
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from spikeproof import training
+from spikeproof.convert import ModelMismatch, check_equal, needs_float64, to_codes, to_spec
+from spikeproof.datasets.base import PARTS, PreparedData
+from spikeproof.files import CorruptFile
+from spikeproof.model_files import build, load_model, make, save_model
+from spikeproof.models import CodeNetwork
+from spikeproof.network import InputSpec
+from spikeproof.spec import Leak, NeuronSpec, Store
+from spikeproof.surrogates import SURROGATES, spike
+from spikeproof.training_options import TrainingOptions
+
+CHAIN = {"architecture": {"kind": "feedforward", "layers": "6C3-AP2-4C3s2-5"},
+         "neuron": {"kind": "lif", "reset": "hard", "readout": "membrane"}, "pretraining": {"kind": "surrogate"}}
+
+
+def tiny_data(bits=2, constant=True, images=40, steps=3):
+    rng = np.random.default_rng(3)
+    spec = InputSpec((4, 4, 2), bits, constant)
+    shape = spec.shape if constant else (steps, *spec.shape)
+    labels = {part: np.arange(images) % 5 for part in PARTS}
+    frames = {part: np.clip(rng.integers(0, spec.max_code + 1, (images, *shape)) *
+                            (rng.random((images, *shape)) < 0.3 + 0.14 * labels[part].reshape(-1, *[1] * len(shape))), 0, None)
+              .astype(np.uint8) for part in PARTS}
+    return PreparedData(spec, steps, 5, frames, labels, {"name": "tiny"})
+
+
+def tiny_float(data=None, **neuron):
+    data = data or tiny_data()
+    torch.manual_seed(0)
+    model = build({**CHAIN, "neuron": {**CHAIN["neuron"], **neuron}}, data.input, data.steps, data.classes)
+    for layer in model.layers[:-1]:                     # statistics away from their defaults, one gamma negative
+        layer.norm.running_mean.normal_(0, 0.3)
+        layer.norm.running_var.uniform_(0.3, 1.5)
+        layer.norm.weight.data.uniform_(0.6, 1.6)
+        layer.norm.weight.data[0] *= -1
+        layer.norm.bias.data.uniform_(0, 0.6)
+    return model
+
+
+@pytest.mark.parametrize("name", sorted(SURROGATES))
+def test_surrogate_gradient_is_the_stated_formula(name):
+    x = torch.linspace(-3, 3, 601, dtype=torch.float64, requires_grad=True)
+    out = spike(x, name, 0.8)
+    assert torch.equal(out, (x >= 0).double()) and spike(torch.zeros(1)).item() == 1     # equality fires
+    out.sum().backward()
+    w, v = 0.8, x.detach().numpy()
+    formula = {"atan": 1 / (w * (1 + (math.pi * v / w) ** 2)),
+               "sigmoid": np.exp(-v / w) / (1 + np.exp(-v / w)) ** 2 / w,
+               "triangle": np.maximum(0, 1 - np.abs(v) / w) / w, "rectangle": (np.abs(v) < w) / (2 * w)}[name]
+    assert np.allclose(x.grad.numpy(), formula)
+    wide = torch.linspace(-400, 400, 800_001, dtype=torch.float64)
+    assert float(SURROGATES[name](wide, w).sum() * 1e-3) == pytest.approx(1, abs=2e-3)     # integrates to 1
+
+
+QUANTIZERS = [{"kind": "int", "bits": 8, "membrane": {"bits": 16}}, {"kind": "int", "bits": 4, "membrane": {"bits": 6}},
+              {"kind": "int", "bits": 8, "membrane": {"bits": 5, "rounding": "stochastic"}},
+              {"kind": "int", "bits": 8, "membrane": {"bits": 5, "rounding": "half_even"}},
+              {"kind": "pot", "bits": 4, "membrane": {"bits": 6, "rounding": "floor"}},
+              {"kind": "ternary", "scale": "layer", "membrane": {"bits": 2, "ternary": True}},
+              {"kind": "binary", "membrane": {"bits": 8}}]
+
+
+@pytest.mark.parametrize("neuron", [{}, {"reset": "soft", "readout": "spike_count"}], ids=["hard-membrane", "soft-count"])
+@pytest.mark.parametrize("constant", [True, False], ids=["constant", "frames"])
+@pytest.mark.parametrize("entry", QUANTIZERS, ids=[f"{q['kind']}-{q['membrane']}" for q in QUANTIZERS])
+def test_torch_equals_integer_model(entry, constant, neuron):
+    data = tiny_data(constant=constant)
+    model = CodeNetwork.from_float(tiny_float(data, **neuron), make("quantizers", entry))
+    net = to_spec(model)
+    neurons = sum(layer.neurons for layer in net.layers)
+    silent = 0 if neuron else net.layers[-1].neurons              # no spikes where nothing fires
+    assert check_equal(model, net, data.frames["test"]) == 40 * 3 * (2 * neurons - silent)
+    with torch.no_grad():
+        trace, _ = model.trace(to_codes(data.frames["test"], constant))
+    assert 0.02 < float(trace[0][0].mean()) < 0.9                 # something fires, not everything
+
+
+@pytest.mark.parametrize("leak", [Leak(), Leak("shift", shift=1), Leak("multiply", multiplier=11, fraction=4)])
+def test_every_leak_in_torch(leak):
+    data = tiny_data()
+    model = CodeNetwork.from_float(tiny_float(data), make("quantizers", QUANTIZERS[1]))
+    for layer in model.layers:
+        layer.neuron = replace(layer.neuron, leak=leak)
+    assert check_equal(model, to_spec(model), data.frames["test"]) > 0
+
+
+def test_a_difference_is_named():
+    data = tiny_data()
+    model = CodeNetwork.from_float(tiny_float(data), make("quantizers", QUANTIZERS[0]))
+    net = to_spec(model)
+    layer = model.layers[1]
+    layer.neuron = replace(layer.neuron, store=Store(-3, 3))
+    with pytest.raises(ModelMismatch, match=r"^membrane of layer conv2, neuron \d+, differs at image \d+, step \d+: "
+                                            r"the integer model has -?\d+, torch -?3$"):
+        check_equal(model, net, data.frames["test"])
+
+
+def test_networks_past_2_to_the_24_run_in_float64():
+    data = tiny_data()
+    model = CodeNetwork.from_float(tiny_float(data), make("quantizers", {"kind": "int", "bits": 16, "membrane": {"bits": 24}}))
+    for layer in model.layers:
+        layer.neuron = NeuronSpec(Leak("multiply", multiplier=51001, fraction=16), Store(-(1 << 23), (1 << 23) - 1), "hard")
+    net = to_spec(model)
+    assert needs_float64(net)
+    assert check_equal(model, net, data.frames["test"]) > 0
+
+
+def test_folding_batch_norm_keeps_the_function():
+    """16-bit weights and 24-bit membranes decide almost as full precision does; a negative gamma is folded too."""
+    data = tiny_data(images=200)
+    source = tiny_float(data).eval()
+    model = CodeNetwork.from_float(source, make("quantizers", {"kind": "int", "bits": 16, "membrane": {"bits": 24, "output_bits": 24}}))
+    x = to_codes(data.frames["test"], True)
+    with torch.no_grad():
+        exact, spikes = source(x)
+        coded, coded_spikes = model(x)
+    for one, other in zip(spikes, coded_spikes):
+        assert float((one == other).float().mean()) > 0.995
+    assert float((exact - coded).abs().median()) < 0.01 * float(exact.abs().median())
+
+
+def test_gradients_reach_every_parameter():
+    data = tiny_data()
+    model = CodeNetwork.from_float(tiny_float(data), make("quantizers", QUANTIZERS[1]))
+    logits, _ = model(to_codes(data.frames["train"], True))
+    torch.nn.functional.cross_entropy(logits, torch.from_numpy(data.labels["train"])).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_pruned_network_is_smaller_and_still_exact():
+    data = tiny_data()
+    model = CodeNetwork.from_float(tiny_float(data), make("quantizers", QUANTIZERS[1]))
+    small = model.pruned([torch.tensor([1, 3, 4]), torch.tensor([0, 2])])
+    net = to_spec(small)
+    assert [layer.shape[2] for layer in net.layers] == [3, 2, 5]
+    assert net.memory_bits()["weights"] == 4 * (2 * 3 * 9 + 3 * 2 * 9 + 2 * 5)
+    assert check_equal(small, net, data.frames["test"]) > 0
+
+
+def test_model_file_round_trip_and_refusals(tmp_path):
+    data, path = tiny_data(), tmp_path / "model.safetensors"
+    entry = {"kind": "int", "bits": 4, "membrane": {"bits": 6}}
+    model = CodeNetwork.from_float(tiny_float(data), make("quantizers", entry)).pruned([torch.tensor([0, 5]), torch.tensor([1, 2])])
+    save_model(path, model, {**CHAIN, "quantizer": entry}, data.classes)
+    again, _ = load_model(path)
+    x = to_codes(data.frames["test"], True)
+    assert torch.equal(model(x)[0], again(x)[0])
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CorruptFile) as error:
+        load_model(path)
+    assert str(error.value) == f"{path} is truncated or not a spikeproof model file: delete it and run its stage again"
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_a_stopped_training_continues_to_the_same_bits(tmp_path, monkeypatch, coded):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0)
+    data, options = tiny_data(), TrainingOptions(epochs=6, batch_size=16)
+
+    def fresh():
+        model = tiny_float(data)
+        return CodeNetwork.from_float(model, make("quantizers", QUANTIZERS[1])) if coded else model
+
+    whole = fresh()
+    expected = training.fit(whole, data, options, seed=5, say=lambda text: None)
+    checkpoint, save, epochs = tmp_path / "c.safetensors", training._save, []
+
+    def stop_after_three(path, epoch, *rest):
+        save(path, epoch, *rest)
+        epochs.append(epoch)
+        if epoch == 3:
+            raise Stopped
+
+    monkeypatch.setattr(training, "_save", stop_after_three)
+    with pytest.raises(Stopped):
+        training.fit(fresh(), data, options, seed=5, checkpoint=checkpoint, say=lambda text: None)
+    said, resumed = [], fresh()
+    history = training.fit(resumed, data, options, seed=5, checkpoint=checkpoint, say=said.append)
+    assert said == ["continuing after epoch 3"] and epochs == [1, 2, 3, 4, 5, 6]
+    assert history == expected
+    for (name, one), other in zip(whole.state_dict().items(), resumed.state_dict().values()):
+        assert torch.equal(one, other), name
+
+
+def test_checkpoints_of_another_job_or_broken_ones_are_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0)
+    data, checkpoint, said = tiny_data(), tmp_path / "c.safetensors", []
+    training.fit(tiny_float(data), data, TrainingOptions(epochs=2, batch_size=16), seed=5, checkpoint=checkpoint)
+    training.fit(tiny_float(data), data, TrainingOptions(epochs=2, batch_size=16), seed=6, checkpoint=checkpoint, say=said.append)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    training.fit(tiny_float(data), data, TrainingOptions(epochs=2, batch_size=16), seed=6, checkpoint=checkpoint, say=said.append)
+    assert said == [f"{checkpoint} belongs to another configuration: training starts from the first epoch",
+                    f"{checkpoint} is truncated or not a spikeproof checkpoint file: training starts again from the first epoch"]
+
+
+def test_an_exploding_training_says_so():
+    data = tiny_data()
+    with pytest.raises(FloatingPointError, match=r"^training: the loss is not finite in epoch 1; lower learning_rate \(now 1e\+30\)$"):
+        training.fit(tiny_float(data), data, TrainingOptions(epochs=2, batch_size=16, learning_rate=1e30), seed=0)
