@@ -11,7 +11,7 @@ BIN := .venv/bin
 
 .PHONY: results test lint clean
 results: .venv/installed
-	$(BIN)/snakemake --cores all --quiet rules --rerun-incomplete --config study=$(STUDY)
+	$(BIN)/snakemake --workflow-profile workflow/profiles/local --config study=$(STUDY)
 	@echo "open results/$(STUDY)/report.html"
 
 test: .venv/installed

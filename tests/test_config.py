@@ -40,7 +40,8 @@ def changed(section, name, **values):
     (changed("quantizers", "int4_v8", membrane={"bits": 8, "ternary": True}),
      "config: quantizers.int4_v8.membrane: bits must be 2 for a ternary membrane, not 8"),
     (changed("neurons", "lif", reset="zero"), "config: neurons.lif.reset must be 'soft' or 'hard', not 'zero'"),
-    (changed("neurons", "lif", kind="lift"), "config: neurons.lif: kind 'lift' is unknown: it must be one of if, lif; did you mean 'lif'?"),
+    (changed("neurons", "lif", kind="lift"),
+     "config: neurons.lif: kind 'lift' is unknown: it must be one of if, lif; did you mean 'lif'?"),
     (changed("architectures", "conv", layers="16C3-AB2-10"),
      "config: architectures.conv.layers: layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not 'AB2'"),
     (changed("pruners", "half", keep=0), "config: pruners.half.keep must be greater than 0, not 0"),
@@ -126,7 +127,8 @@ def test_no_module_points_up():
         found = imported_modules(module)
         assert not [m for m in found if m.startswith("spikeproof_hdl")]
         assert not {"spikeproof.models", "spikeproof.training", "spikeproof.convert"} & set(found)
-    hardware = imported_modules(*(f"spikeproof_hdl.{p.stem}" for p in (ROOT / "hdl" / "spikeproof_hdl").glob("*.py") if p.stem != "__init__"))
+    files = (ROOT / "hdl" / "spikeproof_hdl").glob("*.py")
+    hardware = imported_modules(*(f"spikeproof_hdl.{p.stem}" for p in files if p.stem != "__init__"))
     assert len(hardware) > 15
     assert not {"spikeproof.models", "spikeproof.training", "spikeproof.convert"} & set(hardware)
     assert not [p for p in Path(ROOT / "src").rglob("*.py") if "import snakemake" in p.read_text()]

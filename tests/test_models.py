@@ -117,7 +117,8 @@ def test_folding_batch_norm_keeps_the_function():
     """16-bit weights and 24-bit membranes decide almost as full precision does; a negative gamma is folded too."""
     data = tiny_data(images=200)
     source = tiny_float(data).eval()
-    model = CodeNetwork.from_float(source, make("quantizers", {"kind": "int", "bits": 16, "membrane": {"bits": 24, "output_bits": 24}}))
+    entry = {"kind": "int", "bits": 16, "membrane": {"bits": 24, "output_bits": 24}}
+    model = CodeNetwork.from_float(source, make("quantizers", entry))
     x = to_codes(data.frames["test"], True)
     with torch.no_grad():
         exact, spikes = source(x)
@@ -207,5 +208,6 @@ def test_checkpoints_of_another_job_or_broken_ones_are_not_used(tmp_path, monkey
 
 def test_an_exploding_training_says_so():
     data = tiny_data()
-    with pytest.raises(FloatingPointError, match=r"^training: the loss is not finite in epoch 1; lower learning_rate \(now 1e\+30\)$"):
+    sentence = r"^training: the loss is not finite in epoch 1; lower learning_rate \(now 1e\+30\)$"
+    with pytest.raises(FloatingPointError, match=sentence):
         training.fit(tiny_float(data), data, TrainingOptions(epochs=2, batch_size=16, learning_rate=1e30), seed=0)

@@ -128,7 +128,7 @@ class Gather(wiring.Component):
 
     def _walk(self, m, issue, bank, full):
         """The nested counters of the replay; each is there only if it counts to more than one."""
-        p, (height, width, channels), words = self.projection, self.source_shape, self.words
+        p, (_, width, channels), words = self.projection, self.source_shape, self.words
         pool, pad, stride = p.pool, p.padding * p.pool, p.stride * p.pool
         kernel_h, kernel_w = p.kernel
         out_h, out_w = p.output_map(self.source_shape)

@@ -101,8 +101,10 @@ def page(study, results, table):
                 "First test image; a mark is a spike. A last layer that is read by its membrane never fires and is left out.",
                 plots.raster(shown["image"], shown["spikes"], result["export"]["steps"])))
     pretrained = {"/".join(result["run"].base.split("/")[2:]): result["histories"]["pretrain"]["epochs"] for result in results}
-    compressed = {f"{result['run'].name} s{result['run'].seed}": list(result["histories"].values())[-1]["epochs"] for result in proved}
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    compressed = {f"{result['run'].name} s{result['run'].seed}": list(result["histories"].values())[-1]["epochs"]
+                  for result in proved}
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined,
+                                     trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((resources.files("spikeproof") / "templates" / "report.html.j2").read_text())
     return template.render(
         study=study, rows=rows, built=built, proved=proved, rasters=rasters, provenance=provenance(),
