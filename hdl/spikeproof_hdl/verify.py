@@ -1,5 +1,6 @@
 """The proof by simulation: a whole image set through the generated Verilog, every neuron and step."""
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from spikeproof.files import sha256_file, write_json, write_text
 
 from .audit import audit_memories, read_images
-from .cosim import Simulator, write_golden
+from .cosim import Simulator, idle_limit, write_golden
 from .tools import tool_versions
 
 __all__ = ["Divergence", "verify"]
@@ -37,8 +38,7 @@ def _report(plan, rtl, work, report, outcome, run):
     cycle = outcome.get("divergence", outcome).get("cycle", outcome["cycles"])
     if outcome["status"] == "stuck":
         # The waveform of interest is where the last progress was, not the wait for more.
-        from .cosim import IDLE_LIMIT
-        cycle = outcome["cycles"] - IDLE_LIMIT
+        cycle = outcome["cycles"] - idle_limit(plan)
     simulator = Simulator(plan, rtl, work, waves=True)
     simulator.load_images()
     waves = report / "divergence.vcd"
@@ -79,6 +79,7 @@ def verify(plan, rtl, frames, work, report, labels=None):
     Divergence, MemoryMismatch, MissingTool
     """
     work, report, images = Path(work), Path(report), len(frames)
+    shutil.rmtree(report, ignore_errors=True)             # a report there is of an earlier core
     winners = write_golden(plan, frames, work / "golden")
     simulator = Simulator(plan, rtl, work)
     simulator.load_images()

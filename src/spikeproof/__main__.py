@@ -11,7 +11,8 @@ from . import __version__
 
 __all__ = ["main"]
 
-STAGES = ("prepare", "pretrain", "quantize", "prune", "evaluate", "export", "generate", "simulate", "synthesize", "report")
+STAGES = ("prepare", "pretrain", "quantize", "prune", "evaluate", "export", "generate", "simulate", "synthesize", "report",
+          "verify")
 
 EXAMPLES = """\
 examples (the pipeline, one stage at a time; `snakemake --cores all` runs them all):

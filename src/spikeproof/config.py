@@ -11,7 +11,7 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from .catalog import CATALOG, load, unknown
+from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
 
 __all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "load_study", "parse_config"]
@@ -149,7 +149,7 @@ class Config:
 
     def modules(self, section, name):
         """Modules that implement an entry, for the stage's code digest."""
-        return [CATALOG[section][self.entries[section][name].kind].split(":")[0]]
+        return [module_of(section, self.entries[section][name].kind)]
 
 
 def parse_config(raw, where="config"):

@@ -1,4 +1,4 @@
-# One page and one table per study.
+# One page and one table per study, and the comparison with an earlier run.
 
 
 rule report_study:
@@ -38,3 +38,18 @@ rule report_study:
     shell:
         "python -m spikeproof report --label {params.label} --log {log} --study {params.study:q} "
         "--out {output.html} --table {output.table}"
+
+
+# `snakemake --cores all verify` compares this run with the committed one, within stated tolerances.
+rule verify:
+    input:
+        table=rules.report_study.output.table,
+        reference=ROOT / "results" / "reference" / STUDY / "summary.csv",
+    log:
+        f"results/logs/verify/{STUDY}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        label=STUDY,
+    shell:
+        "python -m spikeproof verify --label {params.label} --log {log} --table {input.table} --reference {input.reference}"

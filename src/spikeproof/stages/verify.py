@@ -1,0 +1,52 @@
+"""Compare a study's table with the reference table of an earlier run, within stated tolerances.
+
+Exact: runs, memory of weights and membranes, what was compared, equality, no DSP. Accuracies may differ between
+machines (floating-point training), and so may all that follows from trained weights.
+"""
+
+EXACT = ("weight_bits", "membrane_bits", "images_compared", "values_compared", "torch_values_compared", "equal", "memory_equal",
+         "lanes", "dsp")
+#: Largest difference: absolute for accuracies, relative for the rest.
+ABSOLUTE = {"accuracy_float": 0.025, "accuracy": 0.03}
+RELATIVE = {"memory_bits": 0.05, "cycles_per_image": 0.3, "synops_per_image": 0.3, "lut": 0.2, "ff": 0.2, "fmax_mhz": 0.3}
+
+
+def add_arguments(parser, json_argument):
+    parser.add_argument("--table", required=True, help="summary.csv of this run")
+    parser.add_argument("--reference", required=True, help="summary.csv to compare with (results/reference/<study>/)")
+
+
+def differences(table, reference):
+    """List of sentences, one per value outside its tolerance; empty if the tables agree.
+
+    Parameters
+    ----------
+    table, reference : DataFrames as :func:`spikeproof.report.summary` makes them, read from CSV
+    """
+    import pandas as pd
+    key = ["run", "seed"]
+    ours, theirs = table.set_index(key), reference.set_index(key)
+    found = [f"{run} seed {seed} is in only one of the tables" for run, seed in ours.index.symmetric_difference(theirs.index)]
+    for at in ours.index.intersection(theirs.index):
+        for column in (*EXACT, *ABSOLUTE, *RELATIVE):
+            new, old = ours.loc[at, column], theirs.loc[at, column]
+            if pd.isna(new) and pd.isna(old):
+                continue
+            if column in EXACT:
+                bad, bound = str(new) != str(old), "exactly"
+            elif column in ABSOLUTE:
+                bad, bound = not abs(new - old) <= ABSOLUTE[column], f"within {ABSOLUTE[column]}"
+            else:
+                bad, bound = not abs(new - old) <= RELATIVE[column] * abs(old), f"within {100 * RELATIVE[column]:.0f} %"
+            if bad:
+                found.append(f"{at[0]} seed {at[1]}: {column} must be {old} {bound}, not {new}")
+    return found
+
+
+def run(args, stage):
+    import pandas as pd
+    table, reference = (pd.read_csv(path) for path in (args.table, args.reference))
+    found = differences(table, reference)
+    if found:
+        raise RuntimeError(f"{len(found)} values differ from {args.reference}: " + "; ".join(found))
+    stage.say(f"{len(table)} rows agree with {args.reference}")
