@@ -36,11 +36,11 @@ def neurons(draw):
     return NeuronSpec(draw(leaks()), store, reset, v_reset, draw(st.integers(max(store.lo, -9), min(store.hi, 9))))
 
 
-def _layer(draw, rng, name, source, source_shape, steps, max_input, last, full):
+def _projection(draw, rng, source, source_shape, max_input, last):
     height, width, channels = source_shape
     codec = parse_codec(draw(st.sampled_from(CODECS)))
     pool = draw(st.sampled_from([k for k in (1, 2, 3) if height % k == 0 and width % k == 0]))
-    pool_kind = draw(st.sampled_from(Projection.POOLS if full and max_input == 1 else ("sum",)))
+    pool_kind = draw(st.sampled_from(Projection.POOLS if max_input == 1 else ("sum",)))
     rows, columns = height // pool, width // pool
     groups = 1
     if last or draw(st.booleans()):
@@ -48,36 +48,62 @@ def _layer(draw, rng, name, source, source_shape, steps, max_input, last, full):
     else:
         padding, stride = draw(st.integers(0, 2)), draw(st.integers(1, 2))
         kernel = tuple(draw(st.integers(1, min(3, n + 2 * padding))) for n in (rows, columns))
-        groups = draw(st.sampled_from([g for g in (1, 2, channels) if full and channels % g == 0] or [1]))
+        groups = draw(st.sampled_from([g for g in (1, 2, channels) if channels % g == 0]))
     out = groups * draw(st.integers(1, 6 if groups == 1 else 2))
-    codes = codec.codes
-    weights = rng.choice(codes, (*kernel, channels // groups, out))
-    projection = Projection(source, codec, weights, stride, padding, groups, pool, pool_kind)
-    shape = (*projection.output_map(source_shape), out)
-    reach = int(max(1, np.abs(weights).mean() * np.sqrt(weights[..., 0].size) * max_input * pool))
+    weights = rng.choice(codec.codes, (*kernel, channels // groups, out))
+    return Projection(source, codec, weights, stride, padding, groups, pool, pool_kind)
+
+
+def _joining(draw, rng, earlier, shape):
+    """Projections from earlier maps that give a map of ``shape``: a residual add, or a dense shortcut."""
+    found = []
+    for source, source_shape in earlier.items():
+        if not draw(st.booleans()):
+            continue
+        codec = parse_codec(draw(st.sampled_from(CODECS)))
+        if source_shape[:2] == shape[:2]:
+            kernel = (1, 1)
+        elif shape[:2] == (1, 1):
+            kernel = source_shape[:2]
+        else:
+            continue
+        found.append(Projection(source, codec, rng.choice(codec.codes, (*kernel, source_shape[2], shape[2]))))
+    return found
+
+
+def _layer(draw, rng, name, source, earlier, steps, max_inputs, last):
+    first = _projection(draw, rng, source, earlier[source], max_inputs[source], last)
+    shape = (*first.output_map(earlier[source]), first.out_channels)
+    others = _joining(draw, rng, {n: s for n, s in earlier.items() if n != source}, shape)
+    projections = tuple(draw(st.permutations([first, *others])))
+    reach = int(max(1, max(np.abs(p.weights).mean() * np.sqrt(p.weights[..., 0].size) * max_inputs[p.source] * p.pool
+                           for p in projections)))
+    out = shape[2]
     theta_shape = draw(st.sampled_from([(1, 1, 1, 1), (1, 1, 1, out), (steps, 1, 1, 1), (steps, 1, 1, out),
                                         (1, *shape), (steps, *shape)]))
     theta = rng.integers(1, 2 * reach + 2, theta_shape)
     if last and draw(st.booleans()):
         theta = None
     bias = rng.integers(-reach, reach + 1, out) if draw(st.booleans()) else None
-    return LayerSpec(name, shape, (projection,), draw(neurons()), theta, bias)
+    return LayerSpec(name, shape, projections, draw(neurons()), theta, bias)
 
 
 @st.composite
-def networks(draw, full=True):
-    """A chain of 1 to 3 layers. ``full`` adds what the core does not build: groups and max pooling."""
+def networks(draw):
+    """1 to 3 layers, each reading the one before and sometimes earlier maps too."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = (draw(st.sampled_from([1, 2, 4, 6])), draw(st.sampled_from([1, 3, 4, 6])), draw(st.integers(1, 5)))
     bits = draw(st.sampled_from([1, 1, 2, 4]))
     given_input = InputSpec(shape, bits, draw(st.booleans()))
     steps = draw(st.integers(1, 4))
     depth = draw(st.integers(1, 3))
-    layers, source, max_input = [], "input", given_input.max_code
+    layers, source = [], "input"
+    earlier, max_inputs = {"input": shape}, {"input": given_input.max_code}
     for k in range(depth):
-        layer = _layer(draw, rng, f"layer{k}", source, shape, steps, max_input, k == depth - 1, full)
+        layer = _layer(draw, rng, f"layer{k}", source, earlier, steps, max_inputs, k == depth - 1)
         layers.append(layer)
-        source, shape, max_input = layer.name, layer.shape, 1
+        source = layer.name
+        earlier[source], max_inputs[source] = layer.shape, 1
     readout = "membrane" if layers[-1].theta is None else draw(st.sampled_from(NetworkSpec.READOUTS))
     return NetworkSpec(given_input, tuple(layers), steps, readout)
 

@@ -111,15 +111,34 @@ def test_plans_that_do_not_divide_are_refused(changes, message):
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize("kwargs, message", [
-    ({"groups": 2}, "layer a: groups must be 1 in the core, not 2"),
-    ({"pool": 2, "pool_kind": "max"}, "layer a: pool_kind must be 'sum' in the core, not 'max'"),
-])
-def test_what_the_core_lacks_is_refused_by_name(kwargs, message):
-    weights = np.ones((2, 2, 4 // kwargs.get("groups", 1), 2), int)
-    side = 2 * kwargs.get("pool", 1)
-    layer = LayerSpec("a", (1, 1, 2), (Projection("input", parse_codec("int4"), weights, **kwargs),), NeuronSpec(),
-                      np.ones((1, 1, 1, 1), int))
+def test_what_the_core_lacks_is_refused_by_name():
+    one = np.ones((1, 1, 2, 2), int)
+    theta = np.ones((1, 1, 1, 1), int)
+
+    def layer(name, *sources):
+        return LayerSpec(name, (1, 1, 2), tuple(Projection(s, parse_codec("int4"), one) for s in sources), NeuronSpec(), theta)
+
     with pytest.raises(Unbuildable) as error:
-        CorePlan.of(NetworkSpec(InputSpec((side, side, 4)), (layer,), 1))
-    assert str(error.value) == message
+        CorePlan.of(NetworkSpec(InputSpec((1, 1, 2), 4), (layer("a", "input", "input"),), 1))
+    assert str(error.value) == "layer a: at most one source may be an n-bit input"
+    with pytest.raises(Unbuildable) as error:
+        CorePlan.of(NetworkSpec(InputSpec((1, 1, 2)), (layer("a", "input"), layer("b", "input")), 1))
+    assert str(error.value) == "layer a: its spikes must be the source of a layer, but nothing reads them"
+
+
+def test_a_residual_block_under_back_pressure():
+    """input -> a -> b -> c, with a added again at c: the fork hands a's spikes to b and c, c waits for b."""
+    rng, ternary = np.random.default_rng(4), parse_codec("ternary")
+
+    def layer(name, *sources):
+        projections = tuple(Projection(s, ternary, rng.choice(ternary.codes, (3, 3, 4, 4)), padding=1) if s == sources[0]
+                            else Projection(s, parse_codec("int4"), 3 * np.eye(4, dtype=int)[None, None]) for s in sources)
+        return LayerSpec(name, (4, 4, 4), projections, NeuronSpec(store=Store(-16, 15)), np.full((1, 1, 1, 4), 3))
+
+    out = LayerSpec("out", (1, 1, 3), (Projection("c", ternary, rng.choice(ternary.codes, (4, 4, 4, 3))),), NeuronSpec(),
+                    np.full((1, 1, 1, 1), 5))
+    net = NetworkSpec(InputSpec((4, 4, 4)), (layer("a", "input"), layer("b", "a"), layer("c", "b", "a"), out), 3)
+    frames = (rng.random((5, 3, 4, 4, 4)) < 0.3).astype(int)
+    for lanes in ([4, 4, 4, 3], [4, 1, 2, 1], [1, 4, 1, 3]):
+        assert_equal_traces(CorePlan.of(net, lanes), frames)
+        assert_equal_traces(CorePlan.of(net, lanes), frames, seed=sum(lanes))

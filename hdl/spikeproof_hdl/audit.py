@@ -30,8 +30,8 @@ def _signed(fields, bits):
 
 def _expected(net, layer, part, name, final_membranes):
     """(codes [rows, fields], bits of a field, is signed, codec or None) of one memory."""
-    if name == "weights":
-        p = layer.projections[0]
+    if name.startswith("weights"):
+        p = layer.projections[int(name.removeprefix("weights") or 0)]
         codes = p.weights.reshape(-1, p.out_channels // part.lanes, part.lanes).transpose(1, 0, 2)
         return codes.reshape(-1, part.lanes), p.codec.bits, False, p.codec
     if name == "bias":

@@ -1,10 +1,12 @@
-"""The core: layers in a chain, then the readout."""
+"""The core: layers joined by streams, then the readout."""
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from spikeproof.network import INPUT
+
 from .gather import FrameWord
-from .layer import Layer, Pack
+from .layer import Fork, Layer, Pack
 from .neuron import Update
 from .plan import CorePlan
 from .readout import Readout
@@ -38,25 +40,37 @@ class Core(wiring.Component):
         for layer, part in zip(net.layers, plan.layers):
             traces[f"trace_{layer.name}_valid"] = Out(1)
             traces[f"trace_{layer.name}_payload"] = Out(Update(layer, part.updaters))
-        super().__init__({"i": In(stream.Signature(FrameWord(plan.layers[0].word, net.input.bits))),
+        super().__init__({"i": In(stream.Signature(FrameWord(plan.word, net.input.bits))),
                           "o": Out(stream.Signature(range(max(net.classes, 2)))), **traces})
 
     def elaborate(self, platform):
         m = Module()
-        net, source = self.plan.net, wiring.flipped(self.i)
-        for layer, part in zip(net.layers, self.plan.layers):
-            m.submodules[layer.name] = hardware = Layer(net, layer, part)
-            wiring.connect(m, source, hardware.i)
+        net = self.plan.net
+        layers = [Layer(self.plan, k) for k in range(len(net.layers))]
+        sources = {INPUT: wiring.flipped(self.i)}
+        for layer, part, hardware in zip(net.layers, self.plan.layers, layers):
+            m.submodules[layer.name] = hardware
             m.d.comb += [getattr(self, f"trace_{layer.name}_valid").eq(hardware.o.valid & hardware.o.ready),
                          getattr(self, f"trace_{layer.name}_payload").eq(hardware.o.payload)]
             if layer is net.layers[-1]:
                 m.submodules.readout = readout = Readout(net)
                 wiring.connect(m, hardware.o, readout.i)
+                wiring.connect(m, readout.o, wiring.flipped(self.o))
             else:
                 m.submodules[f"{layer.name}_pack"] = pack = Pack(layer, part.lanes, part.updaters)
                 wiring.connect(m, hardware.o, pack.i)
-                source = pack.o
-        wiring.connect(m, readout.o, wiring.flipped(self.o))
+                sources[layer.name] = pack.o
+        # Join every source to its readers.
+        for name, source in sources.items():
+            readers = [getattr(hardware, f"i{k}") for layer, hardware in zip(net.layers, layers)
+                       for k, projection in enumerate(layer.projections) if projection.source == name]
+            if len(readers) == 1:
+                wiring.connect(m, source, readers[0])
+            elif readers:
+                m.submodules[f"{name}_fork"] = fork = Fork(source.payload.shape(), len(readers))
+                wiring.connect(m, source, fork.i)
+                for k, reader in enumerate(readers):
+                    wiring.connect(m, getattr(fork, f"o{k}"), reader)
         return m
 
 

@@ -34,7 +34,7 @@ def idle_limit(plan):
 
 def input_words(plan, frames):
     """Input codes [B, (T,) H, W, C] -> uint32 [words, 32-bit parts], the input stream in order."""
-    net, word = plan.net, plan.layers[0].word
+    net, word = plan.net, plan.word
     channels, bits = plan.input_shape[2], net.input.bits
     codes = np.asarray(frames, dtype=np.uint32).reshape(-1, channels)
     padded = np.zeros((len(codes), -(-channels // word) * word), np.uint32)
@@ -78,7 +78,7 @@ def write_golden(plan, frames, folder, batch=256):
 
 def _layout_header(plan):
     """core_layout.h: where each field lies in the trace payloads, read off the layouts themselves."""
-    net, first = plan.net, plan.layers[0]
+    net = plan.net
     rows, cases, widest = [], [], 1
     for n, (layer, part) in enumerate(zip(net.layers, plan.layers)):
         layout, store = Update(layer, part.updaters), layer.neuron.store
@@ -90,12 +90,12 @@ def _layout_header(plan):
                      f"p.load(d.trace_{layer.name}_payload); return true;")
         widest = max(widest, -(-Shape.cast(layout).width // 32))
     height, width, channels = plan.input_shape
-    frame_words = height * width * -(-channels // first.word)
+    frame_words = height * width * -(-channels // plan.word)
     return "\n".join([
         f"constexpr int LAYERS = {len(net.layers)};",
         f"constexpr uint64_t STEPS = {net.steps};",
         f"constexpr uint64_t IMAGE_WORDS = {frame_words * (1 if net.input.constant else net.steps)};",
-        f"constexpr uint64_t WORD_U32 = {-(-first.word * net.input.bits // 32)};",
+        f"constexpr uint64_t WORD_U32 = {-(-plan.word * net.input.bits // 32)};",
         "constexpr LayerLayout LAYOUT[LAYERS] = {", *rows, "};",
         "template <class D> static bool trace(D& d, int layer, Bits& p) {", "  switch (layer) {", *cases,
         "  }", "  return false;", "}", ""]), widest
@@ -103,9 +103,9 @@ def _layout_header(plan):
 
 def _verify_top(plan, manifest):
     """verify_top.sv: the core, and a signal that makes it write all its memories to files."""
-    net, first = plan.net, plan.layers[0]
+    net = plan.net
     wires = [("input", "clk", 1), ("input", "rst", 1), ("input", "i_valid", 1), ("output", "i_ready", 1),
-             ("input", "i_payload", first.word * net.input.bits), ("output", "o_valid", 1), ("input", "o_ready", 1),
+             ("input", "i_payload", plan.word * net.input.bits), ("output", "o_valid", 1), ("input", "o_ready", 1),
              ("output", "o_payload", max(1, (max(net.classes, 2) - 1).bit_length()))]
     for layer, part in zip(net.layers, plan.layers):
         wires += [("output", f"trace_{layer.name}_valid", 1),

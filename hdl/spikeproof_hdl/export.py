@@ -13,10 +13,11 @@ from .tools import run, yosys
 
 __all__ = ["MODEL_MEMORIES", "export_core"]
 
-#: Memories that hold the model, by the name of the memory in its module -> kind in the accounting.
+#: Memories that hold the model, by the name of the memory in its module -> kind in the accounting. A layer with several
+#: sources has weights0, weights1, ...
 MODEL_MEMORIES = {"weights": "weights", "membrane": "membranes", "theta": "thresholds", "bias": "biases"}
-#: Memories that hold data under way: spike frames, queued words, the readout's counts.
-BUFFERS = ("frames", "storage", "counts")
+#: Memories that hold data under way: spike frames, queued words, pooled lines, the readout's counts.
+BUFFERS = ("frames", "storage", "line", "counts")
 
 # `proc -nomux -norom` keeps always blocks readable and Icarus happy (yosys PR #2273); -extmem writes images.
 SCRIPT = "read_rtlil core.il; proc -nomux -norom; memory_collect; write_verilog -norename -noattr -sv -extmem core.v"
@@ -77,7 +78,7 @@ def export_core(plan, out, core=None):
         verilog, images = _name_images((work / "core.v").read_text(), work)
         memories = {}
         for path, shape in declared_memories(verilog).items():
-            name = path.rsplit(".", 1)[1]
+            name = path.rsplit(".", 1)[1].rstrip("0123456789")
             if name not in MODEL_MEMORIES and name not in BUFFERS:
                 raise RuntimeError(f"the Verilog declares a memory of unknown kind: {path}")
             memories[path] = {**shape, "kind": MODEL_MEMORIES.get(name, "buffers"), "layer": path.split(".")[1],
@@ -88,7 +89,7 @@ def export_core(plan, out, core=None):
             (work / image).replace(out / image)
         write_text(out / "core.v", verilog)
     manifest = {"top": "core", "steps": plan.net.steps, "readout": plan.net.readout,
-                "input": {**asdict(plan.net.input), "word": plan.layers[0].word},
+                "input": {**asdict(plan.net.input), "word": plan.word},
                 "layers": {layer.name: asdict(part) for layer, part in zip(plan.net.layers, plan.layers)},
                 "memories": memories,
                 "files": {p.name: sha256_file(p) for p in sorted([out / "core.v", *out.glob("*.mem")])}}

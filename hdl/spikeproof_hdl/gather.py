@@ -50,7 +50,8 @@ class Gather(wiring.Component):
 
     Parameters
     ----------
-    projection : Projection, groups 1, pool_kind "sum"
+    projection : Projection, pool_kind "sum"; where it has groups, their input channels fill whole words, or
+        whole groups fill a word
     source_shape : (height, width, channels)
     word : int, channels of one word of ``i``
     bits : int, of an input code
@@ -65,10 +66,12 @@ class Gather(wiring.Component):
     def __init__(self, projection, source_shape, word, bits, lanes, repeat):
         self.projection, self.source_shape = projection, source_shape
         self.word, self.bits, self.lanes, self.repeat = word, bits, lanes, repeat
-        self.words = -(-source_shape[2] // word)
+        self.words = -(-source_shape[2] // word)                # of a pixel
+        self.group_channels = source_shape[2] // projection.groups
+        self.group_words = -(-self.group_channels // word)      # of a pixel, in one group of a grouped convolution
         self.frame_words = source_shape[0] * source_shape[1] * self.words
         kernel_h, kernel_w = projection.kernel
-        self.group_rows = kernel_h * kernel_w * source_shape[2]
+        self.group_rows = kernel_h * kernel_w * self.group_channels
         self.groups = projection.out_channels // lanes
         self.rows = self.groups * self.group_rows
         super().__init__({"i": In(stream.Signature(FrameWord(word, bits))),
@@ -93,17 +96,20 @@ class Gather(wiring.Component):
 
         # Cycle 1: the word is on the memory's output.
         m.d.sync += fetched.eq(issue)
+        parts = max(1, self.word // self.group_channels)        # groups that share a word
         meta = Signal(data.StructLayout({"row": self.o.p.row.shape(), "plane_end": 1, "end": 1, "inside": 1,
-                                         "short": 1, "plane": range(max(self.bits, 2))}))
+                                         "short": 1, "plane": range(max(self.bits, 2)), "part": range(max(parts, 2))}))
         with m.If(issue):
-            m.d.sync += [meta.row.eq(walk["row"]), meta.plane_end.eq(walk["plane_end"]), meta.end.eq(walk["end"]),
-                         meta.inside.eq(walk["inside"]), meta.plane.eq(walk["plane"]), meta.short.eq(walk["word_end"])]
+            m.d.sync += [meta[field].eq(walk[field]) for field in ("row", "plane_end", "end", "inside", "plane", "short", "part")]
 
         # Cycle 2: its bit plane; words that are silent and end nothing go no further.
         plane = Signal(self.word)
         for j in range(self.word):
             codes = read.data.word_select(j, self.bits)
-            used = ~meta.short if j >= self.source_shape[2] - (self.words - 1) * self.word else 1
+            if parts > 1:
+                used = meta.part == j // self.group_channels
+            else:
+                used = ~meta.short if j >= self.source_shape[2] - (self.words - 1) * self.word else 1
             m.d.comb += plane[j].eq(codes.bit_select(meta.plane, 1) & meta.inside & used)
         token = Signal(self.o.payload.shape())
         m.d.sync += selected.eq(fetched & (plane.any() | meta.plane_end))
@@ -128,25 +134,29 @@ class Gather(wiring.Component):
 
     def _walk(self, m, issue, bank, full):
         """The nested counters of the replay; each is there only if it counts to more than one."""
-        p, (_, width, channels), words = self.projection, self.source_shape, self.words
+        p, width, words = self.projection, self.source_shape[1], self.words
+        channels, group_words = self.group_channels, self.group_words
         pool, pad, stride = p.pool, p.padding * p.pool, p.stride * p.pool
         kernel_h, kernel_w = p.kernel
         out_h, out_w = p.output_map(self.source_shape)
         bits = ceil_log2(2 * self.frame_words)
         row_shape = self.o.p.row.shape()
 
-        word, kx, ky = Counter("at_word", words), Counter("at_kx", kernel_w * pool), Counter("at_ky", kernel_h * pool)
+        word, kx, ky = Counter("at_word", group_words), Counter("at_kx", kernel_w * pool), Counter("at_ky", kernel_h * pool)
         px, py = Counter("at_pool_x", pool), Counter("at_pool_y", pool)
         plane, group = Counter("at_plane", self.bits), Counter("at_group", self.groups)
+        # Groups of lanes that share input channels, and groups of a grouped convolution that share a word.
+        member, part = Counter("at_member", self.groups // p.groups), Counter("at_part", max(1, self.word // channels))
         ox, oy, repeat = Counter("at_ox", out_w), Counter("at_oy", out_h), Counter("at_repeat", self.repeat)
 
         # Addresses: of the word, of its window row, of the window, of the window at the line's start.
         # They may run below 0 in the padding; they are right again, modulo 2^bits, inside the map.
         first = -(pad * width + pad) * words
-        a, a_row, a_window, a_line = (Signal(bits, init=first % (1 << bits), name=f"a_{n}")
-                                      for n in ("word", "row", "window", "line"))
+        a, a_row, a_group, a_window, a_line = (Signal(bits, init=first % (1 << bits), name=f"a_{n}")
+                                               for n in ("word", "row", "group", "window", "line"))
         # Weight rows: of the word, of its kernel column, kernel row and group.
         r, r_column, r_kernel, r_group = (Signal(row_shape, name=f"r_{n}") for n in ("word", "column", "kernel", "group"))
+        r_part = Signal(row_shape)              # rows that the word's bit 0 lies before its group's first channel
         inside = self._bounds(m, issue, pad, stride, word, kx, ky, plane, group, ox, oy)
 
         def to(target, *signals):
@@ -157,7 +167,8 @@ class Gather(wiring.Component):
         with m.If(issue):
             m.d.sync += [*word.up, a.eq(a + 1), r.eq(r + self.word)]
             with m.If(word.last):
-                m.d.sync += [*word.clear, *kx.up, r.eq(r + (channels - (words - 1) * self.word))]
+                m.d.sync += [*word.clear, *kx.up, a.eq(a + (words - group_words + 1)),
+                             r.eq(r + (channels - (group_words - 1) * self.word))]
                 if pool > 1:
                     m.d.sync += [*px.up, r.eq(r_column)]
                     with m.If(px.last):
@@ -169,25 +180,31 @@ class Gather(wiring.Component):
                     with m.If(py.last):
                         m.d.sync += [*py.clear, *to(r_kernel + kernel_w * channels, r, r_column, r_kernel)]
             with m.If(window_end):
-                m.d.sync += [*ky.clear, *plane.up, *to(a_window, a, a_row), *to(r_group, r, r_column, r_kernel)]
+                m.d.sync += [*ky.clear, *plane.up, *to(a_group, a, a_row), *to(r_group, r, r_column, r_kernel)]
                 with m.If(plane.last):
-                    m.d.sync += [*plane.clear, *group.up,
+                    m.d.sync += [*plane.clear, *group.up, *member.up,
                                  *to(r_group + self.group_rows, r, r_column, r_kernel, r_group)]
+                    if p.groups > 1:
+                        with m.If(member.last):
+                            m.d.sync += [*member.clear, *part.up, r_part.eq(r_part + channels)]
+                            with m.If(part.last):
+                                m.d.sync += [*part.clear, r_part.eq(0), *to(a_group + group_words, a, a_row, a_group)]
                     with m.If(group.last):
-                        m.d.sync += [*group.clear, *ox.up, *to(a_window + stride * words, a, a_row, a_window),
+                        m.d.sync += [*group.clear, *member.clear, *part.clear, r_part.eq(0), *ox.up,
+                                     *to(a_window + stride * words, a, a_row, a_group, a_window),
                                      *to(0, r, r_column, r_kernel, r_group)]
                         with m.If(ox.last):
                             m.d.sync += [*ox.clear, *oy.up,
-                                         *to(a_line + stride * width * words, a, a_row, a_window, a_line)]
+                                         *to(a_line + stride * width * words, a, a_row, a_group, a_window, a_line)]
                             with m.If(oy.last):
                                 m.d.sync += [*oy.clear, *repeat.up]
                                 start = Signal(bits)
                                 m.d.comb += start.eq(Mux(bank ^ repeat.last, self.frame_words, 0) + first)
-                                m.d.sync += to(start, a, a_row, a_window, a_line)
+                                m.d.sync += to(start, a, a_row, a_group, a_window, a_line)
                                 with m.If(repeat.last):
                                     m.d.sync += [*repeat.clear, full.bit_select(bank, 1).eq(0), bank.eq(~bank)]
-        return {"address": a, "row": r, "inside": inside, "plane": self.bits - 1 - plane.at, "word_end": word.last,
-                "plane_end": window_end, "end": window_end & plane.last}
+        return {"address": a, "row": r - r_part if p.groups > 1 else r, "inside": inside, "part": part.at,
+                "plane": self.bits - 1 - plane.at, "short": word.last, "plane_end": window_end, "end": window_end & plane.last}
 
     def _bounds(self, m, issue, pad, stride, word, kx, ky, plane, group, ox, oy):
         """Whether the word is inside the map; 1 where nothing is padded."""

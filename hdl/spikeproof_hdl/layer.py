@@ -6,57 +6,81 @@ from amaranth.lib.wiring import In, Out
 from .codecs import decode
 from .gather import Counter, FrameWord, Gather
 from .neuron import NeuronUpdate, Update
-from .plan import walk_geometry
+from .plan import pools_before
+from .pool import MaxPool
 from .scan import Event, Scanner
 
-__all__ = ["Accumulator", "Drain", "Layer", "Pack"]
+__all__ = ["Accumulator", "Drain", "Fork", "Layer", "Pack"]
 
 
 class Accumulator(wiring.Component):
     """Adds the weight row of each event to ``lanes`` sums.
 
-    Pipeline: cycle 0 addresses the weight memory, 1 takes its word, 2 adds. The sums double at the head of a bit
-    plane. They cannot overflow: their range is proved from the codes, for every order of events.
+    A layer with several sources takes the events of a group from one after the other: the sums start with the first
+    source's head and are complete with the last one's tail. Pipeline: cycle 0 addresses the weight memory, 1 takes its
+    word, 2 adds. The sums double at the head of a bit plane, so an n-bit source comes first. They cannot overflow:
+    their range is proved from the codes, for every order of events.
     Throughput: ``lanes`` synaptic operations a cycle. Back-pressure: everything stands still while a finished
     group is refused.
 
     Parameters
     ----------
-    projection : Projection
+    projections : list of Projection, in the order in which they accumulate
+    names : list of str, of their weight memories
     lanes : int
-    rows : int, weight rows
     acc_shape : Shape of a sum
 
     Members
     -------
-    i : In(stream of Event)
+    i0, i1, ... : In(stream of Event), one per projection
     o : Out(stream of ``lanes`` sums)
     """
-    def __init__(self, projection, lanes, rows, acc_shape):
-        self.projection, self.lanes, self.rows = projection, lanes, rows
-        super().__init__({"i": In(stream.Signature(Event(rows))),
+    def __init__(self, projections, names, lanes, acc_shape):
+        self.projections, self.names, self.lanes = projections, names, lanes
+        self.rows = [p.weights[..., 0].size * p.out_channels // lanes for p in projections]
+        super().__init__({**{f"i{k}": In(stream.Signature(Event(rows))) for k, rows in enumerate(self.rows)},
                           "o": Out(stream.Signature(data.ArrayLayout(acc_shape, lanes)))})
 
     def elaborate(self, platform):
         m = Module()
-        codec = self.projection.codec
-        m.submodules.weights = weights = memory.Memory(
-            shape=unsigned(self.lanes * codec.bits), depth=self.rows, init=weight_rows(self.projection, self.lanes))
-        read = weights.read_port()
         go, finished = Signal(), Signal()
-        m.d.comb += [self.o.valid.eq(finished), go.eq(~finished | self.o.ready), self.i.ready.eq(go),
-                     read.addr.eq(self.i.p.row), read.en.eq(go)]
-        e1, e2 = Signal(self.i.payload.shape()), Signal(self.i.payload.shape())
-        v1, v2 = Signal(), Signal()
-        word = Signal(self.lanes * codec.bits)
+        m.d.comb += [self.o.valid.eq(finished), go.eq(~finished | self.o.ready)]
+
+        # Cycle 0: the event of the source whose turn it is.
+        turn = Counter("turn", len(self.projections))
+        flags = data.StructLayout({"valid": 1, "hit": 1, "head": 1, "double": 1, "tail": 1,
+                                   "source": range(max(len(self.rows), 2))})
+        e0, e1, e2 = (Signal(flags, name=f"e{k}") for k in range(3))
+        words = []
+        for k, (projection, rows) in enumerate(zip(self.projections, self.rows)):
+            source, bits = getattr(self, f"i{k}"), self.lanes * projection.codec.bits
+            m.submodules[self.names[k]] = weights = memory.Memory(
+                shape=unsigned(bits), depth=rows, init=weight_rows(projection, self.lanes))
+            read = weights.read_port()
+            m.d.comb += [read.addr.eq(source.p.row), read.en.eq(go)]
+            with m.If(turn.at == k):
+                m.d.comb += [source.ready.eq(go), e0.valid.eq(source.valid), e0.hit.eq(source.p.hit),
+                             e0.head.eq(source.p.head & (k == 0)), e0.double.eq(source.p.double), e0.source.eq(k),
+                             e0.tail.eq(source.p.tail & (k == len(self.rows) - 1))]
+                with m.If(go & source.valid & source.p.tail):
+                    m.d.sync += turn.clear if k == len(self.rows) - 1 else turn.up
+            # Cycle 1: its weight word.
+            word = Signal(bits, name=f"word{k}")
+            words.append(word)
+            with m.If(go):
+                m.d.sync += word.eq(read.data)
         with m.If(go):
-            m.d.sync += [e1.eq(self.i.payload), v1.eq(self.i.valid),
-                         e2.eq(e1), v2.eq(v1), word.eq(read.data), finished.eq(v2 & e2.tail)]
-        for k in range(self.lanes):
-            acc = self.o.payload[k]
+            m.d.sync += [e1.eq(e0), e2.eq(e1), finished.eq(e2.valid & e2.tail)]
+
+        # Cycle 2: add.
+        for lane in range(self.lanes):
+            acc = self.o.payload[lane]
             base = Mux(e2.head, 0, Mux(e2.double, acc.shift_left(1), acc))
-            code = decode(codec, word.word_select(k, codec.bits))
-            with m.If(go & v2):
+            codes = [decode(p.codec, w.word_select(lane, p.codec.bits)) for p, w in zip(self.projections, words)]
+            code = codes[-1]
+            for k in reversed(range(len(codes) - 1)):
+                code = Mux(e2.source == k, codes[k], code)
+            with m.If(go & e2.valid):
                 m.d.sync += acc.eq(base + Mux(e2.hit, code, 0))
         return m
 
@@ -137,42 +161,84 @@ class Pack(wiring.Component):
         return m
 
 
+class Fork(wiring.Component):
+    """Hands every word of a stream to several readers; each takes it when it can, none twice.
+
+    Latency: none. Back-pressure: the next word comes when the slowest reader has this one.
+
+    Members
+    -------
+    i : In(stream of FrameWord)
+    o0, o1, ... : Out(stream of FrameWord)
+    """
+    def __init__(self, shape, count):
+        self.count = count
+        super().__init__({"i": In(stream.Signature(shape)), **{f"o{k}": Out(stream.Signature(shape)) for k in range(count)}})
+
+    def elaborate(self, platform):
+        m = Module()
+        taken, done = Signal(self.count), Signal(self.count)
+        for k in range(self.count):
+            out = getattr(self, f"o{k}")
+            m.d.comb += [out.payload.eq(self.i.payload), out.valid.eq(self.i.valid & ~taken[k]),
+                         done[k].eq(taken[k] | out.ready)]
+        m.d.comb += self.i.ready.eq(done.all())
+        with m.If(self.i.valid):
+            m.d.sync += taken.eq(Mux(done.all(), 0, done))
+        return m
+
+
 class Layer(wiring.Component):
     """One layer of the network, up to the updates of its neurons.
 
     Parameters
     ----------
-    net : NetworkSpec
-    layer : LayerSpec, of ``net``
-    plan : LayerPlan
+    plan : CorePlan
+    index : int, of the layer in the network
 
     Members
     -------
-    i : In(stream of FrameWord), the source map
+    i0, i1, ... : In(stream of FrameWord), the source map of each projection
     o : Out(stream of Update)
     """
-    def __init__(self, net, layer, plan):
-        self.net, self.layer, self.plan = net, layer, plan
-        projection, source_shape = walk_geometry(layer.projections[0], net.source_shape(layer.projections[0]))
-        from_input = projection.source == "input"
-        bits = net.input.bits if from_input else 1
-        repeat = net.steps if from_input and net.input.constant else 1
-        self.gather = Gather(projection, source_shape, plan.word, bits, plan.lanes, repeat)
-        self.scanner = Scanner(plan.word, self.gather.rows)
-        self.neurons = NeuronUpdate(layer, net.acc_range(layer), net.steps, plan.lanes, plan.updaters)
+    def __init__(self, plan, index):
+        net, layer, part = plan.net, plan.net.layers[index], plan.layers[index]
+        self.plan, self.layer = plan, layer
+        self.neurons = NeuronUpdate(layer, net.acc_range(layer), net.steps, part.lanes, part.updaters)
         acc_shape = self.neurons.acc_shape
-        self.accumulator = Accumulator(projection, plan.lanes, self.gather.rows, acc_shape)
-        self.drain = Drain(acc_shape, plan.lanes, plan.updaters)
-        super().__init__({"i": In(stream.Signature(FrameWord(plan.word, bits))),
-                          "o": Out(stream.Signature(Update(layer, plan.updaters)))})
+        # One pipe per projection; the one that doubles the sums comes first.
+        self.order = sorted(range(len(layer.projections)), key=lambda k: -plan.source_bits(layer.projections[k]))
+        self.pipes = []
+        inputs, walked = {}, []
+        for k in self.order:
+            whole, word = layer.projections[k], plan.source_word(layer.projections[k])
+            projection, source_shape = plan.walk(whole)
+            bits, from_input = plan.source_bits(whole), whole.source == "input"
+            repeat = net.steps if from_input and net.input.constant else 1
+            pool = MaxPool(net.source_shape(whole), word, whole.pool) if pools_before(whole) else None
+            gather = Gather(projection, source_shape, word, bits, part.lanes, repeat)
+            self.pipes.append((k, pool, gather, Scanner(word, gather.rows)))
+            inputs[f"i{k}"] = In(stream.Signature(FrameWord(word, bits)))
+            walked.append(projection)
+        alone = len(self.order) == 1
+        self.accumulator = Accumulator(walked, ["weights" if alone else f"weights{k}" for k in self.order], part.lanes, acc_shape)
+        self.drain = Drain(acc_shape, part.lanes, part.updaters)
+        super().__init__({**inputs, "o": Out(stream.Signature(Update(layer, part.updaters)))})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.gather, m.submodules.scanner = self.gather, self.scanner
         m.submodules.accumulator, m.submodules.drain, m.submodules.neurons = self.accumulator, self.drain, self.neurons
-        wiring.connect(m, wiring.flipped(self.i), self.gather.i)
-        wiring.connect(m, self.gather.o, self.scanner.i)
-        wiring.connect(m, self.scanner.o, self.accumulator.i)
+        for n, (k, pool, gather, scanner) in enumerate(self.pipes):
+            suffix = "" if len(self.pipes) == 1 else str(k)
+            m.submodules[f"gather{suffix}"], m.submodules[f"scanner{suffix}"] = gather, scanner
+            source = wiring.flipped(getattr(self, f"i{k}"))
+            if pool is not None:
+                m.submodules[f"pool{suffix}"] = pool
+                wiring.connect(m, source, pool.i)
+                source = pool.o
+            wiring.connect(m, source, gather.i)
+            wiring.connect(m, gather.o, scanner.i)
+            wiring.connect(m, scanner.o, getattr(self.accumulator, f"i{n}"))
         wiring.connect(m, self.accumulator.o, self.drain.i)
         wiring.connect(m, self.drain.o, self.neurons.i)
         wiring.connect(m, self.neurons.o, wiring.flipped(self.o))

@@ -51,9 +51,9 @@ def simulate(plan, frames, seed=None, core=None, max_cycles=200_000):
         for layer in plan.net.layers:
             sampled += [getattr(core, f"trace_{layer.name}_valid"), getattr(core, f"trace_{layer.name}_payload")]
         ctx.set(core.o.ready, 1)
-        hold = 0                                # cycles that the next result is still refused
+        hold = 0                                # cycles that a result is still refused
         while len(winners) < images:
-            ready, hold = hold == 0, max(0, hold - 1)
+            ready = hold == 0
             ctx.set(core.o.ready, ready)
             _, _, valid, winner, *values = await ctx.tick().sample(core.o.valid, core.o.payload, *sampled)
             cycles += 1
@@ -63,6 +63,8 @@ def simulate(plan, frames, seed=None, core=None, max_cycles=200_000):
                     units = plan.layers[n].updaters
                     traces[layer.name].append((update.index, [update.spikes >> k & 1 for k in range(units)],
                                                [update.membranes[k] for k in range(units)]))
+            if valid and not ready:
+                hold -= 1
             if valid and ready:
                 winners.append(winner)
                 hold = rng.choice((0, 1, 7, 300)) if rng else 0

@@ -117,7 +117,7 @@ int main(int argc, char** argv) {
     if (!first[l].found) first[l] = {true, image, step, neuron, cycle, expected, got, what};
   };
   bool diverged = false, stuck = false;
-  uint64_t hold = 0;                      // cycles that the next result is still refused
+  uint64_t hold = 0;                      // cycles that a result is still refused
   uint64_t stop_image = images;           // after a divergence: every layer finishes that image, then all stops
   auto finished = [&] {
     for (int l = 0; l < LAYERS; l++) if (updates[l] < stop_image * STEPS * (LAYOUT[l].neurons / LAYOUT[l].units)) return false;
@@ -129,7 +129,7 @@ int main(int argc, char** argv) {
     if (stall) {
       random ^= random << 13; random ^= random >> 7; random ^= random << 17;
       ready = hold == 0;
-      if (hold) hold--;
+      if (hold && dut.o_valid) hold--;
       offer = (random >> 30 & 3) != 0;
     }
     bool send = offer && sent < total_words && !(sequential && sent / IMAGE_WORDS > results);
