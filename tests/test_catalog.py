@@ -45,6 +45,7 @@ def test_dataset_is_complete_and_repeatable(kind, tmp_path):
     assert isinstance(first, PreparedData) and set(first.frames) == set(first.labels) == set(PARTS)
     assert {"name", "source", "licence", "split", "images"} <= set(first.about)
     assert sum(len(labels) for labels in first.labels.values()) == first.about["images"]
+    assert make("datasets", kind).describe() == (first.input, first.steps, first.classes)
     shape = first.input.shape if first.input.constant else (first.steps, *first.input.shape)
     for part in PARTS:
         assert first.frames[part].shape == (len(first.labels[part]), *shape)

@@ -1,6 +1,7 @@
 """The command line, stage by stage, and what it says about bad input: exact sentences, exit status, nothing lost."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -137,7 +138,6 @@ def test_wrong_kind_of_model(files, tmp_path):
 
 def test_altered_rtl_is_caught_before_it_is_believed(files, tmp_path):
     """A memory image with one bit flipped after generation."""
-    import shutil
     rtl = tmp_path / "rtl"
     shutil.copytree(files / "rtl", rtl)
     image = rtl / "conv1.accumulator.weights.mem"
@@ -148,6 +148,74 @@ def test_altered_rtl_is_caught_before_it_is_believed(files, tmp_path):
     assert status == 1
     assert err.startswith("spikeproof simulate: error: core.conv1.accumulator.weights ")
     assert not (tmp_path / "equivalence.json").exists()
+
+
+def _comment(rtl):
+    (rtl / "core.v").write_text((rtl / "core.v").read_text() + "// a comment\n")
+
+
+def _manifest_digest(rtl):
+    manifest = json.loads((rtl / "manifest.json").read_text())
+    manifest["files"]["core.v"] = "0" * 64
+    (rtl / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _wider_memory(rtl):
+    """Twice the bits of a membrane memory, with a manifest whose digest was made to fit."""
+    from spikeproof.files import sha256_file
+    text = (rtl / "core.v").read_text()
+    old = next(line for line in text.splitlines() if " membrane [" in line)
+    (rtl / "core.v").write_text(text.replace(old, old.replace("[5:0]", "[11:0]"), 1))
+    assert (rtl / "core.v").read_text() != text
+    manifest = json.loads((rtl / "manifest.json").read_text())
+    manifest["files"]["core.v"] = sha256_file(rtl / "core.v")
+    (rtl / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("tamper, message", [
+    (_comment, "core.v is not what the generate stage wrote: run it again\n"),
+    (_manifest_digest, "core.v is not what the generate stage wrote: run it again\n"),
+    (_wider_memory, "core.v must declare core.conv1.neurons.membrane as {'width': 6, 'depth': 192}, not "
+                    "{'width': 12, 'depth': 192}: run the generate stage again\n"),
+    (lambda rtl: (rtl / "manifest.json").write_text("{}"),
+     "manifest.json is absent or no manifest of a core: run the generate stage again\n"),
+    (lambda rtl: (rtl / "conv1.neurons.bias.mem").write_text("xx\n"),
+     " binary digits, one per line: run the generate stage again\n")])
+def test_tampered_rtl_is_refused(files, tmp_path, tamper, message):
+    rtl = tmp_path / "rtl"
+    shutil.copytree(files / "rtl", rtl)
+    tamper(rtl)
+    status, _, err = cli("simulate", "--network", files / "network.safetensors", "--rtl", rtl, "--lanes", 3,
+                         "--data", files / "data.safetensors", "--out", tmp_path / "equivalence.json")
+    assert status == 2 and err.endswith(message), err
+    assert not (tmp_path / "equivalence.json").exists()
+
+
+def test_bad_entries_by_hand(files, tmp_path):
+    status, _, err = cli("prepare", "--config", '{"kind": "digits", "bits": 99}', "--out", tmp_path / "x")
+    assert (status, err) == (2, "spikeproof prepare: error: datasets.bits must be less than or equal to 8, not 99\n")
+    status, _, err = cli("pretrain", "--data", files / "data.safetensors", "--config", "{}", "--out", tmp_path / "x")
+    assert (status, err) == (2, "spikeproof pretrain: error: the chain must have the entries architecture, neuron, pretraining, "
+                                "not none\n")
+
+
+def test_a_single_layer_and_wide_weights_go_through(tmp_path):
+    """No hidden layer, 8-bit pixels, 16-bit weights: sums pass 2^24, so torch runs in float64 on the same codes."""
+    chain = {**CHAIN, "architecture": {"kind": "feedforward", "layers": "10"}, "neuron": {"kind": "lif"}}
+    wide = {"kind": "int", "bits": 16, "membrane": {"bits": 24, "output_bits": 24}, "training": {"epochs": 1}}
+    for arguments in (
+            ("prepare", "--config", '{"kind": "digits", "bits": 8}', "--out", tmp_path / "data"),
+            ("pretrain", "--data", tmp_path / "data", "--config", json.dumps(chain), "--out", tmp_path / "float"),
+            ("quantize", "--data", tmp_path / "data", "--model", tmp_path / "float", "--config", json.dumps(wide),
+             "--out", tmp_path / "codes"),
+            ("evaluate", "--data", tmp_path / "data", "--float-model", tmp_path / "float", "--model", tmp_path / "codes",
+             "--out", tmp_path / "evaluate.json"),
+            ("export", "--data", tmp_path / "data", "--model", tmp_path / "codes", "--out", tmp_path / "network",
+             "--result", tmp_path / "export.json")):
+        status, _, err = cli(*arguments)
+        assert status == 0, err
+    evaluated, exported = (json.loads((tmp_path / name).read_text()) for name in ("evaluate.json", "export.json"))
+    assert evaluated["accuracy"] == exported["accuracy"] > 0.2
 
 
 def test_bad_json_argument():

@@ -35,6 +35,23 @@ def changed(section, name, **values):
     (changed("quantizers", "int4_v8", bist=4), "config: quantizers.int4_v8.bist is not a known key; did you mean 'bits'?"),
     (changed("quantizers", "int4_v8", membrane={"bits": 8, "roundin": "floor"}),
      "config: quantizers.int4_v8.membrane.roundin is not a known key; did you mean 'rounding'?"),
+    (changed("quantizers", "ternary_v6", bits=2), "config: quantizers.ternary_v6.bits is not a known key; known keys are kind, "
+     "membrane, scale, training"),
+    (changed("quantizers", "int4_v8", training={"learning_rate": "1e-3"}),
+     "config: quantizers.int4_v8.training.learning_rate must be a valid number, not '1e-3'; write it as 0.001"),
+    (changed("quantizers", "int4_v8", training={"learning_rate": float("inf")}),
+     "config: quantizers.int4_v8.training.learning_rate must be a finite number, not inf"),
+    (changed("architectures", "conv", layers="8C4-10"), "config: architectures.conv.layers: layers must have convolutions with odd "
+     "kernels, so that padding keeps the map, not '8C4'"),
+    ({**SHIPPED, "datasets": 5}, "config: datasets must be a mapping of keys to values, not 5"),
+    ({**SHIPPED, "hardware": []}, "config: hardware must be a mapping of keys to values, not []"),
+    ({**SHIPPED, "neurons": {"x": {"kind": ["lif"]}}},
+     "config: neurons.x: kind ['lif'] is unknown: it must be one of if, lif; did you mean "
+     "'lif'?"),
+    ({**SHIPPED, "neurons": {"$(ls)": {"kind": "lif"}}},
+     "config: neurons: a name must be letters, digits, - and _, and start with a letter or digit, not '$(ls)'"),
+    ({**SHIPPED, "neurons": {4: {"kind": "lif"}}},
+     "config: neurons: a name must be letters, digits, - and _, and start with a letter or digit, not 4"),
     (changed("quantizers", "int4_v8", bits=17), "config: quantizers.int4_v8.bits must be less than or equal to 16, not 17"),
     (changed("quantizers", "int4_v8", bits="4"), "config: quantizers.int4_v8.bits must be a valid integer, not '4'"),
     (changed("quantizers", "int4_v8", membrane={"bits": 8, "ternary": True}),
@@ -71,7 +88,14 @@ RUN = {"dataset": "digits", "architecture": "dense", "neuron": "lif", "pretraini
     ({"title": "t", "runs": {"a": {k: v for k, v in RUN.items() if k != "neuron"}}}, "{path}: runs.a.neuron is missing"),
     ({"title": "t", "runs": {"a": {**RUN, "quantizer": "float", "pruner": "half"}}},
      "{path}: runs.a.pruner must be 'none' for a float run, not 'half'"),
-    ({"title": "t", "runs": {"a/b": RUN}}, "{path}: runs.a/b: a run's name must be letters, digits, - and _, not 'a/b'"),
+    ({"title": "t", "runs": {"a/b": RUN}},
+     "{path}: runs: a name must be letters, digits, - and _, and start with a letter or digit, not 'a/b'"),
+    ({"title": "t", "runs": {"a": 5}}, "{path}: runs.a must be a mapping of keys to values, not 5"),
+    ({"title": "t", "defaults": {"datset": "digits"}, "runs": {"a": RUN}},
+     "{path}: defaults: key 'datset' is unknown: it must be one of architecture, dataset, neuron, "
+     "pretraining, pruner, quantizer, seeds; did you mean 'dataset'?"),
+    ({"title": "t", "runs": {"a": {**RUN, "seeds": [0, 0]}}}, "{path}: runs.a: seed 0 is the same training as that of run 'a'"),
+    ({"title": "t", "runs": {"a": RUN, "b": RUN}}, "{path}: runs.b: seed 0 is the same training as that of run 'a'"),
     ({"title": "t", "runs": {}}, "{path}: runs must have at least 1 item, not 0"),
 ])
 def test_study_mistakes(tmp_path, study, message):
@@ -80,6 +104,25 @@ def test_study_mistakes(tmp_path, study, message):
     with pytest.raises(ConfigError) as error:
         load_study(path, CONFIG)
     assert str(error.value) == message.replace("{path}", str(path))
+
+
+@pytest.mark.parametrize("layers, message", [
+    ("8C3-AP3-10", "'AP3' must divide the 8x8 map"), ("16-11", "layers must end in 10, the number of classes, not 11"),
+    ("MP2-10", "maximum pooling needs spikes, and the input has 4 bits; use an average pool")])
+def test_architectures_that_do_not_fit_are_refused_before_training(tmp_path, layers, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"title": "t", "runs": {"a": RUN}}))
+    with pytest.raises(ConfigError) as error:
+        load_study(path, parse_config(changed("architectures", "dense", layers=layers)))
+    assert str(error.value) == f"{path}: runs.a: architecture 'dense' on dataset 'digits': {message}"
+
+
+def test_keys_that_stand_twice_and_reserved_study_names(tmp_path):
+    (tmp_path / "models.yaml").write_text("title: t\nruns:\n  a: {dataset: x}\n  a: {dataset: y}\n")
+    with pytest.raises(ConfigError, match="models.yaml is not valid YAML: key 'a' stands twice"):
+        read_yaml(tmp_path / "models.yaml")
+    with pytest.raises(ConfigError, match="a study must not be called 'models', which is a folder of results$"):
+        load_study(tmp_path / "models.yaml", CONFIG)
 
 
 def test_missing_and_broken_study_files(tmp_path):

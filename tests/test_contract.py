@@ -96,6 +96,10 @@ REFUSALS = [
      "layer a: source must be one of input, not 'b'"),
     (lambda: _network(layers=(_layer(theta=np.ones((3, 1, 1, 1), int)),)), "layer a: theta must have 1 or 2 steps, not 3"),
     (lambda: _network(layers=(_layer(theta=None),)), "layer a: theta must be given for a spike_count readout"),
+    (lambda: _network(layers=(_layer(neuron=NeuronSpec(Leak("multiply", multiplier=4095, fraction=16),
+                                                       Store(-(1 << 31), (1 << 31) - 1, 24))),)),
+     "layer a: the membrane in its leak must stay within +-4503599627370496, but store and leak allow "
+     f"{(1 << 31 << 24) * 4095}"),
     (lambda: _network(layers=(_layer(bias=np.array([1 << 52, 0])),)),
      "layer a: h must stay within +-4503599627370496, but the codes allow -32768 .. 4503599627403267"),
 ]

@@ -34,14 +34,22 @@ def test_worked_example_of_the_semantics():
         assert (spike, code) == (int(s[0]), int(stored)), step
 
 
+def fields(model):
+    """Names of all fields of a model and of the models in it."""
+    for name, field in model.model_fields.items():
+        yield name
+        if hasattr(field.annotation, "model_fields"):
+            yield from fields(field.annotation)
+
+
 def test_configuration_page_names_every_kind_and_key():
     text = (ROOT / "config" / "README.md").read_text()
     from spikeproof.catalog import load
-    from spikeproof.config import HardwareOptions, _all_fields
+    from spikeproof.config import HardwareOptions
     assert all(f"`{kind}`" in text for kinds in CATALOG.values() for kind in kinds)
     for section, kinds in CATALOG.items():
         for kind in kinds:
-            for field in _all_fields(load(section, kind).Options):
+            for field in fields(load(section, kind).Options):
                 assert f"`{field}" in text or f"{field}:" in text, (section, kind, field)
     assert all(f"`{field}`" in text for field in HardwareOptions.model_fields)
 

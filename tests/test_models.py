@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spikeproof import training
-from spikeproof.convert import ModelMismatch, check_equal, needs_float64, to_codes, to_spec
+from spikeproof.convert import ModelMismatch, check_equal, exact_dtype, to_codes, to_spec
 from spikeproof.datasets.base import PARTS, PreparedData
 from spikeproof.files import CorruptFile
 from spikeproof.model_files import build, load_model, make, save_model
@@ -109,7 +109,7 @@ def test_networks_past_2_to_the_24_run_in_float64():
     for layer in model.layers:
         layer.neuron = NeuronSpec(Leak("multiply", multiplier=51001, fraction=16), Store(-(1 << 23), (1 << 23) - 1), "hard")
     net = to_spec(model)
-    assert needs_float64(net)
+    assert exact_dtype(net) == torch.float64
     assert check_equal(model, net, data.frames["test"]) > 0
 
 
@@ -199,10 +199,16 @@ def test_checkpoints_of_another_job_or_broken_ones_are_not_used(tmp_path, monkey
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0)
     data, checkpoint, said = tiny_data(), tmp_path / "c.safetensors", []
     training.fit(tiny_float(data), data, TrainingOptions(epochs=2, batch_size=16), seed=5, checkpoint=checkpoint)
-    training.fit(tiny_float(data), data, TrainingOptions(epochs=2, batch_size=16), seed=6, checkpoint=checkpoint, say=said.append)
+    options = TrainingOptions(epochs=2, batch_size=16)
+    training.fit(tiny_float(data), data, options, seed=6, checkpoint=checkpoint, say=said.append)
+    training.fit(tiny_float(data), data, options, seed=6, checkpoint=checkpoint, say=said.append, context={"data": "other"})
+    other = tiny_float(data)
+    other.layers[0].weight.data[0] *= 2                              # other weights to start from
+    training.fit(other, data, options, seed=6, checkpoint=checkpoint, say=said.append, context={"data": "other"})
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     training.fit(tiny_float(data), data, TrainingOptions(epochs=2, batch_size=16), seed=6, checkpoint=checkpoint, say=said.append)
-    assert said == [f"{checkpoint} belongs to another configuration: training starts from the first epoch",
+    foreign = f"{checkpoint} belongs to another configuration: training starts from the first epoch"
+    assert said == [foreign, foreign, foreign,
                     f"{checkpoint} is truncated or not a spikeproof checkpoint file: training starts again from the first epoch"]
 
 

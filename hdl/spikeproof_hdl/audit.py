@@ -1,21 +1,85 @@
 """Memory accounting: the RTL's memories hold exactly the network's bits, word by word."""
+import json
 from pathlib import Path
 
 import numpy as np
 
-from .export import MODEL_MEMORIES
+from spikeproof.files import CorruptFile, sha256_file
 
-__all__ = ["MemoryMismatch", "audit_memories", "read_images"]
+from .export import MODEL_MEMORIES, declared_memories
+
+__all__ = ["MemoryMismatch", "audit_memories", "check_files", "load_manifest", "read_images", "read_words"]
 
 
 class MemoryMismatch(RuntimeError):
     """A memory's size or contents are not the network's; the message names memory, word and both values."""
 
 
+def load_manifest(rtl):
+    """The manifest of an exported core.
+
+    Raises
+    ------
+    CorruptFile
+        If it is absent or no manifest.
+    """
+    path = Path(rtl) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(manifest[key], dict) for key in ("memories", "files")):
+            raise KeyError
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CorruptFile(f"{path} is absent or no manifest of a core: run the generate stage again") from None
+    return manifest
+
+
+def read_words(path, width):
+    """A memory file in binary, one word of ``width`` bits per line -> list of int.
+
+    Raises
+    ------
+    CorruptFile
+        If a line is not a word of that width.
+    """
+    try:
+        lines = [line for line in Path(path).read_text().split() if not line.startswith(("//", "@"))]
+        if any(len(line) != width for line in lines):
+            raise ValueError
+        return [int(line, 2) for line in lines]
+    except (OSError, ValueError):
+        raise CorruptFile(f"{path} must hold words of {width} binary digits, one per line: run the generate stage again") from None
+
+
 def read_images(rtl, manifest):
     """The memory image files -> {path: list of int words}."""
-    return {path: [int(word, 2) for word in (Path(rtl) / memory["image"]).read_text().split()]
+    return {path: read_words(Path(rtl) / memory["image"], memory["width"])
             for path, memory in manifest["memories"].items() if memory["image"]}
+
+
+def check_files(rtl, manifest):
+    """Every file of the core is what ``generate`` wrote, and core.v declares the memories of the manifest and no other.
+
+    Returns
+    -------
+    dict file name -> SHA-256, computed from the files
+
+    Raises
+    ------
+    CorruptFile
+        If a file was altered, added or removed, or a declared memory is not the manifest's.
+    """
+    rtl = Path(rtl)
+    found = {path.name: sha256_file(path) for path in sorted([rtl / "core.v", *rtl.glob("*.mem")])}
+    for name in sorted(found.keys() | manifest["files"].keys()):
+        if found.get(name) != manifest["files"].get(name):
+            raise CorruptFile(f"{rtl / name} is not what the generate stage wrote: run it again")
+    declared = declared_memories((rtl / "core.v").read_text())
+    listed = {path: {"width": m["width"], "depth": m["depth"]} for path, m in manifest["memories"].items()}
+    if declared != listed:
+        path = sorted(name for name in declared.keys() | listed.keys() if declared.get(name) != listed.get(name))[0]
+        raise CorruptFile(f"{rtl / 'core.v'} must declare {path} as {listed.get(path)}, not {declared.get(path)}: "
+                          "run the generate stage again")
+    return found
 
 
 def _fields(words, count, bits):
@@ -95,5 +159,5 @@ def audit_memories(plan, manifest, words, final_membranes=None):
     for kind in MODEL_MEMORIES.values():
         if bits[kind] != total[kind]:
             raise MemoryMismatch(f"the RTL's {kind} memories must hold {total[kind]} bits, not {bits[kind]}")
-    return {**{kind: bits[kind] for kind in MODEL_MEMORIES.values()}, "total": total["total"],
+    return {**{kind: bits[kind] for kind in MODEL_MEMORIES.values()}, "total": sum(bits[kind] for kind in MODEL_MEMORIES.values()),
             "buffers": bits["buffers"], "words_compared": compared}

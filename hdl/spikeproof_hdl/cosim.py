@@ -14,6 +14,7 @@ from amaranth.hdl import Shape
 
 from spikeproof import integer
 
+from .audit import load_manifest, read_words
 from .codecs import span
 from .neuron import Update
 from .tools import compiler, run, verilator
@@ -136,7 +137,7 @@ class Simulator:
     """
     def __init__(self, plan, rtl, work, waves=False):
         self.plan, self.rtl, self.work = plan, Path(rtl), Path(work)
-        self.manifest = json.loads((self.rtl / "manifest.json").read_text())
+        self.manifest = load_manifest(self.rtl)
         program, env = verilator()
         cxx = compiler()
         self.work.mkdir(parents=True, exist_ok=True)
@@ -188,10 +189,7 @@ class Simulator:
 
     def read_back(self):
         """The memories as the simulated design held them after the last equal run: {path: list of int words}."""
-        words = {}
-        for path in self.manifest["memories"]:
-            text = (self.work / f"{path.removeprefix('core.')}.read").read_text()
-            words[path] = [int(line, 2) for line in text.split() if not line.startswith(("//", "@"))]
-        return words
+        return {path: read_words(self.work / f"{path.removeprefix('core.')}.read", memory["width"])
+                for path, memory in self.manifest["memories"].items()}
 
 

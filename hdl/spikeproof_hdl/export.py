@@ -42,7 +42,7 @@ def declared_memories(verilog):
 
 
 def _name_images(verilog, folder):
-    """Rename yosys's numbered images after their memories; images of buffers and membranes start as zeros."""
+    """Rename yosys's numbered images after their memories -> (Verilog, {memory: image})."""
     module, lines, images = None, [], {}
     for line in verilog.splitlines():
         if match := MODULE.match(line):

@@ -131,6 +131,9 @@ class CorePlan:
         updaters : int, the most updaters a layer may have; the last layer has 1
         word : int, input codes per word of the core's input stream, or None for at most 16
         """
+        for name, value in (("lanes", 1 if lanes is None else lanes), ("updaters", updaters)):
+            if isinstance(value, int) and value < 1:
+                raise Unbuildable(f"{name} must be at least 1, not {value}")
         plans = []
         for k, layer in enumerate(net.layers):
             most = min(layer.shape[2] // p.groups for p in layer.projections)

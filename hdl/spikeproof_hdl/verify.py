@@ -7,7 +7,7 @@ import numpy as np
 
 from spikeproof.files import sha256_file, write_json, write_text
 
-from .audit import audit_memories, read_images
+from .audit import audit_memories, check_files, read_images
 from .cosim import Simulator, idle_limit, write_golden
 from .tools import tool_versions
 
@@ -85,6 +85,7 @@ def verify(plan, rtl, frames, work, report, labels=None):
     simulator.load_images()
     # The images first: what they hold must be the network before anything runs on them.
     audit_memories(plan, simulator.manifest, read_images(rtl, simulator.manifest))
+    files = check_files(rtl, simulator.manifest)
 
     runs = {"all": {"images": images}, "stalled": {"images": min(SAMPLE, images), "seed": 1},
             "alone": {"images": min(SAMPLE, images), "sequential": True}}
@@ -109,8 +110,8 @@ def verify(plan, rtl, frames, work, report, labels=None):
         "latency_cycles": outcomes["alone"]["latency_cycles"] / runs["alone"]["images"],
         "memory": memory,
         "digests": {"traces": _digest(work / "golden", traces), "stimulus": _digest(work / "golden", ["stimulus.u32"]),
-                    "verilog": simulator.manifest["files"]["core.v"],
-                    "images": hashlib.sha256("".join(simulator.manifest["files"].values()).encode()).hexdigest()},
+                    "verilog": files["core.v"],
+                    "images": _digest(Path(rtl), sorted(name for name in files if name.endswith(".mem")))},
         "tools": tool_versions("verilator", "compiler"),
     }
     if labels is not None:

@@ -3,6 +3,8 @@
 ``config/config.yaml`` holds named entries; a study lists runs as chains of those names. Paths are built from
 the names, so runs that share a stage share its files.
 """
+import math
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,9 +16,15 @@ from pydantic import Field, ValidationError
 from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
 
-__all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "load_study", "parse_config"]
+__all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "load_study", "parse_config", "parse_entry", "read_yaml", "validate"]
 
 FLOAT, NO_PRUNER = "float", "none"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+#: Folders of results/ that are not studies.
+RESERVED_STUDIES = ("data", "logs", "models", "reference")
+#: Field of a run -> section of the configuration.
+SECTION_OF = {"dataset": "datasets", "architecture": "architectures", "neuron": "neurons", "pretraining": "pretraining",
+              "quantizer": "quantizers", "pruner": "pruners"}
 
 
 class ConfigError(ValueError):
@@ -101,13 +109,24 @@ class Run:
         return found
 
 
-def _sentence(error, where, fields):
+def _fields_at(model, path):
+    """Names of the fields that the (nested) model at a path of keys has."""
+    for key in path:
+        field = model.model_fields.get(key)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Options)):
+            break
+        model = field.annotation
+    return sorted(model.model_fields)
+
+
+def _sentence(error, where, model):
     """The first error of a pydantic ValidationError as one sentence."""
     first = error.errors(include_url=False)[0]
     key = (where + ("" if where.endswith(" ") else ".") + ".".join(str(part) for part in first["loc"])).rstrip(". ")
     if first["type"] == "extra_forbidden":
+        fields = _fields_at(model, first["loc"][:-1])
         near = get_close_matches(str(first["loc"][-1]), fields, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(sorted(fields))}"
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(fields)}"
         return f"{key} is not a known key; {hint}"
     if first["type"] == "missing":
         return f"{key} is missing"
@@ -115,26 +134,50 @@ def _sentence(error, where, fields):
     if first["type"] == "value_error":
         return f"{key}: {message}" if first["loc"] else f"{where}: {message}"
     message = message.replace("Dictionary should", "must").replace("List should", "must").replace(" after validation", "")
-    return f"{key} {message}" if ", not " in message else f"{key} {message}, not {first['input']!r}"
+    sentence = f"{key} {message}" if ", not " in message else f"{key} {message}, not {first['input']!r}"
+    if first["type"] == "float_type" and isinstance(first["input"], str):
+        try:
+            sentence += f"; write it as {float(first['input'])!r}" if math.isfinite(float(first["input"])) else ""
+        except ValueError:
+            pass
+    return sentence
 
 
-def _all_fields(model):
-    """Names of all fields of a model and of the models in it."""
-    names = set()
-    for name, field in model.model_fields.items():
-        names.add(name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
-            names |= _all_fields(field.annotation)
-    return names
-
-
-def _validate(model, value, where):
+def _mapping(value, where):
     if not isinstance(value, dict):
         raise ConfigError(f"{where.rstrip(': ')} must be a mapping of keys to values, not {value!r}")
+    return value
+
+
+def _name(name, where):
+    """Names become folders and arguments, so they are plain."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ConfigError(f"{where}: a name must be letters, digits, - and _, and start with a letter or digit, not {name!r}")
+    return name
+
+
+def validate(model, value, where):
+    """A pydantic model from plain data; ConfigError with one sentence where it does not fit."""
     try:
-        return model.model_validate(value)
+        return model.model_validate(_mapping(value, where))
     except ValidationError as error:
-        raise ConfigError(_sentence(error, where, _all_fields(model))) from None
+        raise ConfigError(_sentence(error, where, model)) from None
+
+
+def parse_entry(section, value, where):
+    """One configuration entry (plain data with a ``kind``) -> its Options.
+
+    Raises
+    ------
+    ConfigError
+        If the kind is missing or unknown, a key is unknown or missing, or a value is out of range.
+    """
+    kind = _mapping(value, where).get("kind")
+    if kind is None:
+        raise ConfigError(f"{where}.kind is missing: it must be one of {', '.join(CATALOG[section])}")
+    if not isinstance(kind, str) or kind not in CATALOG[section]:
+        raise ConfigError(f"{where}: " + unknown("kind", kind, CATALOG[section]))
+    return validate(load(section, kind).Options, value, where)
 
 
 @dataclass(frozen=True)
@@ -146,6 +189,15 @@ class Config:
     def entry(self, section, name):
         """The entry of a section as plain data, for a stage's parameters."""
         return self.entries[section][name].model_dump()
+
+    def check_chain(self, dataset, architecture):
+        """ValueError where the architecture cannot be built on the dataset's images and classes."""
+        chosen = self.entries["datasets"][dataset], self.entries["architectures"][architecture]
+        data, network = (load(section, entry.kind)(entry) for section, entry in zip(("datasets", "architectures"), chosen))
+        spec, _, classes = data.describe()
+        layers = network.layers(spec.shape, classes)
+        if layers[0].pool > 1 and layers[0].pool_kind == "max" and spec.bits > 1:
+            raise ValueError(f"maximum pooling needs spikes, and the input has {spec.bits} bits; use an average pool")
 
     def modules(self, section, name):
         """Modules that implement an entry, for the stage's code digest."""
@@ -161,22 +213,32 @@ def parse_config(raw, where="config"):
         At the first unknown key or name, missing key, or value out of range.
     """
     known = {*CATALOG, "hardware", "study"}
-    for key in raw:
+    for key in _mapping(raw, where):
         if key not in known:
             raise ConfigError(f"{where}: " + unknown("section", key, known))
     entries = {}
     for section in CATALOG:
         entries[section] = {}
-        for name, value in (raw.get(section) or {}).items():
+        for name, value in _mapping({} if raw.get(section) is None else raw[section], f"{where}: {section}").items():
             at = f"{where}: {section}.{name}"
-            if not isinstance(value, dict) or "kind" not in value:
-                raise ConfigError(f"{at}.kind is missing: it must be one of {', '.join(CATALOG[section])}")
-            if value["kind"] not in CATALOG[section]:
-                raise ConfigError(f"{at}: " + unknown("kind", value["kind"], CATALOG[section]))
             if name in (FLOAT, NO_PRUNER):
                 raise ConfigError(f"{at}: the names {FLOAT!r} and {NO_PRUNER!r} are reserved")
-            entries[section][name] = _validate(load(section, value["kind"]).Options, value, at)
-    return Config(entries, _validate(HardwareOptions, raw.get("hardware") or {}, f"{where}: hardware"))
+            entries[section][_name(name, f"{where}: {section}")] = parse_entry(section, value, at)
+    hardware = {} if raw.get("hardware") is None else raw["hardware"]
+    return Config(entries, validate(HardwareOptions, hardware, f"{where}: hardware"))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key may stand only once in a mapping."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if isinstance(name, str | int) and name in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"key {name!r} stands twice", key.start_mark)
+            keys.add(name if isinstance(name, str | int) else None)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path):
@@ -188,7 +250,9 @@ def read_yaml(path):
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{path} does not exist; {path.parent} has {', '.join(others) or 'no YAML files'}{hint}")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} must be UTF-8 text") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -201,26 +265,36 @@ def load_study(path, config):
     ConfigError
         If a name is unknown, a key misspelt, or a chain cannot be run.
     """
-    study = _validate(StudyOptions, read_yaml(path), f"{path}: ")
-    runs = []
+    if Path(path).stem in RESERVED_STUDIES:
+        raise ConfigError(f"{path}: a study must not be called {Path(path).stem!r}, which is a folder of results")
+    study = validate(StudyOptions, read_yaml(path), f"{path}: ")
+    for key in study.defaults:
+        if key not in RunNames.model_fields:
+            raise ConfigError(f"{path}: defaults: " + unknown("key", key, RunNames.model_fields))
+    runs, chains = [], {}
     for name, given in study.runs.items():
+        _name(name, f"{path}: runs")
         where = f"{path}: runs.{name}"
-        if not str(name).replace("-", "").replace("_", "").isalnum():
-            raise ConfigError(f"{where}: a run's name must be letters, digits, - and _, not {name!r}")
-        names = _validate(RunNames, {**study.defaults, **(given or {})}, where)
+        names = validate(RunNames, {**study.defaults, **_mapping({} if given is None else given, where)}, where)
         chosen = names.model_dump(exclude={"seeds"})
-        for field, section in (("dataset", "datasets"), ("architecture", "architectures"), ("neuron", "neurons"),
-                               ("pretraining", "pretraining"), ("quantizer", "quantizers"), ("pruner", "pruners")):
+        for field, section in SECTION_OF.items():
             extra = {"quantizer": [FLOAT], "pruner": [NO_PRUNER]}.get(field, [])
             known = [*config.entries[section], *extra]
             if chosen[field] not in known:
                 raise ConfigError(f"{where}.{field}: " + unknown(field, chosen[field], known))
         if chosen["quantizer"] == FLOAT and chosen["pruner"] != NO_PRUNER:
             raise ConfigError(f"{where}.pruner must be 'none' for a float run, not {chosen['pruner']!r}")
+        try:
+            config.check_chain(chosen["dataset"], chosen["architecture"])
+        except ValueError as error:
+            pair = f"architecture {chosen['architecture']!r} on dataset {chosen['dataset']!r}"
+            raise ConfigError(f"{where}: {pair}: {error}") from None
         for seed in names.seeds:
             if seed < 0:
                 raise ConfigError(f"{where}.seeds must be 0 or more, not {seed}")
+            chain = (*chosen.values(), seed)
+            if chain in chains:
+                raise ConfigError(f"{where}: seed {seed} is the same training as that of run {chains[chain]!r}")
+            chains[chain] = str(name)
             runs.append(Run(name=str(name), seed=seed, **chosen))
     return study, tuple(runs)
-
-

@@ -5,7 +5,7 @@ import torch
 from . import integer
 from .network import INPUT, LayerSpec, NetworkSpec, Projection
 
-__all__ = ["ModelMismatch", "check_equal", "to_codes", "to_spec"]
+__all__ = ["ModelMismatch", "check_equal", "exact_dtype", "to_codes", "to_spec"]
 
 
 class ModelMismatch(RuntimeError):
@@ -45,14 +45,13 @@ def to_spec(model):
     return NetworkSpec(model.input_spec, tuple(layers), model.steps, model.neuron.readout)
 
 
-def needs_float64(net):
-    """Whether some integer of the network could reach 2^24, beyond which float32 is not exact."""
+def exact_dtype(net):
+    """float32, or float64 where some integer of the network could reach 2^24, beyond which float32 is not exact."""
     for layer in net.layers:
-        leak = layer.neuron.leak
-        factor = leak.multiplier if leak.kind == "multiply" else 1
-        if max(-net.h_range(layer)[0], net.h_range(layer)[1]) * max(factor, 1) >= 1 << 24:
-            return True
-    return False
+        lo, hi = net.h_range(layer)
+        if max(-lo, hi) * max(layer.neuron.leak.multiplier, 1) >= 1 << 24:
+            return torch.float64
+    return torch.float32
 
 
 def to_codes(frames, constant, dtype=torch.float32):
@@ -73,11 +72,10 @@ def check_equal(model, net, frames, batch=256):
     ModelMismatch
         At the first image and step that differ.
     """
-    model = model.eval()
-    dtype = torch.float64 if needs_float64(net) else torch.float32
-    model = model.to(dtype)
+    model.eval()
+    dtype = exact_dtype(net)
     values = 0
-    try:
+    with model.exact(dtype):
         for at in range(0, len(frames), batch):
             part = frames[at:at + batch]
             expected = integer.run(net, part)
@@ -100,6 +98,4 @@ def check_equal(model, net, frames, batch=256):
                         first = found if first is None else min(first, found)
             if first is not None:
                 raise ModelMismatch(first[3])
-    finally:
-        model.float()
     return values

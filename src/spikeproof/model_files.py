@@ -4,6 +4,7 @@ from dataclasses import asdict
 import torch
 
 from .catalog import load
+from .config import parse_entry
 from .files import CorruptFile, read_container, write_container
 from .models import CodeNetwork, FloatNetwork
 from .network import InputSpec
@@ -15,9 +16,9 @@ KIND = "spikeproof model"
 
 
 def make(section, entry):
-    """The object of a configuration entry (plain data)."""
-    implementation = load(section, entry["kind"])
-    return implementation(implementation.Options.model_validate(entry))
+    """The object of a configuration entry (plain data); ConfigError where the entry is not valid."""
+    options = parse_entry(section, entry, section)
+    return load(section, options.kind)(options)
 
 
 def build(chain, input_spec, steps, classes):
@@ -55,9 +56,8 @@ def load_model(path):
         model = build(description["chain"], spec, description["steps"], description["classes"])
         if isinstance(model, CodeNetwork):
             model = model.pruned([torch.arange(n) for n in description["channels"][:-1]])
-            for k, (layer, n) in enumerate(zip(model.layers, description["neurons"], strict=True)):
+            for layer, n in zip(model.layers, description["neurons"], strict=True):
                 layer.neuron = NeuronSpec(**{**n, "leak": Leak(**n["leak"]), "store": Store(**n["store"])})
-                layer.fires = model.fires(k)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CorruptFile(f"{path} describes no valid model ({' '.join(str(error).split())}): {remedy}") from None

@@ -8,6 +8,7 @@ biases, thresholds and membranes are integer-valued floats, exact below 2^24 in 
 see real numbers (straight-through for every rounding, a surrogate for the spike).
 """
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -130,29 +131,33 @@ class CodeLayer(nn.Module):
     Parameters
     ----------
     shape : LayerShape
-    weight : tensor [C_out, C_in, kh, kw], value per unit of the integer input
-    offset : tensor [C_out], value
+    unit : float, value of one code of the (summed) integer input; a synapse adds weight * unit for each
     quantizer : Quantizer
     per_channel : bool, one scale per output channel
-    """
-    def __init__(self, shape, weight, offset, quantizer, per_channel):
-        super().__init__()
-        self.shape, self.quantizer, self.per_channel = shape, quantizer, per_channel
-        self.weight, self.offset = nn.Parameter(weight.clone()), nn.Parameter(offset.clone())
-        self.neuron = None                       # NeuronSpec, set once thresholds are known
-        self.fires = True
+    fires : bool, whether the layer has thresholds
 
-    def scale(self):
-        """Value of one code [C or 1, 1, 1, 1]; no gradient."""
-        with torch.no_grad():
-            return self.quantizer.scale(self.weight, self.per_channel)
+    Members
+    -------
+    weight : [C_out, C_in, kh, kw], value; offset : [C_out], value
+    neuron : NeuronSpec, set once thresholds are known
+    frozen : codes kept while the module runs in another precision, or None
+    """
+    def __init__(self, shape, unit, quantizer, per_channel, fires):
+        super().__init__()
+        self.shape, self.unit, self.quantizer, self.per_channel, self.fires = shape, unit, quantizer, per_channel, fires
+        self.weight = nn.Parameter(torch.zeros(shape.out_channels, shape.in_channels, *shape.kernel))
+        self.offset = nn.Parameter(torch.zeros(shape.out_channels))
+        self.neuron = self.frozen = None
 
     def codes(self):
-        """(weight codes [C_out, C_in, kh, kw], bias codes [C], threshold codes [C or 1], scale [C or 1])."""
-        scale = self.scale()
-        flat = scale.flatten()
-        theta = (1 / flat).round().clamp(min=1)
-        return self.quantizer.codes(self.weight / scale), round_ste(self.offset / flat), theta, flat
+        """(weight codes [C_out, C_in, kh, kw], bias codes [C], threshold codes [C or 1], value of a code [C or 1])."""
+        if self.frozen is not None:
+            return [codes.to(self.weight.dtype) for codes in self.frozen]
+        with torch.no_grad():
+            scale = self.quantizer.scale(self.weight, self.per_channel)
+            value = scale.flatten() * self.unit
+            theta = (1 / value).round().clamp(min=1)
+        return self.quantizer.codes(self.weight / scale), round_ste(self.offset / value), theta, value
 
     def current(self, x, weight, bias):
         """Integer input [T or 1, B, C, H, W] -> acc [T or 1, B, C_out, Ho, Wo]."""
@@ -231,22 +236,19 @@ class CodeNetwork(nn.Module):
         for k, shape in enumerate(layers):
             # A membrane readout compares codes of different channels, so they must share one unit.
             per_channel = quantizer.options.scale == "channel" and self.fires(k)
-            empty = torch.zeros(shape.out_channels, shape.in_channels, *shape.kernel)
-            self.layers.append(CodeLayer(shape, empty, empty.new_zeros(shape.out_channels), quantizer, per_channel))
+            unit = (1 / input_spec.max_code if k == 0 else 1.0) / (shape.pool**2 if shape.pool_kind == "sum" else 1)
+            self.layers.append(CodeLayer(shape, unit, quantizer, per_channel, self.fires(k)))
 
     fires = FloatNetwork.fires
 
     @classmethod
     def from_float(cls, model, quantizer):
-        """Fold batch norm and input scales into weights and offsets, then choose how membranes are stored."""
+        """Fold batch norm into weights and offsets, then choose how membranes are stored."""
         net = cls(model.shapes, model.neuron, model.input_spec, model.steps, quantizer)
         with torch.no_grad():
-            for k, (layer, source) in enumerate(zip(net.layers, model.layers)):
+            for layer, source in zip(net.layers, model.layers):
                 gain, offset = source.affine()
-                unit = 1 / model.input_spec.max_code if k == 0 else 1.0
-                if layer.shape.pool_kind == "sum":
-                    unit /= layer.shape.pool**2
-                layer.weight.copy_(source.weight * gain[:, None, None, None] * unit)
+                layer.weight.copy_(source.weight * gain[:, None, None, None])
                 layer.offset.copy_(offset)
         net.choose_stores()
         return net
@@ -260,7 +262,6 @@ class CodeNetwork(nn.Module):
         """
         membrane = self.quantizer.options.membrane
         for k, layer in enumerate(self.layers):
-            layer.fires = self.fires(k)
             with torch.no_grad():
                 weight, bias, theta, _ = layer.codes()
             if layer.fires:
@@ -280,6 +281,19 @@ class CodeNetwork(nn.Module):
             seed = 0x9E3779B9 * (k + 1) % (1 << 32) if rounding == "stochastic" else 0
             store = Store(lo, hi, shift, rounding, seed)
             layer.neuron = NeuronSpec(self.neuron.leak, store, self.neuron.reset)
+
+    @contextmanager
+    def exact(self, dtype):
+        """Run in ``dtype`` with the codes that the module has now; back to float32 afterwards."""
+        with torch.no_grad():
+            for layer in self.layers:
+                layer.frozen = [codes.detach().clone() for codes in layer.codes()]
+        try:
+            yield self.to(dtype)
+        finally:
+            self.float()
+            for layer in self.layers:
+                layer.frozen = None
 
     def trace(self, x):
         """Every layer's (spikes or None, stored codes), each [T, B, C, H, W], and the last layer's scale."""
@@ -326,5 +340,5 @@ class CodeNetwork(nn.Module):
                     weight, offset = weight[kept[k]], offset[kept[k]]
                 new.weight.copy_(weight)
                 new.offset.copy_(offset)
-                new.neuron, new.fires = old.neuron, old.fires
+                new.neuron = old.neuron
         return net

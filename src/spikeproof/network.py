@@ -294,6 +294,11 @@ class NetworkSpec:
             if layer.theta is not None and layer.theta.shape[0] not in (1, self.steps):
                 raise ValueError(f"layer {layer.name}: theta must have 1 or {self.steps} steps, "
                                  f"not {layer.theta.shape[0]}")
+            store, leak = layer.neuron.store, layer.neuron.leak
+            widest = (max(-store.lo, store.hi) << store.shift) * max(leak.multiplier, 1)
+            if widest >= MAX_MAGNITUDE:
+                raise ValueError(f"layer {layer.name}: the membrane in its leak must stay within +-{MAX_MAGNITUDE}, but "
+                                 f"store and leak allow {widest}")
             lo, hi = self.h_range(layer)
             if max(-lo, hi) >= MAX_MAGNITUDE:
                 raise ValueError(f"layer {layer.name}: h must stay within +-{MAX_MAGNITUDE}, but the codes allow "

@@ -43,6 +43,9 @@ def _row(result):
             "threshold_bits": memory["thresholds"], "bias_bits": memory["biases"], "memory_bits": memory["total"]}
     if "export" in result:
         exported, proof, chip = result["export"], result["simulate"], result["synthesize"]
+        if not evaluated["accuracy"] == exported["accuracy"] == proof["accuracy"]:
+            raise RuntimeError(f"{run.name} seed {run.seed}: torch, integer model and simulated core must have one accuracy, "
+                               f"not {evaluated['accuracy']}, {exported['accuracy']} and {proof['accuracy']}")
         row |= {"synops_per_image": exported["synops_per_image"],
                 "torch_values_compared": exported["torch_values_compared"],
                 "memory_equal": proof["memory_equal"] and proof["memory"]["total"] == memory["total"]

@@ -24,14 +24,14 @@ def seed_of(*names):
     return int.from_bytes(hashlib.sha256(canonical_json(names).encode()).digest()[:8], "little") >> 1
 
 
-def accuracy(model, data, part, batch=512):
-    """Fraction of right decisions on one part, in evaluation mode."""
+def accuracy(model, data, part, batch=512, dtype=torch.float32):
+    """Fraction of right decisions on one part, in evaluation mode; ``dtype`` is that of the module."""
     model.eval()
     frames, labels = data.frames[part], data.labels[part]
     right = 0
     with torch.no_grad():
         for at in range(0, len(labels), batch):
-            x = to_codes(frames[at:at + batch], data.input.constant)
+            x = to_codes(frames[at:at + batch], data.input.constant, dtype)
             right += int((model.decide(x) == labels[at:at + batch]).sum())
     return right / len(labels)
 
@@ -68,7 +68,15 @@ def _load(path, model, optimizer, job, say):
     return description["epoch"], description["history"]
 
 
-def fit(model, data, options, seed, checkpoint=None, label="training", say=print):
+def _digest_of(model):
+    """Digest of all parameters and buffers."""
+    total = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        total.update(name.encode() + value.numpy().tobytes())
+    return total.hexdigest()
+
+
+def fit(model, data, options, seed, checkpoint=None, context=None, label="training", say=print):
     """Train in place on the training part.
 
     The data order of an epoch and the learning rate of a step depend on (seed, epoch, step) alone, so a
@@ -81,6 +89,8 @@ def fit(model, data, options, seed, checkpoint=None, label="training", say=print
     options : TrainingOptions
     seed : int
     checkpoint : path or None; written every few seconds, removed by the caller when its result is safe
+    context : JSON value that says what else the training depends on (data digest, configuration, code). A checkpoint
+        of another context, or of other initial weights, is not continued.
     label : str, for the progress bar
 
     Returns
@@ -98,7 +108,7 @@ def fit(model, data, options, seed, checkpoint=None, label="training", say=print
     y = torch.from_numpy(np.ascontiguousarray(data.labels["train"]))
     batches = math.ceil(len(y) / options.batch_size)
     total = batches * options.epochs
-    job = {"options": options.model_dump(), "seed": seed, "images": len(y)}
+    job = {"options": options.model_dump(), "seed": seed, "images": len(y), "start": _digest_of(model), "context": context}
     start, history = _load(checkpoint, model, optimizer, job, say)
     saved = time.monotonic()
     bar = tqdm(range(start, options.epochs), desc=label, unit="epoch", initial=start, total=options.epochs, mininterval=1)
@@ -119,7 +129,7 @@ def fit(model, data, options, seed, checkpoint=None, label="training", say=print
             optimizer.step()
             loss_sum += loss.item() * len(index)
             right += int((logits.detach().argmax(1) == y[index]).sum())
-            rate += sum(float(s.detach().mean()) for s in spikes) / len(spikes)
+            rate += sum(float(s.detach().mean()) for s in spikes) / max(len(spikes), 1)
         if not math.isfinite(loss_sum):
             raise FloatingPointError(f"{label}: the loss is not finite in epoch {epoch + 1}; lower learning_rate "
                                      f"(now {options.learning_rate})")

@@ -16,7 +16,7 @@ class TrainingOptions(Options):
     """
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
+    learning_rate: float = Field(2e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False)
     surrogate: Literal["atan", "rectangle", "sigmoid", "triangle"] = "atan"
-    surrogate_width: float = Field(1.0, gt=0)
+    surrogate_width: float = Field(1.0, gt=0, allow_inf_nan=False)

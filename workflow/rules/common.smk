@@ -15,13 +15,23 @@ os.environ.update(
 )
 
 from spikeproof.code_digest import code_digest
-from spikeproof.config import ConfigError, load_study, parse_config
+from spikeproof.config import (
+    SECTION_OF,
+    ConfigError,
+    load_study,
+    parse_config,
+    read_yaml,
+)
 
 try:
+    for path in workflow.configfiles:
+        read_yaml(
+            path
+        )  # refuses keys that stand twice, which Snakemake's own reader does not see
     CONFIG = parse_config(config, "config/config.yaml")
     # A name in config/studies, or the path of a study file of one's own.
     STUDY_FILE = Path(str(config.get("study", "default")))
-    if STUDY_FILE.suffix != ".yaml":
+    if STUDY_FILE.suffix not in (".yaml", ".yml"):
         STUDY_FILE = ROOT / "config" / "studies" / f"{STUDY_FILE}.yaml"
     STUDY = STUDY_FILE.stem
     STUDY_OPTIONS, RUNS = load_study(STUDY_FILE, CONFIG)
@@ -72,14 +82,7 @@ def entry(section, wildcard):
 
 def code_of(stage, *sections):
     """Function of the wildcards: digest of a stage's code and of the catalog modules that this run names."""
-    wildcard = {
-        "datasets": "dataset",
-        "architectures": "architecture",
-        "neurons": "neuron",
-        "pretraining": "pretraining",
-        "quantizers": "quantizer",
-        "pruners": "pruner",
-    }
+    wildcard = {section: field for field, section in SECTION_OF.items()}
 
     def of(wildcards):
         modules = [f"spikeproof.stages.{stage}"]

@@ -3,9 +3,9 @@
 //
 //   harness DIR IMAGES SEED SEQUENTIAL IDLE_LIMIT [VCD FROM TO]
 //
-// DIR holds stimulus.u32, winners.i32 and <layer>.spikes.u8 / <layer>.membranes.i32. SEED 0 never stalls; any
-// other makes the input idle at random and refuses results for up to 2^15 cycles, so that all layers back up. SEQUENTIAL 1 sends an image when the one before has
-// its result. One JSON object goes to standard output; the exit status is 0 if all is equal, 1 if not.
+// DIR holds stimulus.u32, winners.i32 and <layer>.spikes.u8 / <layer>.membranes.i32. SEED 0 never stalls; any other makes
+// the input idle at random and refuses results for up to 2^15 cycles, so that all layers back up. SEQUENTIAL 1 sends an
+// image when the one before has its result. One JSON object goes to standard output; the exit status is 0 if all is equal, 1 if not.
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>

@@ -61,6 +61,8 @@ def parse_layers(notation, input_shape=None):
     for word, match in zip(words, matches):
         if match is None or any(number == 0 for number in map(int, re.findall(r"\d+", word))):
             raise ValueError(f"layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not {word!r}")
+        if match["kernel"] and int(match["kernel"]) % 2 == 0:
+            raise ValueError(f"layers must have convolutions with odd kernels, so that padding keeps the map, not {word!r}")
     if matches[-1]["dense"] is None:
         raise ValueError(f"layers must end in a dense layer like 10, not {words[-1]!r}")
     if input_shape is None:

@@ -34,24 +34,29 @@ class Digits:
     def __init__(self, options):
         self.options = options
 
+    def describe(self):
+        """(InputSpec, steps, classes), without reading anything."""
+        o = self.options
+        direct = o.encoding == "direct"
+        return InputSpec((8, 8, 1), o.bits if direct else 1, constant=direct), o.steps, 10
+
     def prepare(self):
         """Read, encode, split -> PreparedData."""
         from sklearn.datasets import load_digits
         bunch, o = load_digits(), self.options
+        spec, steps, classes = self.describe()
         pixels, labels = bunch.images.astype(np.int64), bunch.target.astype(np.int64)
         if o.encoding == "direct":
-            spec = InputSpec((8, 8, 1), o.bits, constant=True)
             codes = (pixels * spec.max_code + GREY_LEVELS // 2) // GREY_LEVELS
             frames = codes[..., None].astype(np.uint8)
         else:
-            spec = InputSpec((8, 8, 1), 1, constant=False)
             rng = np.random.default_rng(o.split_seed)
-            draws = rng.integers(0, GREY_LEVELS, (len(pixels), o.steps, 8, 8))
+            draws = rng.integers(0, GREY_LEVELS, (len(pixels), steps, 8, 8))
             frames = (draws < pixels[:, None])[..., None].astype(np.uint8)
         parts = split_indices(labels, test=0.2, validation=0.1, seed=o.split_seed)
         about = {"name": "scikit-learn digits", "images": len(labels),
                  "source": "sklearn.datasets.load_digits (UCI, Alpaydin and Kaynak 1998)", "licence": "CC BY 4.0",
                  "split": f"stratified, seed {o.split_seed}: " +
                           ", ".join(f"{part} {len(index)}" for part, index in parts.items())}
-        return PreparedData(spec, o.steps, 10, {part: frames[index] for part, index in parts.items()},
+        return PreparedData(spec, steps, classes, {part: frames[index] for part, index in parts.items()},
                             {part: labels[index] for part, index in parts.items()}, about)

@@ -14,18 +14,23 @@ def add_arguments(parser, json_argument, config_help, model=False):
 
 
 def start(args):
-    """Fix threads and determinism, load the data -> (PreparedData, digest)."""
+    """Fix threads and determinism, load the data -> PreparedData; its digest becomes ``args.data_digest``."""
     import torch
 
     from ..datasets.base import load_prepared
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
-    return load_prepared(args.data)
+    data, args.data_digest = load_prepared(args.data)
+    return data
 
 
 def arguments(args, stage):
     """Keyword arguments of :func:`spikeproof.training.fit`."""
-    return {"seed": args.seed, "checkpoint": args.checkpoint, "label": f"{stage.name} {stage.label}", "say": stage.say}
+    from ..code_digest import code_digest
+    context = {"stage": stage.name, "config": args.config, "data": args.data_digest,
+               "code": code_digest(f"spikeproof.stages.{stage.name}")}
+    return {"seed": args.seed, "checkpoint": args.checkpoint, "context": context,
+            "label": f"{stage.name} {stage.label}", "say": stage.say}
 
 
 def finish(args, stage, history, save):

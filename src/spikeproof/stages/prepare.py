@@ -10,9 +10,8 @@ def add_arguments(parser, json_argument):
 
 
 def run(args, stage):
-    from ..catalog import load
     from ..datasets.base import save_prepared
-    dataset = load("datasets", args.config.get("kind"))
-    data = dataset(dataset.Options.model_validate(args.config)).prepare()
+    from ..model_files import make
+    data = make("datasets", args.config).prepare()
     save_prepared(args.out, data)
     stage.say(f"{data.about['images']} images, {data.about['split']}")

@@ -14,8 +14,11 @@ def run(args, stage):
 
     from ..model_files import build, make, save_model
     from ..training import seed_of
-    data, _ = training.start(args)
-    chain = {part: args.config[part] for part in ("architecture", "neuron", "pretraining")}
+    data = training.start(args)
+    parts = ("architecture", "neuron", "pretraining")
+    if set(args.config) != set(parts):
+        raise ValueError(f"the chain must have the entries {', '.join(parts)}, not {', '.join(args.config) or 'none'}")
+    chain = {part: args.config[part] for part in parts}
     torch.manual_seed(seed_of(args.seed, "weights"))
     model = build(chain, data.input, data.steps, data.classes)
     method = make("pretraining", chain["pretraining"])

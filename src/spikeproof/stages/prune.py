@@ -13,7 +13,7 @@ def run(args, stage):
     from ..model_files import load_model, make, save_model
     from ..models import CodeNetwork
     from ..training import fit
-    data, _ = training.start(args)
+    data = training.start(args)
     source, description = load_model(args.model)
     if not isinstance(source, CodeNetwork):
         raise ValueError(f"{args.model} must be a quantized model, not one in full precision")

@@ -13,7 +13,7 @@ def run(args, stage):
     from ..model_files import load_model, make, save_model
     from ..models import CodeNetwork, FloatNetwork
     from ..training import fit
-    data, _ = training.start(args)
+    data = training.start(args)
     source, description = load_model(args.model)
     if not isinstance(source, FloatNetwork):
         raise ValueError(f"{args.model} must be a full-precision model, not one that is quantized already")
