@@ -15,13 +15,14 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "hdl")]
 
+from spikeproof_hdl.cosim import Simulator, write_golden  # noqa: E402
+from spikeproof_hdl.export import export_core  # noqa: E402
+from spikeproof_hdl.plan import CorePlan  # noqa: E402
+
 from spikeproof import integer  # noqa: E402
 from spikeproof.codecs import parse_codec  # noqa: E402
 from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection  # noqa: E402
 from spikeproof.spec import Leak, NeuronSpec, Store  # noqa: E402
-from spikeproof_hdl.cosim import Simulator, write_golden  # noqa: E402
-from spikeproof_hdl.export import export_core  # noqa: E402
-from spikeproof_hdl.plan import CorePlan  # noqa: E402
 
 RATES = (0.05, 0.13, 0.25, 0.5)
 

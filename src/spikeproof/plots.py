@@ -59,14 +59,21 @@ def accuracy_memory(rows):
 
 
 def memory_breakdown(rows):
-    """Stacked bars: bits by kind for each run, from ``rows`` of dicts with run and bits {kind: int}."""
+    """Stacked bars: bits by kind, and in each kind by layer.
+
+    Parameters
+    ----------
+    rows : list of dicts with run and layers, a list (first layer first) of {kind: bits}
+    """
     def draw(figure):
         axes = figure.subplots()
         left = np.zeros(len(rows))
         for kind, color in KINDS.items():
-            width = np.array([r["bits"][kind] / 1000 for r in rows])
-            axes.barh(range(len(rows)), width, left=left, color=color, label=kind, height=0.66)
-            left += width
+            for n in range(max(len(r["layers"]) for r in rows)):
+                width = np.array([r["layers"][n][kind] / 1000 if n < len(r["layers"]) else 0 for r in rows])
+                axes.barh(range(len(rows)), width, left=left, color=color, label=kind if n == 0 else None, height=0.66,
+                          edgecolor="white", linewidth=0.7)
+                left += width
         axes.set_yticks(range(len(rows)), [r["run"] for r in rows])
         for at, total in enumerate(left):
             axes.annotate(f"{total:.1f}", (total, at), xytext=(4, -3), textcoords="offset points", fontsize=8.5)

@@ -76,12 +76,18 @@ def _by_run(table):
                      "float": first.quantizer == "float", "first": first.to_dict(),
                      "synops_per_image": group.synops_per_image.mean(), "cycles_per_image": group.cycles_per_image.mean(),
                      "latency_us": group.latency_us.mean(), "lut": group.lut.mean(), "ff": group.ff.mean(),
-                     "bram": group.bram.mean(), "fmax_mhz": group.fmax_mhz.mean(),
-                     "bits": {kind: group[f"{column}_bits"].mean() for kind, column in (
-                         ("weights", "weight"), ("membranes", "membrane"), ("thresholds", "threshold"), ("biases", "bias"))}})
+                     "bram": group.bram.mean(), "fmax_mhz": group.fmax_mhz.mean()})
     for i in plots.pareto_front([(r["memory_bits"], r["accuracy"]) for r in rows]):
         rows[i]["front"] = True
     return rows
+
+
+def _layers(proved):
+    """Bits by layer and kind of each run's first seed, in the order of the study."""
+    first = {}
+    for result in proved:
+        first.setdefault(result["run"].name, [layer["bits"] for layer in result["export"]["layers"]])
+    return [{"run": name, "layers": layers} for name, layers in first.items()]
 
 
 def _figure(title, caption, svg):
@@ -118,8 +124,10 @@ def page(study, results, table):
         accuracy_figure=_figure("Accuracy against memory",
                                 "Mean over seeds, bars are one standard deviation. Diamonds are full precision at 32 bits.",
                                 plots.accuracy_memory(rows)),
-        memory_figure=_figure("Where the bits are", "Compressed runs; mean over seeds.",
-                              plots.memory_breakdown(built)) if built else None,
+        memory_figure=_figure(
+            "Where the bits are",
+            "Compressed runs, first seed. In each colour, white lines part the layers, the first one leftmost.",
+            plots.memory_breakdown(_layers(proved))) if built else None,
         area_figure=_figure("Latency against logic", "One image through the core, at the clock rate that nextpnr reports.",
                             plots.cycles_area(built)) if built else None,
         curves=[_figure("Pre-training, full precision", "Selection uses none of this: the final epoch counts.",
