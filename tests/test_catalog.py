@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from spikeproof.catalog import CATALOG, load
 from spikeproof.datasets.base import PARTS, PreparedData, load_prepared, save_prepared
+from spikeproof.network import InputSpec
 from spikeproof.options import Options
 from spikeproof.spec import Leak
 
@@ -102,11 +103,11 @@ def test_quantizer_laws(kind, per_channel):
 
 @of("architectures")
 def test_architecture_describes_layers(kind):
-    layers = make("architectures", kind).layers((8, 8, 1), 10)
+    layers = make("architectures", kind).layers(InputSpec((8, 8, 1)), 10)
     assert layers[-1].out_channels == 10 and layers[-1].out_map == (1, 1)
     assert [layer.in_channels for layer in layers[1:]] == [layer.out_channels for layer in layers[:-1]]
     with pytest.raises(ValueError, match="^layers must end in 11, the number of classes, not 10$"):
-        make("architectures", kind).layers((8, 8, 1), 11)
+        make("architectures", kind).layers(InputSpec((8, 8, 1)), 11)
 
 
 @of("pruners")

@@ -218,6 +218,35 @@ def test_a_single_layer_and_wide_weights_go_through(tmp_path):
     assert evaluated["accuracy"] == exported["accuracy"] > 0.2
 
 
+def test_a_checkpoint_of_other_code_is_not_continued(files, tmp_path):
+    """Interrupt a training, change the neuron's code, run again: it starts from the first epoch."""
+    import time
+    copy = tmp_path / "tree"
+    for part in ("src", "hdl"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    chain = json.loads(json.dumps(CHAIN))
+    chain["pretraining"]["training"]["epochs"] = 100
+    checkpoint = tmp_path / "checkpoint"
+    command = [sys.executable, "-m", "spikeproof", "pretrain", "--data", str(files / "data.safetensors"), "--config",
+               json.dumps(chain), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "model")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(copy / "src"), str(copy / "hdl")])}
+    said = []
+    for change in (None, "\n# a comment\n", "\nCHANGED = 1\n"):
+        if change:
+            path = copy / "src/spikeproof/neurons/integrate_fire.py"
+            path.write_text(path.read_text() + change)
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        deadline = time.monotonic() + 120
+        while (checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0) == before:
+            assert time.monotonic() < deadline and process.poll() is None, "no checkpoint was written"
+            time.sleep(0.05)
+        process.kill()
+        said.append(process.communicate()[0])
+    assert said[0] == "" and "continuing after epoch" in said[1]
+    assert "belongs to another configuration: training starts from the first epoch" in said[2]
+
+
 def test_bad_json_argument():
     status, _, err = cli("prepare", "--config", "{", "--out", "x")
     assert status == 2 and "argument --config: not JSON" in err

@@ -41,6 +41,8 @@ def changed(section, name, **values):
      "config: quantizers.int4_v8.training.learning_rate must be a valid number, not '1e-3'; write it as 0.001"),
     (changed("quantizers", "int4_v8", training={"learning_rate": float("inf")}),
      "config: quantizers.int4_v8.training.learning_rate must be a finite number, not inf"),
+    (changed("architectures", "conv", layers="4C3s99-10"),
+     "config: architectures.conv.layers: layers must have stride of at most 64, not 99 as in '4C3s99'"),
     (changed("architectures", "conv", layers="8C4-10"), "config: architectures.conv.layers: layers must have convolutions with odd "
      "kernels, so that padding keeps the map, not '8C4'"),
     ({**SHIPPED, "datasets": 5}, "config: datasets must be a mapping of keys to values, not 5"),
@@ -121,6 +123,11 @@ def test_keys_that_stand_twice_and_reserved_study_names(tmp_path):
     (tmp_path / "models.yaml").write_text("title: t\nruns:\n  a: {dataset: x}\n  a: {dataset: y}\n")
     with pytest.raises(ConfigError, match="models.yaml is not valid YAML: key 'a' stands twice"):
         read_yaml(tmp_path / "models.yaml")
+    (tmp_path / "q$(ls).yaml").write_text("title: 2001-99-99")
+    with pytest.raises(ConfigError, match="q.*yaml is not valid YAML: month must be in 1..12"):
+        read_yaml(tmp_path / "q$(ls).yaml")
+    with pytest.raises(ConfigError, match=r"the file: a name must be letters, digits, - and _, .*, not 'q\$\(ls\)'$"):
+        load_study(tmp_path / "q$(ls).yaml", CONFIG)
     with pytest.raises(ConfigError, match="a study must not be called 'models', which is a folder of results$"):
         load_study(tmp_path / "models.yaml", CONFIG)
 

@@ -195,9 +195,7 @@ class Config:
         chosen = self.entries["datasets"][dataset], self.entries["architectures"][architecture]
         data, network = (load(section, entry.kind)(entry) for section, entry in zip(("datasets", "architectures"), chosen))
         spec, _, classes = data.describe()
-        layers = network.layers(spec.shape, classes)
-        if layers[0].pool > 1 and layers[0].pool_kind == "max" and spec.bits > 1:
-            raise ValueError(f"maximum pooling needs spikes, and the input has {spec.bits} bits; use an average pool")
+        network.layers(spec, classes)
 
     def modules(self, section, name):
         """Modules that implement an entry, for the stage's code digest."""
@@ -253,7 +251,7 @@ def read_yaml(path):
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except UnicodeDecodeError:
         raise ConfigError(f"{path} must be UTF-8 text") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
@@ -267,6 +265,7 @@ def load_study(path, config):
     """
     if Path(path).stem in RESERVED_STUDIES:
         raise ConfigError(f"{path}: a study must not be called {Path(path).stem!r}, which is a folder of results")
+    _name(Path(path).stem, f"{path}: the file")
     study = validate(StudyOptions, read_yaml(path), f"{path}: ")
     for key in study.defaults:
         if key not in RunNames.model_fields:

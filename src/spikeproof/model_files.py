@@ -23,7 +23,7 @@ def make(section, entry):
 
 def build(chain, input_spec, steps, classes):
     """An untrained FloatNetwork, or an empty CodeNetwork if the chain has a quantizer."""
-    shapes = make("architectures", chain["architecture"]).layers(input_spec.shape, classes)
+    shapes = make("architectures", chain["architecture"]).layers(input_spec, classes)
     neuron = make("neurons", chain["neuron"])
     if chain.get("quantizer") is None:
         return FloatNetwork(shapes, neuron, input_spec, steps)

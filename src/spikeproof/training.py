@@ -53,7 +53,7 @@ def _load(path, model, optimizer, job, say):
     except CorruptFile as error:
         say(str(error))
         return 0, []
-    if description["job"] != job:
+    if description.get("job") != job:
         say(f"{path} belongs to another configuration: training starts from the first epoch")
         return 0, []
     own = {n.removeprefix("model."): torch.from_numpy(v) for n, v in tensors.items() if n.startswith("model.")}

@@ -11,6 +11,10 @@ __all__ = ["Feedforward", "LayerShape", "parse_layers"]
 
 TOKEN = re.compile(r"(?P<conv>(?P<channels>\d+)C(?P<kernel>\d+)(?:s(?P<stride>\d+))?)|AP(?P<avg>\d+)|MP(?P<max>\d+)|(?P<dense>\d+)")
 
+#: Largest numbers that the integer contract takes, and what messages call them.
+NAMES = {"avg": "pool", "max": "pool", "dense": "neurons"}
+LIMITS = {"channels": 1 << 20, "kernel": 129, "stride": 64, "avg": 64, "max": 64, "dense": 1 << 20}
+
 
 @dataclass(frozen=True)
 class LayerShape:
@@ -59,10 +63,13 @@ def parse_layers(notation, input_shape=None):
     words = notation.split("-")
     matches = [TOKEN.fullmatch(word) for word in words]
     for word, match in zip(words, matches):
-        if match is None or any(number == 0 for number in map(int, re.findall(r"\d+", word))):
+        if not word.isascii() or match is None or any(number == 0 for number in map(int, re.findall(r"\d+", word))):
             raise ValueError(f"layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not {word!r}")
         if match["kernel"] and int(match["kernel"]) % 2 == 0:
             raise ValueError(f"layers must have convolutions with odd kernels, so that padding keeps the map, not {word!r}")
+        for what, most in LIMITS.items():
+            if match[what] and int(match[what]) > most:
+                raise ValueError(f"layers must have {NAMES.get(what, what)} of at most {most}, not {match[what]} as in {word!r}")
     if matches[-1]["dense"] is None:
         raise ValueError(f"layers must end in a dense layer like 10, not {words[-1]!r}")
     if input_shape is None:
@@ -103,15 +110,18 @@ class Feedforward:
     def __init__(self, options):
         self.options = options
 
-    def layers(self, input_shape, classes):
-        """Tuple of LayerShape on an input map, the last with ``classes`` neurons.
+    def layers(self, input_spec, classes):
+        """Tuple of LayerShape on an input (InputSpec), the last with ``classes`` neurons.
 
         Raises
         ------
         ValueError
-            If the last layer has another number of neurons, or pooling does not divide a map.
+            If the last layer has another number of neurons, pooling does not divide a map, or an n-bit input would
+            be pooled by maximum.
         """
-        layers = parse_layers(self.options.layers, input_shape)
+        layers = parse_layers(self.options.layers, input_spec.shape)
+        if layers[0].pool > 1 and layers[0].pool_kind == "max" and input_spec.bits > 1:
+            raise ValueError(f"maximum pooling needs spikes, and the input has {input_spec.bits} bits; use an average pool")
         if layers[-1].out_channels != classes:
             raise ValueError(f"layers must end in {classes}, the number of classes, not {layers[-1].out_channels}")
         return layers

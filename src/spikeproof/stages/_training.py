@@ -24,11 +24,14 @@ def start(args):
     return data
 
 
-def arguments(args, stage):
-    """Keyword arguments of :func:`spikeproof.training.fit`."""
+def arguments(args, stage, chain):
+    """Keyword arguments of :func:`spikeproof.training.fit`; ``chain`` is that of the model that comes out."""
+    from ..catalog import module_of
     from ..code_digest import code_digest
-    context = {"stage": stage.name, "config": args.config, "data": args.data_digest,
-               "code": code_digest(f"spikeproof.stages.{stage.name}")}
+    from ..config import SECTION_OF
+    modules = [module_of(SECTION_OF[part], entry["kind"]) for part, entry in chain.items()]
+    context = {"stage": stage.name, "chain": chain, "data": args.data_digest,
+               "code": code_digest(f"spikeproof.stages.{stage.name}", *modules)}
     return {"seed": args.seed, "checkpoint": args.checkpoint, "context": context,
             "label": f"{stage.name} {stage.label}", "say": stage.say}
 

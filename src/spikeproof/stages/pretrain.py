@@ -22,5 +22,5 @@ def run(args, stage):
     torch.manual_seed(seed_of(args.seed, "weights"))
     model = build(chain, data.input, data.steps, data.classes)
     method = make("pretraining", chain["pretraining"])
-    history = method.train(model, data, **training.arguments(args, stage))
+    history = method.train(model, data, **training.arguments(args, stage, chain))
     training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes))

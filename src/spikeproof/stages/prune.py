@@ -17,14 +17,16 @@ def run(args, stage):
     source, description = load_model(args.model)
     if not isinstance(source, CodeNetwork):
         raise ValueError(f"{args.model} must be a quantized model, not one in full precision")
+    if len(source.layers) < 2:
+        raise ValueError(f"{args.model} must have a hidden layer to prune, and has none")
     pruner = make("pruners", args.config)
     with torch.no_grad():
         trace, _ = source.trace(to_codes(data.frames["train"], data.input.constant))
         kept = [pruner.kept(spikes.mean((0, 1, 3, 4)), following.weight)
                 for (spikes, _), following in zip(trace, source.layers[1:])]
     model = source.pruned(kept)
-    history = fit(model, data, pruner.options.training, **training.arguments(args, stage))
     chain = {**description["chain"], "pruner": args.config}
+    history = fit(model, data, pruner.options.training, **training.arguments(args, stage, chain))
     training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes))
     stage.say("kept " + ", ".join(f"{len(k)} of {s.out_channels} channels of {s.name}"
                                   for k, s in zip(kept, source.shapes)))

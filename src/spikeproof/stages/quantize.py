@@ -19,6 +19,6 @@ def run(args, stage):
         raise ValueError(f"{args.model} must be a full-precision model, not one that is quantized already")
     quantizer = make("quantizers", args.config)
     model = CodeNetwork.from_float(source, quantizer)
-    history = fit(model, data, quantizer.options.training, **training.arguments(args, stage))
     chain = {**description["chain"], "quantizer": args.config}
+    history = fit(model, data, quantizer.options.training, **training.arguments(args, stage, chain))
     training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes))
