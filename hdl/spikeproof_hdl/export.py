@@ -89,7 +89,7 @@ def export_core(plan, out, core=None):
             (work / image).replace(out / image)
         write_text(out / "core.v", verilog)
     manifest = {"top": "core", "steps": plan.net.steps, "readout": plan.net.readout,
-                "input": {**asdict(plan.net.input), "word": plan.word},
+                "input": {**plan.net.input.to_dict(), "word": plan.word},
                 "layers": {layer.name: asdict(part) for layer, part in zip(plan.net.layers, plan.layers)},
                 "memories": memories,
                 "files": {p.name: sha256_file(p) for p in sorted([out / "core.v", *out.glob("*.mem")])}}

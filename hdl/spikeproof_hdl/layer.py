@@ -27,6 +27,7 @@ class Accumulator(wiring.Component):
     ----------
     projections : list of Projection, in the order in which they accumulate
     names : list of str, of their weight memories
+    rows : list of int, of their weight memories
     lanes : int
     acc_shape : Shape of a sum
 
@@ -35,9 +36,8 @@ class Accumulator(wiring.Component):
     i0, i1, ... : In(stream of Event), one per projection
     o : Out(stream of ``lanes`` sums)
     """
-    def __init__(self, projections, names, lanes, acc_shape):
-        self.projections, self.names, self.lanes = projections, names, lanes
-        self.rows = [p.weights[..., 0].size * p.out_channels // lanes for p in projections]
+    def __init__(self, projections, names, rows, lanes, acc_shape):
+        self.projections, self.names, self.rows, self.lanes = projections, names, rows, lanes
         super().__init__({**{f"i{k}": In(stream.Signature(Event(rows))) for k, rows in enumerate(self.rows)},
                           "o": Out(stream.Signature(data.ArrayLayout(acc_shape, lanes)))})
 
@@ -221,7 +221,9 @@ class Layer(wiring.Component):
             inputs[f"i{k}"] = In(stream.Signature(FrameWord(word, bits)))
             walked.append(projection)
         alone = len(self.order) == 1
-        self.accumulator = Accumulator(walked, ["weights" if alone else f"weights{k}" for k in self.order], part.lanes, acc_shape)
+        names = ["weights" if alone else f"weights{k}" for k in self.order]
+        rows = [gather.rows for _, _, gather, _ in self.pipes]
+        self.accumulator = Accumulator(walked, names, rows, part.lanes, acc_shape)
         self.drain = Drain(acc_shape, part.lanes, part.updaters)
         super().__init__({**inputs, "o": Out(stream.Signature(Update(layer, part.updaters)))})
 

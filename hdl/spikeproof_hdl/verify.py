@@ -35,10 +35,8 @@ def _sentence(outcome):
 def _report(plan, rtl, work, report, outcome, run):
     """Write the first-divergence report: divergence.json, divergence.txt and a waveform around the cycle."""
     report.mkdir(parents=True, exist_ok=True)
-    cycle = outcome.get("divergence", outcome).get("cycle", outcome["cycles"])
-    if outcome["status"] == "stuck":
-        # The waveform of interest is where the last progress was, not the wait for more.
-        cycle = outcome["cycles"] - idle_limit(plan)
+    # Of a core that is stuck, the last progress is of interest, not the wait for more.
+    cycle = outcome["divergence"]["cycle"] if "divergence" in outcome else outcome["cycles"] - idle_limit(plan)
     simulator = Simulator(plan, rtl, work, waves=True)
     simulator.load_images()
     waves = report / "divergence.vcd"

@@ -74,6 +74,7 @@ def imported_modules(*modules):
     return sorted(found)
 
 
+@cache
 def code_digest(*modules):
     """Digest (16 hexadecimal digits) of all code that these modules run, templates included."""
     total = hashlib.sha256()

@@ -8,7 +8,7 @@ from .config import parse_entry
 from .files import CorruptFile, read_container, write_container
 from .models import CodeNetwork, FloatNetwork
 from .network import InputSpec
-from .spec import Leak, NeuronSpec, Store
+from .spec import NeuronSpec
 
 __all__ = ["build", "load_model", "make", "save_model"]
 
@@ -33,7 +33,7 @@ def build(chain, input_spec, steps, classes):
 def save_model(path, model, chain, classes):
     """Write a model atomically; returns its digest."""
     description = {"chain": chain, "steps": model.steps, "classes": classes,
-                   "input": {**asdict(model.input_spec), "shape": list(model.input_spec.shape)}}
+                   "input": model.input_spec.to_dict()}
     if isinstance(model, CodeNetwork):
         description |= {"channels": [shape.out_channels for shape in model.shapes],
                         "neurons": [asdict(layer.neuron) for layer in model.layers]}
@@ -51,13 +51,12 @@ def load_model(path):
     remedy = "delete it and run its stage again"
     description, tensors, _ = read_container(path, KIND, remedy)
     try:
-        given = description["input"]
-        spec = InputSpec(tuple(given["shape"]), given["bits"], given["constant"])
+        spec = InputSpec.from_dict(description["input"])
         model = build(description["chain"], spec, description["steps"], description["classes"])
         if isinstance(model, CodeNetwork):
             model = model.pruned([torch.arange(n) for n in description["channels"][:-1]])
             for layer, n in zip(model.layers, description["neurons"], strict=True):
-                layer.neuron = NeuronSpec(**{**n, "leak": Leak(**n["leak"]), "store": Store(**n["store"])})
+                layer.neuron = NeuronSpec.from_dict(n)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CorruptFile(f"{path} describes no valid model ({' '.join(str(error).split())}): {remedy}") from None

@@ -11,7 +11,7 @@ import numpy as np
 from .codecs import parse_codec
 from .files import CorruptFile, read_container, write_container
 from .network import InputSpec, LayerSpec, NetworkSpec, Projection
-from .spec import Leak, NeuronSpec, Store
+from .spec import NeuronSpec
 
 __all__ = ["load_network", "save_network"]
 
@@ -43,7 +43,7 @@ def save_network(path, net):
         layers.append({"name": layer.name, "shape": list(layer.shape), "neuron": asdict(layer.neuron),
                        "projections": projections})
     description = {"version": VERSION, "steps": net.steps, "readout": net.readout,
-                   "input": {**asdict(net.input), "shape": list(net.input.shape)}, "layers": layers}
+                   "input": net.input.to_dict(), "layers": layers}
     return write_container(path, KIND, description, tensors)
 
 
@@ -63,16 +63,14 @@ def load_network(path):
     try:
         layers = []
         for entry in description["layers"]:
-            name, neuron = entry["name"], entry["neuron"]
+            name = entry["name"]
             projections = tuple(
                 Projection(codec=parse_codec(p["codec"]), weights=tensors[f"{name}.{k}.weights"],
                            **{key: value for key, value in p.items() if key != "codec"})
                 for k, p in enumerate(entry["projections"]))
-            neuron = NeuronSpec(**{**neuron, "leak": Leak(**neuron["leak"]), "store": Store(**neuron["store"])})
-            layers.append(LayerSpec(name, tuple(entry["shape"]), projections, neuron,
+            layers.append(LayerSpec(name, tuple(entry["shape"]), projections, NeuronSpec.from_dict(entry["neuron"]),
                                     tensors.get(f"{name}.theta"), tensors.get(f"{name}.bias")))
-        given = description["input"]
-        net = NetworkSpec(InputSpec(**{**given, "shape": tuple(given["shape"])}), tuple(layers),
+        net = NetworkSpec(InputSpec.from_dict(description["input"]), tuple(layers),
                           description["steps"], description["readout"])
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path} describes no valid network ({error}): {REMEDY}") from None

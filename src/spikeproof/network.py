@@ -61,6 +61,15 @@ class InputSpec:
     def max_code(self):
         return (1 << self.bits) - 1
 
+    def to_dict(self):
+        """As JSON values; :meth:`from_dict` reads it back."""
+        return {"shape": list(self.shape), "bits": self.bits, "constant": self.constant}
+
+    @classmethod
+    def from_dict(cls, given):
+        """From what :meth:`to_dict` gave; KeyError, TypeError or ValueError where it is not that."""
+        return cls(tuple(given["shape"]), given["bits"], given["constant"])
+
 
 @dataclass(frozen=True, eq=False)
 class Projection:

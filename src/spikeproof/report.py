@@ -8,6 +8,7 @@ import jinja2
 import pandas as pd
 
 from . import plots
+from .config import FLOAT
 from .files import CorruptFile
 from .provenance import provenance
 
@@ -73,7 +74,7 @@ def _by_run(table):
         rows.append({"run": name, "seeds": len(group), "accuracy": group.accuracy.mean(),
                      "accuracy_sd": group.accuracy.std(ddof=1) if len(group) > 1 else 0.0,
                      "accuracy_float": group.accuracy_float.mean(), "memory_bits": group.memory_bits.mean(),
-                     "float": first.quantizer == "float", "first": first.to_dict(),
+                     "float": first.quantizer == FLOAT, "first": first.to_dict(),
                      "synops_per_image": group.synops_per_image.mean(), "cycles_per_image": group.cycles_per_image.mean(),
                      "latency_us": group.latency_us.mean(), "lut": group.lut.mean(), "ff": group.ff.mean(),
                      "bram": group.bram.mean(), "fmax_mhz": group.fmax_mhz.mean()})

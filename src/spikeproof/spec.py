@@ -143,6 +143,11 @@ class NeuronSpec:
         check_int("v_reset", self.v_reset, -(1 << 31) if hard else 0, (1 << 31) - 1 if hard else 0)
         check_int("v_init", self.v_init, self.store.lo, self.store.hi)
 
+    @classmethod
+    def from_dict(cls, given):
+        """From what ``dataclasses.asdict`` gave; KeyError, TypeError or ValueError where it is not that."""
+        return cls(**{**given, "leak": Leak(**given["leak"]), "store": Store(**given["store"])})
+
     def step(self, code, acc, theta, draw=0):
         """One time step of one neuron in Python ints; the reference for all other definitions.
 

@@ -16,6 +16,8 @@ os.environ.update(
 
 from spikeproof.code_digest import code_digest
 from spikeproof.config import (
+    FLOAT,
+    NO_PRUNER,
     SECTION_OF,
     ConfigError,
     load_study,
@@ -88,7 +90,7 @@ def code_of(stage, *sections):
         modules = [f"spikeproof.stages.{stage}"]
         for section in sections:
             name = wildcards[wildcard[section]]
-            if name not in ("float", "none"):
+            if name not in (FLOAT, NO_PRUNER):
                 modules += CONFIG.modules(section, name)
         return code_digest(*modules)
 
@@ -102,9 +104,9 @@ def label(wildcards):
 
 def final_model(wildcards):
     """The model that is evaluated: pruned, quantized or in full precision."""
-    if wildcards.quantizer == "float":
+    if wildcards.quantizer == FLOAT:
         return f"{BASE}/pretrain.safetensors".format(**wildcards)
-    if wildcards.pruner == "none":
+    if wildcards.pruner == NO_PRUNER:
         return f"{QUANTIZED}/quantize.safetensors".format(**wildcards)
     return f"{FOLDER}/prune.safetensors".format(**wildcards)
 

@@ -57,8 +57,7 @@ def split_indices(labels, test, validation, seed):
 
 def save_prepared(path, data):
     """Write prepared data atomically; returns its digest."""
-    description = {"input": {"shape": list(data.input.shape), "bits": data.input.bits, "constant": data.input.constant},
-                   "steps": data.steps, "classes": data.classes, "about": data.about}
+    description = {"input": data.input.to_dict(), "steps": data.steps, "classes": data.classes, "about": data.about}
     tensors = {f"{part}.{what}": getattr(data, what)[part] for part in PARTS for what in ("frames", "labels")}
     return write_container(path, KIND, description, tensors)
 
@@ -74,8 +73,7 @@ def load_prepared(path):
     remedy = "delete it and run the prepare stage again"
     description, tensors, digest = read_container(path, KIND, remedy)
     try:
-        given = description["input"]
-        spec = InputSpec(tuple(given["shape"]), given["bits"], given["constant"])
+        spec = InputSpec.from_dict(description["input"])
         data = PreparedData(spec, description["steps"], description["classes"],
                             {part: tensors[f"{part}.frames"] for part in PARTS},
                             {part: tensors[f"{part}.labels"] for part in PARTS}, description["about"])
