@@ -1,6 +1,10 @@
 """Random integer networks for Hypothesis, over every option of the contract."""
+from dataclasses import replace
+
 import numpy as np
+from hypothesis import reject
 from hypothesis import strategies as st
+from spikeproof_hdl.plan import CorePlan, Unbuildable
 
 from spikeproof.codecs import parse_codec
 from spikeproof.fixed_point import ROUNDINGS
@@ -36,11 +40,16 @@ def neurons(draw):
     return NeuronSpec(draw(leaks()), store, reset, v_reset, draw(st.integers(max(store.lo, -9), min(store.hi, 9))))
 
 
+def _reads(draw, source):
+    return "spikes" if source == "input" else draw(st.sampled_from(["spikes", "spikes", "membranes"]))
+
+
 def _projection(draw, rng, source, source_shape, max_input, last):
     height, width, channels = source_shape
     codec = parse_codec(draw(st.sampled_from(CODECS)))
     pool = draw(st.sampled_from([k for k in (1, 2, 3) if height % k == 0 and width % k == 0]))
-    pool_kind = draw(st.sampled_from(Projection.POOLS if max_input == 1 else ("sum",)))
+    reads = _reads(draw, source)
+    pool_kind = draw(st.sampled_from(Projection.POOLS if max_input == 1 and reads == "spikes" else ("sum",)))
     rows, columns = height // pool, width // pool
     groups = 1
     if last or draw(st.booleans()):
@@ -51,7 +60,7 @@ def _projection(draw, rng, source, source_shape, max_input, last):
         groups = draw(st.sampled_from([g for g in (1, 2, channels) if channels % g == 0]))
     out = groups * draw(st.integers(1, 6 if groups == 1 else 2))
     weights = rng.choice(codec.codes, (*kernel, channels // groups, out))
-    return Projection(source, codec, weights, stride, padding, groups, pool, pool_kind)
+    return Projection(source, codec, weights, stride, padding, groups, pool, pool_kind, reads)
 
 
 def _joining(draw, rng, earlier, shape):
@@ -67,8 +76,25 @@ def _joining(draw, rng, earlier, shape):
             kernel = source_shape[:2]
         else:
             continue
-        found.append(Projection(source, codec, rng.choice(codec.codes, (*kernel, source_shape[2], shape[2]))))
+        found.append(Projection(source, codec, rng.choice(codec.codes, (*kernel, source_shape[2], shape[2])),
+                                reads=_reads(draw, source)))
     return found
+
+
+def _gate(draw, rng, name, earlier, shape):
+    """A layer whose spikes can gate a layer of ``shape``: one gate, or one per block of positions; one per channel or for all."""
+    source = draw(st.sampled_from(list(earlier)))
+    height, width, channels = earlier[source]
+    pools = [k for k in (1, 2) if (height, width) == shape[:2] and height % k == 0 and width % k == 0]
+    pool = draw(st.sampled_from([0, *pools]))                            # 0: one gate for the whole map
+    kernel, pool = ((height, width), 1) if pool == 0 else ((1, 1), pool)
+    out = draw(st.sampled_from([1, shape[2]]))
+    codec = parse_codec(draw(st.sampled_from(CODECS)))
+    projection = Projection(source, codec, rng.choice(codec.codes, (*kernel, channels, out)), pool=pool, reads=_reads(draw, source))
+    neuron = NeuronSpec(Leak("multiply", multiplier=0, fraction=1), Store(-8, 7)) if draw(st.booleans()) else draw(neurons())
+    # A bias that makes about half of the gates open.
+    return LayerSpec(name, (*projection.output_map(earlier[source]), out), (projection,), neuron,
+                     np.full((1, 1, 1, 1), 2), rng.integers(0, 5, out))
 
 
 def _layer(draw, rng, name, source, earlier, steps, max_inputs, last):
@@ -101,11 +127,32 @@ def networks(draw):
     earlier, max_inputs = {"input": shape}, {"input": given_input.max_code}
     for k in range(depth):
         layer = _layer(draw, rng, f"layer{k}", source, earlier, steps, max_inputs, k == depth - 1)
+        if draw(st.sampled_from([False, False, True])):
+            gate = _gate(draw, rng, f"gate{k}", earlier, layer.shape)
+            layers.append(gate)
+            earlier[gate.name], max_inputs[gate.name] = gate.shape, 1
+            layer = replace(layer, gate=gate.name)
         layers.append(layer)
         source = layer.name
         earlier[source], max_inputs[source] = layer.shape, 1
     readout = "membrane" if layers[-1].theta is None else draw(st.sampled_from(NetworkSpec.READOUTS))
     return NetworkSpec(given_input, tuple(layers), steps, readout)
+
+
+@st.composite
+def plans(draw):
+    """A network and how its core is built: lanes, updaters, input word, layers folded onto engines."""
+    net = draw(networks())
+    lanes, updaters = draw(st.sampled_from([1, 2, 3, 16])), draw(st.sampled_from([1, 2, 4]))
+    fold, left = [], len(net.layers)
+    while left:
+        fold.append(draw(st.integers(1, left)))
+        left -= fold[-1]
+    try:
+        word = draw(st.integers(1, min(CorePlan.of(net).input_shape[2], 40)))
+        return CorePlan.of(net, lanes, updaters, word, fold)
+    except Unbuildable:
+        reject()
 
 
 def random_frames(net, images, seed=0, rate=0.4):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
-from spikeproof_hdl import gather, layer, neuron
+from spikeproof_hdl import gather, neuron, route
 from spikeproof_hdl.audit import MemoryMismatch, audit_memories, read_images
 from spikeproof_hdl.cosim import Simulator, write_golden
 from spikeproof_hdl.export import export_core
@@ -157,8 +157,8 @@ def test_fault_3_datapath_equality_does_not_fire(tmp_path):
 def test_fault_4_sequencer_skips_the_last_plane(tmp_path):
     """The walk of the window ends one kernel row early."""
     class Short(gather.Counter):
-        def __init__(self, name, size):
-            super().__init__(name, size - 1 if name == "at_ky" and size == 3 else size)
+        def __init__(self, m, name, size, select=None):
+            super().__init__(m, name, [2] if name == "at_ky" and size == [3] else size, select)
     message, report = _verify_with_fault(tmp_path, patch.object(gather, "Counter", Short))
     assert report["divergence"]["layer"] == "conv1" and report["divergence"]["image"] == 0
 
@@ -166,13 +166,13 @@ def test_fault_4_sequencer_skips_the_last_plane(tmp_path):
 @pytest.mark.slow
 def test_fault_5_handshake_ignores_ready(tmp_path):
     """Words are handed on although the next layer, slow with its one lane, refuses them."""
-    original = layer.Pack.elaborate
+    original = route.Pack.elaborate
 
     def deaf(self, platform):
         m = original(self, platform)
         m.d.comb += self.i.ready.eq(1)
         return m
-    message, report = _verify_with_fault(tmp_path, patch.object(layer.Pack, "elaborate", deaf), lanes=(4, 1))
+    message, report = _verify_with_fault(tmp_path, patch.object(route.Pack, "elaborate", deaf), lanes=(4, 1))
     assert report["status"] in ("stuck", "diverged")
     assert "out" in message
 

@@ -36,8 +36,8 @@ def test_widths_proved_from_the_codes_hold(net, seed):
         for layer in net.layers:
             lo, hi = net.acc_range(layer)
             for p in layer.projections:
-                x = maps[p.source]
-                acc = integer.current(p, x.reshape(-1, *x.shape[2:]), net.max_input(p))
+                x = trace.membranes[p.source].reshape(maps[p.source].shape) if p.reads == "membranes" else maps[p.source]
+                acc = integer.current(p, x.reshape(-1, *x.shape[2:]), net.input_range(p))
                 assert lo <= acc.min() and acc.max() <= hi
             maps[layer.name] = trace.spikes[layer.name].reshape(2, net.steps, *layer.shape)
 
@@ -71,7 +71,7 @@ def test_sums_above_2_to_the_24_are_exact():
     net_frames[0, 0, 0, 0] = 65534
     expected = 127 * (65535 * n - 1)
     assert expected > 1 << 24
-    acc = integer.current(net.layers[0].projections[0], net_frames, 65535)
+    acc = integer.current(net.layers[0].projections[0], net_frames, (0, 65535))
     assert acc.item() == expected
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from spikeproof.files import CorruptFile, sha256_file
 
-from .export import MODEL_MEMORIES, declared_memories
+from .export import KINDS, declared_memories
 
 __all__ = ["MemoryMismatch", "audit_memories", "check_files", "load_manifest", "read_images", "read_words"]
 
@@ -26,7 +26,7 @@ def load_manifest(rtl):
     path = Path(rtl) / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(manifest[key], dict) for key in ("memories", "files")):
+        if not all(isinstance(manifest[key], dict) for key in ("memories", "contents", "files")):
             raise KeyError
     except (OSError, ValueError, KeyError, TypeError):
         raise CorruptFile(f"{path} is absent or no manifest of a core: run the generate stage again") from None
@@ -92,19 +92,38 @@ def _signed(fields, bits):
     return fields - ((fields >> (bits - 1)) << bits)
 
 
-def _expected(net, layer, part, name, final_membranes):
-    """(codes [rows, fields], bits of a field, is signed, codec or None) of one memory."""
-    if name.startswith("weights"):
-        p = layer.projections[int(name.removeprefix("weights") or 0)]
+def _expected(net, plan, kind, name, number, final_membranes):
+    """(codes [rows, fields], bits of a field, is signed, codec or None) of one layer's rows in a memory."""
+    layer, part = net.by_name[name], plan.layers[plan.index(name)]
+    if kind == "weights":
+        p = layer.projections[number]
         codes = p.weights.reshape(-1, p.out_channels // part.lanes, part.lanes).transpose(1, 0, 2)
         return codes.reshape(-1, part.lanes), p.codec.bits, False, p.codec
-    if name == "bias":
+    if kind == "biases":
         return layer.bias.reshape(-1, part.updaters), layer.bias_width, layer.bias_range[0] < 0, None
-    if name == "theta":
+    if kind == "thresholds":
         per_row = 1 if layer.theta[0].size == 1 else part.updaters
         return layer.theta.reshape(-1, per_row), layer.theta_width, False, None
-    codes = None if final_membranes is None else final_membranes[layer.name].reshape(-1, part.updaters)
-    return codes, layer.neuron.store.bits, layer.neuron.store.lo < 0, None
+    final = None if final_membranes is None else final_membranes[name]
+    codes = np.zeros(layer.neurons, np.int64) if final is None else np.asarray(final)
+    return codes.reshape(-1, part.updaters), layer.neuron.store.bits, layer.neuron.store.lo < 0, None
+
+
+def _compare(held, codes, bits, signed, codec):
+    """Words [(path, row, word)] against codes [rows, fields]; MemoryMismatch at the first difference."""
+    fields = _fields([word for _, _, word in held], codes.shape[1], bits)
+    if codec is None:
+        found = _signed(fields, bits) if signed else fields
+    else:
+        try:
+            found = codec.unpack(fields)
+        except ValueError as error:
+            raise MemoryMismatch(f"{held[0][0]} holds a word that is no code: {error}") from None
+    wrong = np.argwhere(found != codes)
+    if len(wrong):
+        row, field = wrong[0]
+        raise MemoryMismatch(f"{held[row][0]} word {held[row][1]} field {field} must be code {codes[row, field]}, "
+                             f"not {found[row, field]} ({len(wrong)} fields differ)")
 
 
 def audit_memories(plan, manifest, words, final_membranes=None):
@@ -126,38 +145,33 @@ def audit_memories(plan, manifest, words, final_membranes=None):
         At the first memory, word and field that differs.
     """
     net = plan.net
-    bits = dict.fromkeys((*MODEL_MEMORIES.values(), "buffers"), 0)
-    compared = 0
+    bits = dict.fromkeys((*KINDS, "buffers"), 0)
+    banks = {}
     for path, memory in manifest["memories"].items():
         bits[memory["kind"]] += memory["width"] * memory["depth"]
-        if memory["kind"] == "buffers":
+        banks.setdefault(memory["of"], []).append((memory["bank"], path))
+    compared = 0
+    for whole, content in manifest["contents"].items():
+        paths = [path for _, path in sorted(banks[whole])]
+        width = manifest["memories"][paths[0]]["width"]
+        parts = [_expected(net, plan, content["kind"], name, number, final_membranes) for name, number in content["layers"]]
+        rows, fields = sum(len(codes) for codes, *_ in parts), parts[0][0].shape[1]
+        depth = sum(manifest["memories"][path]["depth"] for path in paths)
+        if (depth, width) != (rows, fields * parts[0][1]):
+            raise MemoryMismatch(f"{whole} must have {rows} words of {fields * parts[0][1]} bits, not {depth} of {width}")
+        if content["kind"] == "membranes" and final_membranes is None:
             continue
-        at = [layer.name for layer in net.layers].index(memory["layer"])
-        layer, part, name = net.layers[at], plan.layers[at], path.rsplit(".", 1)[1]
-        codes, field_bits, signed, codec = _expected(net, layer, part, name, final_membranes)
-        if codes is None:
-            continue
-        held = words[path]
-        if (len(held), memory["width"]) != (len(codes), codes.shape[1] * field_bits):
-            raise MemoryMismatch(f"{path} must have {len(codes)} words of {codes.shape[1] * field_bits} bits, "
-                                 f"not {len(held)} of {memory['width']}")
-        fields = _fields(held, codes.shape[1], field_bits)
-        if codec is None:
-            found = _signed(fields, field_bits) if signed else fields
-        else:
-            try:
-                found = codec.unpack(fields)
-            except ValueError as error:
-                raise MemoryMismatch(f"{path} holds a word that is no code: {error}") from None
-        wrong = np.argwhere(found != codes)
-        if len(wrong):
-            row, field = wrong[0]
-            raise MemoryMismatch(f"{path} word {row} field {field} must be code {codes[row, field]}, "
-                                 f"not {found[row, field]} ({len(wrong)} fields differ)")
-        compared += len(held)
+        held = [(path, row, word) for path in paths for row, word in enumerate(words[path])]
+        if len(held) != rows:
+            raise MemoryMismatch(f"{whole} must hold {rows} words, not {len(held)}")
+        at = 0
+        for codes, field_bits, signed, codec in parts:
+            _compare(held[at:at + len(codes)], codes, field_bits, signed, codec)
+            at += len(codes)
+        compared += rows
     total = net.memory_bits()
-    for kind in MODEL_MEMORIES.values():
+    for kind in KINDS:
         if bits[kind] != total[kind]:
             raise MemoryMismatch(f"the RTL's {kind} memories must hold {total[kind]} bits, not {bits[kind]}")
-    return {**{kind: bits[kind] for kind in MODEL_MEMORIES.values()}, "total": sum(bits[kind] for kind in MODEL_MEMORIES.values()),
+    return {**{kind: bits[kind] for kind in KINDS}, "total": sum(bits[kind] for kind in KINDS),
             "buffers": bits["buffers"], "words_compared": compared}

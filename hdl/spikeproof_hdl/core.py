@@ -1,23 +1,29 @@
-"""The core: layers joined by streams, then the readout."""
-from amaranth.hdl import Module
-from amaranth.lib import stream, wiring
+"""The core: engines joined by streams, then the readout."""
+from amaranth.hdl import Module, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from spikeproof.network import INPUT
 
-from .gather import FrameWord
-from .layer import Fork, Layer, Pack
+from .engine import Engine, port_name
 from .neuron import Update
 from .plan import CorePlan
 from .readout import Readout
+from .route import Fork
 
-__all__ = ["Core"]
+__all__ = ["Core", "FrameWord", "ports"]
+
+
+class FrameWord(data.ArrayLayout):
+    """``word`` neighbouring channels of one pixel, ``bits`` each; the lowest channel in the low bits."""
+    def __init__(self, word, bits):
+        super().__init__(bits, word)
 
 
 class Core(wiring.Component):
     """A spiking neural network in hardware, computing exactly what its NetworkSpec says.
 
-    Each layer works on its own time step; streams of spike words join them. Silent inputs cost no synaptic
+    Each engine works on its own time step; streams of words join them. Silent inputs cost no synaptic
     cycle. Images follow each other without a gap: nothing needs clearing between them.
 
     Parameters
@@ -36,6 +42,7 @@ class Core(wiring.Component):
         if not isinstance(plan, CorePlan):
             raise TypeError(f"plan must be a CorePlan, not {plan!r}")
         self.plan, net = plan, plan.net
+        self.engines = [Engine(plan, e) for e in range(len(plan.engines))]
         traces = {}
         for layer, part in zip(net.layers, plan.layers):
             traces[f"trace_{layer.name}_valid"] = Out(1)
@@ -43,35 +50,39 @@ class Core(wiring.Component):
         super().__init__({"i": In(stream.Signature(FrameWord(plan.word, net.input.bits))),
                           "o": Out(stream.Signature(range(max(net.classes, 2)))), **traces})
 
+    def contents(self):
+        """What the memories of the model hold: {path: (kind, list of (layer, projection or 0))}, rows in order."""
+        return {f"core.{engine.plan.name}.{path}": what for engine in self.engines for path, what in engine.contents().items()}
+
     def elaborate(self, platform):
         m = Module()
-        net = self.plan.net
-        layers = [Layer(self.plan, k) for k in range(len(net.layers))]
-        sources = {INPUT: wiring.flipped(self.i)}
-        for layer, part, hardware in zip(net.layers, self.plan.layers, layers):
-            m.submodules[layer.name] = hardware
-            m.d.comb += [getattr(self, f"trace_{layer.name}_valid").eq(hardware.o.valid & hardware.o.ready),
-                         getattr(self, f"trace_{layer.name}_payload").eq(hardware.o.payload)]
-            if layer is net.layers[-1]:
-                m.submodules.readout = readout = Readout(net)
-                wiring.connect(m, hardware.o, readout.i)
-                wiring.connect(m, readout.o, wiring.flipped(self.o))
-            else:
-                m.submodules[f"{layer.name}_pack"] = pack = Pack(layer, part.lanes, part.updaters)
-                wiring.connect(m, hardware.o, pack.i)
-                sources[layer.name] = pack.o
-        # Join every source to its readers.
-        for name, source in sources.items():
-            readers = [getattr(hardware, f"i{k}") for layer, hardware in zip(net.layers, layers)
-                       for k, projection in enumerate(layer.projections) if projection.source == name]
-            if len(readers) == 1:
-                wiring.connect(m, source, readers[0])
-            elif readers:
-                m.submodules[f"{name}_fork"] = fork = Fork(source.payload.shape(), len(readers))
-                wiring.connect(m, source, fork.i)
-                for k, reader in enumerate(readers):
-                    wiring.connect(m, getattr(fork, f"o{k}"), reader)
+        net, engines = self.plan.net, self.engines
+
+        targets = self.plan.targets([INPUT])
+        m.submodules.input_fork = fork = Fork(data.StructLayout({"spikes": len(self.i.payload.as_value()), "layer": 1}), targets)
+        m.d.comb += [fork.i.p.spikes.eq(self.i.payload), fork.i.valid.eq(self.i.valid), self.i.ready.eq(fork.i.ready)]
+        joins = [(getattr(fork, f"o{k}"), target) for k, target in enumerate(targets)]
+        for engine in engines:
+            m.submodules[engine.plan.name] = engine
+            joins += [(getattr(engine, f"o{k}"), target) for k, target in enumerate(engine.outside)]
+            for n, layer in enumerate(engine.layers):
+                self._trace(m, engine, n, layer)
+        for source, target in joins:
+            wiring.connect(m, source, getattr(engines[target.port[0]], port_name(*target.port[1:])))
+
+        m.submodules.readout = readout = Readout(net, engines[-1].update.payload.shape())
+        wiring.connect(m, engines[-1].update, readout.i)
+        wiring.connect(m, readout.o, wiring.flipped(self.o))
         return m
+
+    def _trace(self, m, engine, n, layer):
+        """The engine's updates of one layer, in the layer's own layout."""
+        valid, payload = getattr(self, f"trace_{layer.name}_valid"), getattr(self, f"trace_{layer.name}_payload")
+        mine = 1 if len(engine.layers) == 1 else engine.trace.layer == n
+        m.d.comb += [valid.eq(engine.trace_valid & mine), payload.spikes.eq(engine.trace.spikes),
+                     *(payload[name].eq(engine.trace[name]) for name in ("index", "group_end", "step_end", "image_end"))]
+        for k in range(len(Value.cast(payload.spikes))):
+            m.d.comb += payload.membranes[k].eq(engine.trace.membranes[k])
 
 
 def ports(core):
@@ -79,7 +90,6 @@ def ports(core):
 
     Names have single underscores (``i_payload``), which every tool leaves alone.
     """
-    from amaranth.hdl import Value
     from amaranth.hdl._ir import PortDirection
     return {"_".join(map(str, path)): (Value.cast(value), PortDirection.Input if member.flow == In else PortDirection.Output)
             for path, member, value in core.signature.flatten(core)}

@@ -29,7 +29,7 @@ def idle_limit(plan):
     """
     net = plan.net
     projections = [p for layer in net.layers for p in layer.projections]
-    longest = max(p.weights[..., 0].size * p.pool**2 * net.max_input(p).bit_length() for p in projections)
+    longest = max(p.weights[..., 0].size * p.pool**2 * net.input_bits(p)[0] for p in projections)
     return 100_000 + 4 * longest
 
 

@@ -11,16 +11,17 @@ from spikeproof.files import sha256_file, write_json, write_text
 from .core import Core, ports
 from .tools import run, yosys
 
-__all__ = ["MODEL_MEMORIES", "export_core"]
+__all__ = ["BUFFERS", "KINDS", "declared_memories", "export_core"]
 
-#: Memories that hold the model, by the name of the memory in its module -> kind in the accounting. A layer with several
-#: sources has weights0, weights1, ...
-MODEL_MEMORIES = {"weights": "weights", "membrane": "membranes", "theta": "thresholds", "bias": "biases"}
-#: Memories that hold data under way: spike frames, queued words, pooled lines, the readout's counts.
+#: Kinds of memories that hold the model, and memories that hold data under way: spike frames, queued words, pooled
+#: lines, the readout's counts.
+KINDS = ("weights", "membranes", "thresholds", "biases")
 BUFFERS = ("frames", "storage", "line", "counts")
 
 # `proc -nomux -norom` keeps always blocks readable and Icarus happy (yosys PR #2273); -extmem writes images.
-SCRIPT = "read_rtlil core.il; proc -nomux -norom; memory_collect; write_verilog -norename -noattr -sv -extmem core.v"
+SCRIPT = "read_rtlil core.il; proc -nomux -norom; memory_collect; write_verilog -norename -sv -extmem core.v"
+#: Attributes that synthesis is to see; the others are the writer's own.
+ATTRIBUTE = re.compile(r"^\s*\(\* (?!ram_style).*\*\)$\n", re.MULTILINE)
 
 MODULE = re.compile(r"^module\s+\\?(\S+)")
 DECLARED = re.compile(r"^\s*reg \[(\d+):0\] (\w+) \[(\d+):0\];")
@@ -75,14 +76,15 @@ def export_core(plan, out, core=None):
         work = Path(work)
         (work / "core.il").write_text(rtlil.convert(core, name="core", ports=ports(core), emit_src=False))
         run([yosys(), "-q", "-p", SCRIPT], work)
-        verilog, images = _name_images((work / "core.v").read_text(), work)
+        verilog, images = _name_images(ATTRIBUTE.sub("", (work / "core.v").read_text()), work)
+        contents = core.contents()
         memories = {}
         for path, shape in declared_memories(verilog).items():
-            name = path.rsplit(".", 1)[1].rstrip("0123456789")
-            if name not in MODEL_MEMORIES and name not in BUFFERS:
+            whole, _, bank = path.partition("_bank")
+            if whole not in contents and whole.rsplit(".", 1)[1].rstrip("0123456789") not in BUFFERS:
                 raise RuntimeError(f"the Verilog declares a memory of unknown kind: {path}")
-            memories[path] = {**shape, "kind": MODEL_MEMORIES.get(name, "buffers"), "layer": path.split(".")[1],
-                              "image": images.get(path)}
+            kind = contents[whole][0] if whole in contents else "buffers"
+            memories[path] = {**shape, "kind": kind, "of": whole, "bank": int(bank or 0), "image": images.get(path)}
         for old in out.glob("*.mem"):
             old.unlink()
         for image in images.values():
@@ -91,7 +93,9 @@ def export_core(plan, out, core=None):
     manifest = {"top": "core", "steps": plan.net.steps, "readout": plan.net.readout,
                 "input": {**plan.net.input.to_dict(), "word": plan.word},
                 "layers": {layer.name: asdict(part) for layer, part in zip(plan.net.layers, plan.layers)},
+                "engines": {engine.name: [plan.net.layers[k].name for k in engine.layers] for engine in plan.engine_plans},
                 "memories": memories,
+                "contents": {path: {"kind": kind, "layers": layers} for path, (kind, layers) in contents.items()},
                 "files": {p.name: sha256_file(p) for p in sorted([out / "core.v", *out.glob("*.mem")])}}
     write_json(out / "manifest.json", manifest)
     return manifest

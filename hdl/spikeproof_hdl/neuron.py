@@ -1,21 +1,23 @@
-"""The five steps of the contract, as a pipeline over a layer's neurons."""
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, memory, stream, wiring
+"""The five steps of the contract, as a pipeline over the neurons of one or more layers."""
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from spikeproof.fixed_point import LFSR_TAPS, LFSR_WIDTH, round_floor, round_half_even, round_half_up
 
+from .accumulate import sums_shape
 from .codecs import span
-from .gather import Counter
+from .parts import Banked, Counter, pick
 
-__all__ = ["NeuronUpdate", "Update", "leak", "round_code"]
+__all__ = ["NeuronUpdate", "Update", "bias_memories", "engine_update", "leak", "membrane_memories",
+           "round_code", "theta_memories"]
 
 #: Cycles from reading a membrane to the first in which its new value can be read.
-DEPTH = 6
+DEPTH = 7
 
 
 class Update(data.StructLayout):
-    """What one update did to ``updaters`` neighbouring neurons.
+    """What one update did to ``updaters`` neighbouring neurons of a layer.
 
     ``index`` counts updates of a time step, so its neurons are index * updaters onwards; ``membranes`` are
     the codes now in memory; ``group_end`` marks the last update of a group of lanes, ``step_end`` that of a
@@ -27,6 +29,14 @@ class Update(data.StructLayout):
                           "membranes": data.ArrayLayout(span(store.lo, store.hi), updaters),
                           "index": range(max(layer.neurons // updaters, 2)),
                           "group_end": 1, "step_end": 1, "image_end": 1})
+
+
+def engine_update(layers, updaters):
+    """The update of an engine: as :class:`Update`, wide enough for all its layers, and ``layer`` says whose it is."""
+    codes = span(min(l.neuron.store.lo for l in layers), max(l.neuron.store.hi for l in layers))
+    return data.StructLayout({"spikes": updaters, "membranes": data.ArrayLayout(codes, updaters),
+                              "index": range(max(2, *(l.neurons // updaters for l in layers))),
+                              "group_end": 1, "step_end": 1, "image_end": 1, "layer": range(max(len(layers), 2))})
 
 
 def leak(spec, v):
@@ -51,74 +61,144 @@ def round_code(store, h, draw):
     return {"floor": round_floor, "half_up": round_half_up, "half_even": round_half_even}[store.rounding](h, store.shift)
 
 
+def _shared(kind, keys):
+    """Layers that share a memory, those of equal keys -> list of (name, key, positions); a key of None has no memory."""
+    groups = {}
+    for n, key in enumerate(keys):
+        if key is not None:
+            groups.setdefault(key, []).append(n)
+    return [(kind if len(groups) == 1 else f"{kind}{n}", key, members) for n, (key, members) in enumerate(groups.items())]
+
+
+def membrane_memories(layers):
+    """Memories of membranes: (name, Shape of a code, positions of the layers). Stateless neurons have none."""
+    return _shared("membrane", [None if layer.neuron.stateless else span(layer.neuron.store.lo, layer.neuron.store.hi)
+                                for layer in layers])
+
+
+def theta_memories(layers, units):
+    """Memories of thresholds: (name, (bits, thresholds of a row), positions of the layers). One constant needs none."""
+    return _shared("theta", [None if layer.theta is None or layer.theta.size == 1 else
+                             (layer.theta_width, 1 if layer.theta[0].size == 1 else units) for layer in layers])
+
+
+def bias_memories(layers):
+    """Memories of biases: (name, Shape of a bias, positions of the layers)."""
+    return _shared("bias", [None if layer.bias is None else span(min(0, layer.bias_range[0]), max(0, layer.bias_range[1]))
+                            for layer in layers])
+
+
 class NeuronUpdate(wiring.Component):
     """Leaks, integrates, fires, resets and stores ``updaters`` neurons a cycle, in index order.
 
-    Pipeline: cycle 0 addresses the memories, 1 leaks and adds the bias, 2 integrates, 3 compares,
-    4 resets and rounds, 5 saturates and stores. The membrane is ``v_init`` at the first step of an image:
-    nothing is swept. Latency: six cycles. Throughput: one update a cycle; a layer of fewer than six updates
-    a step waits for the last step's to be stored. Back-pressure: all stages stand still together.
+    Pipeline: cycle 0 addresses the memories, 1 registers their rows, 2 leaks and adds the bias, 3 integrates, 4 compares,
+    5 resets and rounds, 6 saturates and stores. The membrane is ``v_init`` at the first step of an image:
+    nothing is swept. Latency: seven cycles. Throughput: one update a cycle; where a time step has fewer than seven updates,
+    the next one waits for the last to be stored. Back-pressure: all stages stand still together.
     Guard bits: h has the range that the codes prove, so only the store saturates.
 
     Parameters
     ----------
-    layer : LayerSpec
+    layers : list of LayerSpec, computed in turn in every time step
+    lanes : list of int, the lanes of each
     acc_range : (lo, hi) of the sums
     steps : int, time steps of an image
-    lanes, updaters : int
+    updaters : int
+    gated : bool, whether sums come with the state of their gates
 
     Members
     -------
-    i : In(stream of ``updaters`` sums)
-    o : Out(stream of Update)
+    i : In(stream of sums_shape, ``updaters`` lanes)
+    o : Out(stream of engine_update)
     """
-    def __init__(self, layer, acc_range, steps, lanes, updaters):
-        self.layer, self.acc_range, self.steps = layer, acc_range, steps
-        self.lanes, self.updaters = lanes, updaters
+    def __init__(self, layers, lanes, acc_range, steps, updaters, gated=False):
+        self.layers, self.lanes, self.acc_range, self.steps, self.updaters = layers, lanes, acc_range, steps, updaters
+        self.gated = gated
         self.acc_shape = span(*acc_range)
-        super().__init__({"i": In(stream.Signature(data.ArrayLayout(self.acc_shape, updaters))),
-                          "o": Out(stream.Signature(Update(layer, updaters)))})
+        super().__init__({"i": In(stream.Signature(sums_shape(self.acc_shape, updaters, gated))),
+                          "o": Out(stream.Signature(engine_update(layers, updaters)))})
 
-    def _theta_memory(self, m, accept, run, channel, index, step):
-        """A Value per updater, valid in cycle 1: the thresholds, from a memory or constant."""
-        layer, units = self.layer, self.updaters
-        theta = layer.theta
-        if theta is None or theta.size == 1:
-            value = None if theta is None else Const(int(theta.item()))
-            return [value] * units
-        per_step = theta[0].size                # 1, the channels, or all neurons
-        per_row = 1 if per_step == 1 else units
-        rows = theta.reshape(-1, per_row)
-        m.submodules.theta = thetas = memory.Memory(
-            shape=data.ArrayLayout(span(0, int(theta.max())), per_row), depth=len(rows), init=rows.tolist())
-        read = thetas.read_port()
-        at = 0 if per_step == 1 else index.at if per_step == layer.neurons else channel.at
-        if theta.shape[0] > 1:
-            base = Signal(range(len(rows)))
-            with m.If(accept & index.last):
-                m.d.sync += base.eq(base + per_step // per_row)
-                with m.If(step.last):
-                    m.d.sync += base.eq(0)
-            at = base + at
-        m.d.comb += [read.addr.eq(at), read.en.eq(run)]
-        return [read.data[k if per_row > 1 else 0] for k in range(units)]
+    def _rows(self, m, name, run, at, members, shape, rows, write=None):
+        """One memory for the layers at positions ``members`` -> its row, two cycles later.
 
-    def _draws(self, m, advance, restart):
-        """One Value per updater: consecutive draws of the layer's LFSR."""
-        store = self.layer.neuron.store
-        if store.rounding != "stochastic" or store.shift == 0:
-            return [Const(0, 1)] * self.updaters
-        state, now = Signal(LFSR_WIDTH, init=store.seed), Signal(LFSR_WIDTH)
-        m.d.comb += now.eq(Mux(restart, store.seed, state))
-        sequence = list(now)
-        for n in range(self.updaters * store.shift):
-            new = Const(0, 1)
-            for tap in LFSR_TAPS:
-                new = new ^ sequence[n + tap]
-            sequence.append(new)
-        with m.If(advance):
-            m.d.sync += state.eq(Cat(sequence[-LFSR_WIDTH:]))
-        return [Cat(sequence[k * store.shift:(k + 1) * store.shift]) for k in range(self.updaters)]
+        ``at`` is the row within each layer (a list), ``rows`` the content of each.
+        """
+        bases, base = [], 0
+        for content in rows:
+            bases.append(base)
+            base += len(content)
+        slot = [members.index(n) if n in members else 0 for n in range(len(self.layers))]
+        where = pick(m, self.layer.at, [at[slot[n]] + bases[slot[n]] for n in range(len(self.layers))])
+        if write is not None:
+            enable, target, late, value = write
+            target = target + pick(m, late, [bases[slot[n]] for n in range(len(self.layers))])
+            owner = 1 if len(members) == len(self.layers) else Value.cast(late).matches(*members)
+            write = (enable & owner, target, value)
+        init = [] if write is not None else [row for content in rows for row in content]
+        return Banked(m, name, base, shape, init, run, where, write).row
+
+    def _thetas(self, m, run, accept):
+        """Per updater, the thresholds of the layer whose neurons are in cycle 2 (list over layers), or None."""
+        units, layers = self.updaters, self.layers
+        found = [[None] * len(layers) for _ in range(units)]
+        contents, places = [], []
+        for n, layer in enumerate(layers):
+            theta, at, content = layer.theta, 0, []
+            if theta is not None and theta.size == 1:
+                for unit in found:
+                    unit[n] = Const(int(theta.item()))
+            elif theta is not None:
+                per_step = theta[0].size                        # 1, the channels, or all neurons
+                per_row = 1 if per_step == 1 else units
+                content = Banked.pack(theta.reshape(-1, per_row).tolist(), layer.theta_width)
+                at = 0 if per_step == 1 else self.index.at if per_step == layer.neurons else self.channel.at
+                if theta.shape[0] > 1:
+                    base = Signal(range(max(len(content), 2)), name=f"theta_base{n}")
+                    with m.If(accept & self.index.last & (self.layer.at == n)):
+                        m.d.sync += base.eq(Mux(self.step.last, 0, base + per_step // per_row))
+                    at = base + at
+            contents.append(content)
+            places.append(at)
+        for name, (width, per_row), members in theta_memories(layers, units):
+            row = self._rows(m, name, run, [places[n] for n in members], members, width * per_row, [contents[n] for n in members])
+            for n in members:
+                for k in range(units):
+                    found[k][n] = Value.cast(row).word_select(k if per_row > 1 else 0, width)
+        return found
+
+    def _biases(self, m, run):
+        """Per updater, the bias of the layer whose neurons are in cycle 2 (list over layers)."""
+        units = self.updaters
+        found = [[Const(0, 1)] * len(self.layers) for _ in range(units)]
+        for name, shape, members in bias_memories(self.layers):
+            contents = [Banked.pack(self.layers[n].bias.reshape(-1, units).tolist(), shape.width) for n in members]
+            row = self._rows(m, name, run, [self.channel.at] * len(members), members, shape.width * units, contents)
+            for n in members:
+                for k in range(units):
+                    word = Value.cast(row).word_select(k, shape.width)
+                    found[k][n] = word.as_signed() if shape.signed else word
+        return found
+
+    def _draws(self, m, advance, late, restart):
+        """Per updater, consecutive draws of the LFSR of the layer in cycle 5 (list over layers)."""
+        found = [[Const(0, 1)] * len(self.layers) for _ in range(self.updaters)]
+        for n, layer in enumerate(self.layers):
+            store = layer.neuron.store
+            if store.rounding != "stochastic" or store.shift == 0:
+                continue
+            state, now = Signal(LFSR_WIDTH, init=store.seed, name=f"lfsr{n}"), Signal(LFSR_WIDTH, name=f"lfsr_now{n}")
+            m.d.comb += now.eq(Mux(restart, store.seed, state))
+            sequence = list(now)
+            for k in range(self.updaters * store.shift):
+                new = Const(0, 1)
+                for tap in LFSR_TAPS:
+                    new = new ^ sequence[k + tap]
+                sequence.append(new)
+            with m.If(advance & (late == n)):
+                m.d.sync += state.eq(Cat(sequence[-LFSR_WIDTH:]))
+            for k in range(self.updaters):
+                found[k][n] = Cat(sequence[k * store.shift:(k + 1) * store.shift])
+        return found
 
     @staticmethod
     def _fires(h, theta):
@@ -127,111 +207,123 @@ class NeuronUpdate(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        layer, neuron, units = self.layer, self.layer.neuron, self.updaters
-        store, updates = neuron.store, layer.neurons // units
-        bias_lo, bias_hi = layer.bias_range
-        h_lo, h_hi = neuron.h_range(self.acc_range[0] + bias_lo, self.acc_range[1] + bias_hi)
-        h_shape = span(min(h_lo, -1), h_hi)
+        layers, units = self.layers, self.updaters
+        stores, neurons = [layer.neuron.store for layer in layers], [layer.neuron for layer in layers]
+        updates = [layer.neurons // units for layer in layers]
+        ranges = []
+        for layer in layers:
+            bias_lo, bias_hi = layer.bias_range
+            ranges.append(layer.neuron.h_range(min(self.acc_range[0] + bias_lo, 0), max(self.acc_range[1] + bias_hi, 0)))
+        h_shape = span(min(-1, *(lo for lo, _ in ranges)), max(hi for _, hi in ranges))
+        # After a reset h may be where integration never takes it.
+        after_shape = span(min(-1, *(min(lo, n.v_reset) for (lo, _), n in zip(ranges, neurons))),
+                           max(max(hi, n.v_reset) for (_, hi), n in zip(ranges, neurons)))
 
         # All stages move together; the whole pipeline stands still while its output is refused.
         run = Signal()
         m.d.comb += run.eq(~self.o.valid | self.o.ready)
         stage = data.StructLayout({"valid": 1, "index": self.o.p.index.shape(), "first": 1, "restart": 1,
-                                   "group_end": 1, "step_end": 1, "image_end": 1})
-        s0 = Signal(stage)
-        s1, s2, s3, s4, s5 = (Signal(stage, name=f"s{k}") for k in range(1, DEPTH))
+                                   "group_end": 1, "step_end": 1, "image_end": 1, "layer": self.o.p.layer.shape()})
+        s = [Signal(stage, name=f"s{k}") for k in range(DEPTH)]
         with m.If(run):
-            m.d.sync += [s1.eq(s0), s2.eq(s1), s3.eq(s2), s4.eq(s3), s5.eq(s4)]
+            m.d.sync += [late.eq(early) for early, late in zip(s, s[1:])]
 
-        # Cycle 0: count neurons and steps, address the memories.
-        index, step = Counter("at_index", updates), Counter("at_step", self.steps)
-        channel, lane = Counter("at_channel", layer.shape[2] // units), Counter("at_lane", self.lanes // units)
+        # Cycle 0: count neurons, layers and steps, address the memories.
+        self.layer = Counter(m, "at_layer", len(layers))
+        which = self.layer.at
+        self.index, self.step = Counter(m, "at_index", updates, which), Counter(m, "at_step", self.steps)
+        self.channel = Counter(m, "at_channel", [layer.shape[2] // units for layer in layers], which)
+        lane = Counter(m, "at_lane", [count // units for count in self.lanes], which)
+        index, step = self.index, self.step
         accept, settled = Signal(), Signal()
         m.d.comb += [self.i.ready.eq(run & settled), accept.eq(self.i.valid & self.i.ready),
-                     s0.valid.eq(accept), s0.index.eq(index.at), s0.first.eq(step.at == 0),
-                     s0.restart.eq((step.at == 0) & (index.at == 0)), s0.group_end.eq(lane.last),
-                     s0.step_end.eq(index.last), s0.image_end.eq(index.last & step.last)]
-        if updates >= DEPTH:
+                     s[0].valid.eq(accept), s[0].index.eq(index.at), s[0].first.eq(step.at == 0), s[0].layer.eq(which),
+                     s[0].restart.eq((step.at == 0) & (index.at == 0)), s[0].group_end.eq(lane.last),
+                     s[0].step_end.eq(index.last), s[0].image_end.eq(index.last & step.last)]
+        if sum(updates) >= DEPTH:
             m.d.comb += settled.eq(1)
         else:
-            in_flight = s1.valid | s2.valid | s3.valid | s4.valid | s5.valid
-            m.d.comb += settled.eq(~in_flight if updates == 1 else (index.at != 0) | ~in_flight)
+            in_flight = Cat(late.valid for late in s[1:]).any()
+            begins = (index.at == 0) & (which == 0)
+            m.d.comb += settled.eq(~in_flight if begins is True else ~begins | ~in_flight)
         with m.If(accept):
-            m.d.sync += index.up + channel.up + lane.up
-            with m.If(lane.last):
-                m.d.sync += lane.clear
-            with m.If(channel.last):
-                m.d.sync += channel.clear
+            m.d.sync += [*index.step, *self.channel.step, *lane.step]
             with m.If(index.last):
-                m.d.sync += index.clear + step.up
-                with m.If(step.last):
-                    m.d.sync += step.clear
-        m.submodules.membrane = membranes = memory.Memory(
-            shape=data.ArrayLayout(span(store.lo, store.hi), units), depth=updates, init=[])
-        read, write = membranes.read_port(), membranes.write_port()
-        m.d.comb += [read.addr.eq(index.at), read.en.eq(run)]
-        theta1 = self._theta_memory(m, accept, run, channel, index, step)
-        bias1 = [Const(0, 1)] * units
-        if layer.bias is not None:
-            m.submodules.bias = biases = memory.Memory(
-                shape=data.ArrayLayout(span(min(0, bias_lo), max(0, bias_hi)), units),
-                depth=layer.shape[2] // units, init=layer.bias.reshape(-1, units).tolist())
-            bias_read = biases.read_port()
-            m.d.comb += [bias_read.addr.eq(channel.at), bias_read.en.eq(run)]
-            bias1 = list(bias_read.data)
-        acc1 = Signal(self.i.payload.shape())
-        with m.If(run):
-            m.d.sync += acc1.eq(self.i.payload)
+                m.d.sync += self.layer.step
+                with m.If(self.layer.last):
+                    m.d.sync += step.step
 
-        draws = self._draws(m, run & s4.valid, s4.restart)
-        fired, codes = Signal(units), Signal(self.o.p.membranes.shape())
+        # Cycle 2: memories' rows are there; leak, and acc meets the bias.
+        which2, which4, which5, which6 = ([s[k].layer if len(layers) > 1 else 0 for k in (2, 4, 5, 6)])
+        codes = Signal(self.o.p.membranes.shape())
+        held = {}
+        for name, shape, members in membrane_memories(layers):
+            value = Cat(codes[k][:shape.width] for k in range(units))
+            row = self._rows(m, name, run, [index.at] * len(members), members, shape.width * units,
+                             [range(updates[n]) for n in members], (run & s[6].valid, s[6].index, which6, value))
+            for n in members:
+                held[n] = [Value.cast(row).word_select(k, shape.width) for k in range(units)]
+                if shape.signed:
+                    held[n] = [word.as_signed() for word in held[n]]
+        thetas, biases = self._thetas(m, run, accept), self._biases(m, run)
+        acc = [Signal(self.i.payload.shape(), name=f"acc{k}") for k in (1, 2)]
+        with m.If(run):
+            m.d.sync += [acc[0].eq(self.i.payload), acc[1].eq(acc[0])]
+        draws = self._draws(m, run & s[5].valid, which5, s[5].restart)
+        fired = Signal(units)
         for k in range(units):
-            # Cycle 1: leak; acc and bias meet.
-            v = Signal(span(min(store.lo << store.shift, -1), store.hi << store.shift), name=f"v{k}")
             leaked, drive, h = (Signal(h_shape, name=f"{n}{k}") for n in ("leaked", "drive", "h"))
-            m.d.comb += v.eq(Mux(s1.first, neuron.v_init, read.data[k]).shift_left(store.shift))
+            leaks = []
+            for n, neuron in enumerate(neurons):
+                store = neuron.store
+                v = Signal(span(min(store.lo << store.shift, -1), store.hi << store.shift), name=f"v{n}_{k}")
+                code = Mux(s[2].first, neuron.v_init, held[n][k]) if n in held else Const(0)
+                m.d.comb += v.eq(code.shift_left(store.shift))
+                leaks.append(leak(neuron.leak, v))
+            total = acc[1].sums[k] + pick(m, which2, biases[k])
             with m.If(run):
-                m.d.sync += [leaked.eq(leak(neuron.leak, v)), drive.eq(acc1[k] + bias1[k])]
-            # Cycle 2: integrate.
+                m.d.sync += [leaked.eq(pick(m, which2, leaks)), drive.eq(Mux(acc[1].open[k], total, 0) if self.gated else total)]
+            # Cycle 3: integrate.
             with m.If(run):
                 m.d.sync += h.eq(leaked + drive)
-            # Cycle 3: fire; both outcomes of the reset are prepared.
-            s, kept, after = Signal(name=f"fire{k}"), Signal(h_shape, name=f"kept{k}"), None
-            if theta1[k] is not None:
-                theta = theta1[k]
-                if not isinstance(theta, Const):
-                    theta = self._delayed(m, run, theta, 2, f"theta{k}")
+            # Cycle 4: fire; both outcomes of the reset are prepared.
+            spike, kept, after = Signal(name=f"fire{k}"), Signal(h_shape, name=f"kept{k}"), Signal(after_shape, name=f"after{k}")
+            fires = [n for n, layer in enumerate(layers) if layer.theta is not None]
+            if fires:
+                theta = pick(m, which2, [Const(0, 1) if theta is None else theta for theta in thetas[k]])
+                theta = self._delayed(m, run, theta, 2, f"theta{k}")
+                able = 1 if len(fires) == len(layers) else Value.cast(which4).matches(*fires)
                 with m.If(run):
-                    m.d.sync += s.eq(self._fires(h, theta))
-                if neuron.reset == "soft":
-                    after = Signal(h_shape, name=f"after{k}")
-                    with m.If(run):
-                        m.d.sync += after.eq(h - theta)
-                else:
-                    after = Const(neuron.v_reset)
+                    m.d.sync += spike.eq(self._fires(h, theta) & able)
+                subtracted = h - theta
+                with m.If(run):
+                    m.d.sync += after.eq(pick(m, which4, [subtracted if n.reset == "soft" else Const(n.v_reset) for n in neurons]))
             with m.If(run):
                 m.d.sync += kept.eq(h)
-            # Cycle 4: reset and round.
-            r = kept if after is None else Mux(s, after, kept)
-            rounded = round_code(store, r, draws[k])
-            q = Signal(rounded.shape(), name=f"q{k}")
+            # Cycle 5: reset and round.
+            r = Mux(spike, after, kept) if fires else kept
+            roundings = [(st.rounding, st.shift, n if st.rounding == "stochastic" else 0) for n, st in enumerate(stores)]
+            made = {key: round_code(store, r, draws[k][n]) for n, (key, store) in enumerate(zip(roundings, stores))}
+            rounded = pick(m, which5, [made[key] for key in roundings])
+            q = Signal(Value.cast(rounded).shape(), name=f"q{k}")
             with m.If(run):
-                m.d.sync += [q.eq(rounded), fired[k].eq(s)]
-            # Cycle 5: saturate.
-            m.d.comb += codes[k].eq(Mux(q > store.hi, store.hi, Mux(q < store.lo, store.lo, q)))
+                m.d.sync += [q.eq(rounded), fired[k].eq(spike)]
+            # Cycle 6: saturate.
+            lo, hi = pick(m, which6, [store.lo for store in stores]), pick(m, which6, [store.hi for store in stores])
+            m.d.comb += codes[k].eq(Mux(q > hi, hi, Mux(q < lo, lo, q)))
 
-        # Cycle 5: store, and hand on.
-        m.d.comb += [write.addr.eq(s5.index), write.data.eq(codes), write.en.eq(run & s5.valid)]
+        # Cycle 6: store, and hand on.
         with m.If(run):
-            m.d.sync += [self.o.valid.eq(s5.valid), self.o.p.spikes.eq(fired), self.o.p.membranes.eq(codes),
-                         self.o.p.index.eq(s5.index), self.o.p.group_end.eq(s5.group_end),
-                         self.o.p.step_end.eq(s5.step_end), self.o.p.image_end.eq(s5.image_end)]
+            m.d.sync += [self.o.valid.eq(s[6].valid), self.o.p.spikes.eq(fired), self.o.p.membranes.eq(codes),
+                         *(self.o.p[name].eq(s[6][name]) for name in ("index", "group_end", "step_end", "image_end", "layer"))]
         return m
 
     @staticmethod
     def _delayed(m, run, value, cycles, name):
+        if isinstance(value, Const):
+            return value
         for n in range(cycles):
-            late = Signal.like(value, name=f"{name}_{n}")
+            late = Signal.like(Value.cast(value), name=f"{name}_{n}")
             with m.If(run):
                 m.d.sync += late.eq(value)
             value = late

@@ -3,7 +3,7 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .gather import Counter, FrameWord
+from .parts import Counter, map_word, pick
 
 __all__ = ["MaxPool"]
 
@@ -16,44 +16,47 @@ class MaxPool(wiring.Component):
 
     Parameters
     ----------
-    source_shape : (height, width, channels); ``pool`` divides height and width
-    word : int, channels of one word
-    pool : int
+    regions : tuple of Region; those with a pool of 1 pass as they are
+    width : int, bits of a word
 
     Members
     -------
-    i : In(stream of FrameWord, one bit a spike), pixels in row-major order
-    o : Out(stream of FrameWord, one bit a spike), pooled pixels in row-major order
+    i : In(stream of map_word), pixels in row-major order, a whole frame of a region at a time
+    o : Out(stream of map_word), pooled pixels in row-major order
     """
-    def __init__(self, source_shape, word, pool):
-        self.source_shape, self.word, self.pool = source_shape, word, pool
-        super().__init__({"i": In(stream.Signature(FrameWord(word, 1))), "o": Out(stream.Signature(FrameWord(word, 1)))})
+    def __init__(self, regions, width):
+        self.regions, self.width = regions, width
+        payload = map_word(width, len(regions))
+        super().__init__({"i": In(stream.Signature(payload)), "o": Out(stream.Signature(payload))})
 
     def elaborate(self, platform):
         m = Module()
-        _, width, channels = self.source_shape
-        words, columns = -(-channels // self.word), width // self.pool
-        word, x, y = Counter("at_word", words), Counter("at_x", self.pool), Counter("at_y", self.pool)
-        column = Counter("at_column", columns)
-        m.submodules.line = line = memory.Memory(shape=unsigned(self.word), depth=columns * words, init=[])
+        regions = self.regions
+        select = self.i.p.region if len(regions) > 1 else None
+        words = [-(-region.arrives[2] // region.word) for region in regions]
+        columns = [region.arrives[1] // region.pool for region in regions]
+        word, column = Counter(m, "at_word", words, select), Counter(m, "at_column", columns, select)
+        pools = [region.pool for region in regions]
+        x, y = Counter(m, "at_x", pools, select), Counter(m, "at_y", pools, select)
+        depth = max(n * w for n, w in zip(columns, words))
+        m.submodules.line = line = memory.Memory(shape=unsigned(self.width), depth=depth, init=[])
         read, write = line.read_port(domain="comb"), line.write_port()
 
         # The word's place in the line; it is walked again for every pixel of the window.
-        at, pixel = Signal(range(max(columns * words, 2))), Signal(range(max(columns * words, 2)))
-        accept, pooled, fresh = Signal(), Signal(self.word), Signal()
+        at, pixel = Signal(range(max(depth, 2))), Signal(range(max(depth, 2)))
+        accept, pooled, fresh = Signal(), Signal(self.width), Signal()
         m.d.comb += [self.i.ready.eq(~self.o.valid | self.o.ready), accept.eq(self.i.valid & self.i.ready),
                      fresh.eq((x.at == 0) & (y.at == 0)), read.addr.eq(at), write.addr.eq(at), write.en.eq(accept),
-                     pooled.eq(Mux(fresh, 0, read.data) | self.i.payload.as_value()), write.data.eq(pooled)]
+                     pooled.eq(Mux(fresh, 0, read.data) | self.i.p.codes), write.data.eq(pooled)]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(accept):
-            m.d.sync += [self.o.valid.eq(x.last & y.last), self.o.payload.eq(pooled), *word.up, at.eq(at + 1)]
+            m.d.sync += [self.o.valid.eq(x.last & y.last), self.o.payload.eq(self.i.payload), self.o.p.codes.eq(pooled),
+                         *word.step, at.eq(at + 1)]
             with m.If(word.last):
-                m.d.sync += [*word.clear, *x.up, at.eq(pixel)]
+                m.d.sync += [*x.step, at.eq(pixel)]
                 with m.If(x.last):
-                    m.d.sync += [*x.clear, *column.up, at.eq(pixel + words), pixel.eq(pixel + words)]
+                    m.d.sync += [*column.step, at.eq(pixel + pick(m, select, words)), pixel.eq(pixel + pick(m, select, words))]
                     with m.If(column.last):
-                        m.d.sync += [*column.clear, *y.up, at.eq(0), pixel.eq(0)]
-                        with m.If(y.last):
-                            m.d.sync += y.clear
+                        m.d.sync += [*y.step, at.eq(0), pixel.eq(0)]
         return m

@@ -5,7 +5,6 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from .codecs import span
-from .neuron import Update
 
 __all__ = ["Readout"]
 
@@ -20,15 +19,16 @@ class Readout(wiring.Component):
     Parameters
     ----------
     net : NetworkSpec
+    update : layout of the updates, one neuron each (:func:`spikeproof_hdl.neuron.engine_update`)
 
     Members
     -------
-    i : In(stream of Update, one neuron each)
+    i : In(stream of update), those of the last layer
     o : Out(stream of the class, an unsigned index)
     """
-    def __init__(self, net):
+    def __init__(self, net, update):
         self.net = net
-        super().__init__({"i": In(stream.Signature(Update(net.layers[-1], 1))),
+        super().__init__({"i": In(stream.Signature(update)),
                           "o": Out(stream.Signature(range(max(net.classes, 2))))})
 
     def elaborate(self, platform):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .fixed_point import lfsr_draws
+from .network import INPUT
 
 __all__ = ["Trace", "count_synops", "run"]
 
@@ -48,19 +49,19 @@ def _windows(x, projection):
     return windows[:, ::stride, ::stride]
 
 
-def current(projection, x, max_input):
+def current(projection, x, input_range):
     """Synaptic sums of a projection, bias not included.
 
     Parameters
     ----------
-    x : integer array [M, H, W, C], input codes or spikes
-    max_input : int, the largest element that x may have
+    x : integer array [M, H, W, C], input codes, spikes or membrane codes
+    input_range : (lo, hi) of the elements that x may have
 
     Returns
     -------
     int64 [M, Ho, Wo, C_out]
     """
-    lo, hi = projection.acc_range(max_input)
+    lo, hi = projection.acc_range(input_range)
     dtype = np.float32 if max(-int(lo.min()), int(hi.max())) < 1 << 24 else np.float64
     x = _windows(_pooled(x, projection).astype(dtype), projection)
     m, height, width, channels = x.shape[:4]
@@ -98,6 +99,11 @@ def _neurons(layer, acc, steps):
     return spikes, membranes
 
 
+def _open(gate, shape):
+    """Gate map [B, T, gate height, gate width, 1 or C] -> [B, T, H, W, 1 or C], 1 where neurons integrate."""
+    return gate.repeat(shape[0] // gate.shape[2], 2).repeat(shape[1] // gate.shape[3], 3)
+
+
 def run(net, frames):
     """A batch of images through a network.
 
@@ -125,10 +131,14 @@ def run(net, frames):
         acc = np.int64(0)
         for p in layer.projections:
             x = maps[p.source]
+            if p.reads == "membranes":
+                x = membranes[p.source].reshape(x.shape)
             flat = x.reshape(-1, *x.shape[2:])
-            acc = acc + current(p, flat, net.max_input(p)).reshape(batch, x.shape[1], *layer.shape)
+            acc = acc + current(p, flat, net.input_range(p)).reshape(batch, x.shape[1], *layer.shape)
         if layer.bias is not None:
             acc = acc + layer.bias
+        if layer.gate is not None:
+            acc = acc * _open(maps[layer.gate], layer.shape)
         s, v = _neurons(layer, acc.reshape(batch, -1, layer.neurons), net.steps)
         spikes[layer.name], membranes[layer.name] = s, v
         maps[layer.name] = s.reshape(batch, net.steps, *layer.shape)
@@ -140,20 +150,30 @@ def run(net, frames):
 def count_synops(net, frames, trace):
     """Synaptic operations per image: weight accumulations triggered by events, int64 [B].
 
-    An n-bit input code costs one operation per set bit and synapse (bit planes); a constant input is
-    presented, and counted, at every step. Zero weights count, padding and biases do not.
+    An n-bit code costs one operation per set bit and synapse (bit planes); a constant input is presented, and counted,
+    at every step. Zero weights count; padding, biases and neurons whose gate is closed do not.
     """
     batch = len(frames)
     totals = np.zeros(batch, np.int64)
     for layer in net.layers:
+        gate = None
+        if layer.gate is not None:
+            shape = net.by_name[layer.gate].shape
+            gate = _open(trace.spikes[layer.gate].reshape(batch, net.steps, *shape), layer.shape)
         for p in layer.projections:
-            if p.source == "input":
-                x = np.bitwise_count(np.asarray(frames).astype(np.uint32)).astype(np.int64)
-                x = x[:, None] if net.input.constant else x
-                repeat = net.steps if net.input.constant else 1
+            if p.source == INPUT:
+                x = np.asarray(frames)[:, None] if net.input.constant else np.asarray(frames)
             else:
-                x, repeat = trace.spikes[p.source].reshape(batch, net.steps, *net.source_shape(p)), 1
-            per_channel = _windows(_pooled(x.reshape(-1, *x.shape[2:]), p), p).sum((1, 2, 4, 5), dtype=np.int64)
+                x = (trace.membranes if p.reads == "membranes" else trace.spikes)[p.source]
+                x = x.reshape(batch, net.steps, *net.source_shape(p))
+            x = np.bitwise_count(x.astype(np.int64) & ((1 << net.input_bits(p)[0]) - 1))
+            # Events that reach a position, by group: [B * T, Ho, Wo, groups]
+            events = _windows(_pooled(x.reshape(-1, *x.shape[2:]), p), p).sum((4, 5), dtype=np.int64)
+            events = events.reshape(*events.shape[:3], p.groups, -1).sum(4).reshape(batch, x.shape[1], *layer.shape[:2], p.groups)
             fan_out = p.out_channels // p.groups
-            totals += repeat * fan_out * per_channel.reshape(batch, -1).sum(1)
+            if gate is None:
+                totals += (net.steps // x.shape[1]) * fan_out * events.reshape(batch, -1).sum(1)
+            else:
+                channels = np.broadcast_to(gate, (*gate.shape[:4], p.out_channels)).reshape(*gate.shape[:4], p.groups, fan_out)
+                totals += (events * channels.sum(5, dtype=np.int64)).reshape(batch, -1).sum(1)
     return totals

@@ -16,7 +16,7 @@ from .spec import NeuronSpec
 __all__ = ["load_network", "save_network"]
 
 KIND = "spikeproof network"
-VERSION = 1
+VERSION = 2
 REMEDY = "run the export stage again"
 
 
@@ -39,9 +39,9 @@ def save_network(path, net):
         for k, p in enumerate(layer.projections):
             tensors[f"{layer.name}.{k}.weights"] = _narrow(p.weights)
             projections.append({"source": p.source, "codec": p.codec.name, "stride": p.stride, "padding": p.padding,
-                                "groups": p.groups, "pool": p.pool, "pool_kind": p.pool_kind})
+                                "groups": p.groups, "pool": p.pool, "pool_kind": p.pool_kind, "reads": p.reads})
         layers.append({"name": layer.name, "shape": list(layer.shape), "neuron": asdict(layer.neuron),
-                       "projections": projections})
+                       "gate": layer.gate, "projections": projections})
     description = {"version": VERSION, "steps": net.steps, "readout": net.readout,
                    "input": net.input.to_dict(), "layers": layers}
     return write_container(path, KIND, description, tensors)
@@ -69,7 +69,7 @@ def load_network(path):
                            **{key: value for key, value in p.items() if key != "codec"})
                 for k, p in enumerate(entry["projections"]))
             layers.append(LayerSpec(name, tuple(entry["shape"]), projections, NeuronSpec.from_dict(entry["neuron"]),
-                                    tensors.get(f"{name}.theta"), tensors.get(f"{name}.bias")))
+                                    tensors.get(f"{name}.theta"), tensors.get(f"{name}.bias"), entry["gate"]))
         net = NetworkSpec(InputSpec.from_dict(description["input"]), tuple(layers),
                           description["steps"], description["readout"])
     except (KeyError, TypeError, ValueError) as error:

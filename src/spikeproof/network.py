@@ -86,6 +86,7 @@ class Projection:
     groups : int; input and output channels are split into so many independent parts
     pool : int; side of the square, non-overlapping pooling window
     pool_kind : "sum" (each spike of the window counts) or "max" (the window's spikes are OR-ed)
+    reads : "spikes" of the source, or the "membranes" (codes, as stored in this step) of an earlier layer
     """
     source: str
     codec: Codec
@@ -95,8 +96,10 @@ class Projection:
     groups: int = 1
     pool: int = 1
     pool_kind: str = "sum"
+    reads: str = "spikes"
 
     POOLS = ("sum", "max")
+    READS = ("spikes", "membranes")
 
     def __post_init__(self):
         object.__setattr__(self, "weights", _integers("weights", self.weights))
@@ -113,6 +116,9 @@ class Projection:
         if self.weights.shape[3] % self.groups:
             raise ValueError(f"groups must divide the {self.weights.shape[3]} output channels, not {self.groups}")
         check_choice("pool_kind", self.pool_kind, self.POOLS)
+        check_choice("reads", self.reads, self.READS)
+        if self.reads == "membranes" and self.source == INPUT:
+            raise ValueError("reads must be 'spikes' for the input, not 'membranes'")
 
     @property
     def kernel(self):
@@ -149,15 +155,21 @@ class Projection:
             size.append(free // self.stride + 1)
         return tuple(size)
 
-    def acc_range(self, max_input):
-        """Per output channel, int64 [2, C]: the least and the greatest sum of any set of events.
+    def acc_range(self, input_range):
+        """Per output channel, int64 [2, C]: the least and the greatest sum of any set of inputs.
 
-        Holds for every partial sum too, in whatever order the events come, because each bound
-        counts only the weights of its own sign.
+        Holds for every partial sum too, in whatever order events and bit planes come, because each
+        bound counts only the products of its own sign.
+
+        Parameters
+        ----------
+        input_range : (lo, hi) of an input code, lo <= 0 <= hi
         """
-        reach = max_input * (self.pool**2 if self.pool_kind == "sum" else 1)
+        lo, hi = input_range
+        pixels = self.pool**2 if self.pool_kind == "sum" else 1
         flat = self.weights.reshape(-1, self.out_channels)
-        return reach * np.stack([np.minimum(flat, 0).sum(0), np.maximum(flat, 0).sum(0)])
+        down, up = np.minimum(flat, 0).sum(0), np.maximum(flat, 0).sum(0)
+        return pixels * np.stack([down * hi + up * lo, up * hi + down * lo])
 
     @property
     def bits(self):
@@ -178,6 +190,8 @@ class LayerSpec:
     theta : int array [steps or 1, height or 1, width or 1, channels or 1], each >= 1; height and
         width are 1 or whole together. None: the neurons never fire.
     bias : int array [channels], or None
+    gate : name of an earlier layer whose spikes open the neurons of this one, step by step, or None. Its map is
+        [height / a, width / b, channels or 1]: each gate serves a block of a x b positions, and its channel or all.
     """
     name: str
     shape: tuple
@@ -185,6 +199,7 @@ class LayerSpec:
     neuron: NeuronSpec
     theta: np.ndarray | None = None
     bias: np.ndarray | None = None
+    gate: str | None = None
 
     def __post_init__(self):
         if not (isinstance(self.name, str) and self.name.isascii() and self.name.isidentifier()
@@ -252,7 +267,7 @@ class LayerSpec:
     def memory_bits(self):
         """Bits by kind: dict with weights, membranes, thresholds, biases."""
         return {"weights": sum(p.bits for p in self.projections),
-                "membranes": self.neurons * self.neuron.store.bits,
+                "membranes": 0 if self.neuron.stateless else self.neurons * self.neuron.store.bits,
                 "thresholds": 0 if self.theta is None else self.theta.size * self.theta_width,
                 "biases": self.shape[2] * self.bias_width}
 
@@ -293,13 +308,15 @@ class NetworkSpec:
                                      f"not {projection.source!r}")
                 try:
                     out = projection.output_map(seen[projection.source])
-                    if projection.pool_kind == "max" and projection.pool > 1 and self.max_input(projection) > 1:
-                        raise ValueError("pool_kind must be 'sum' on an n-bit input, not 'max'")
+                    if projection.pool_kind == "max" and projection.pool > 1 and self.input_range(projection) != (0, 1):
+                        raise ValueError("pool_kind must be 'sum' on n-bit codes, not 'max'")
                 except ValueError as error:
                     raise ValueError(f"layer {layer.name}: {error}") from None
                 if out != layer.shape[:2]:
                     raise ValueError(f"layer {layer.name}: shape must be {out[0]}x{out[1]} after {projection.source!r}, "
                                      f"not {layer.shape[0]}x{layer.shape[1]}")
+            if layer.gate is not None:
+                self._check_gate(layer, seen)
             if layer.theta is not None and layer.theta.shape[0] not in (1, self.steps):
                 raise ValueError(f"layer {layer.name}: theta must have 1 or {self.steps} steps, "
                                  f"not {layer.theta.shape[0]}")
@@ -316,21 +333,39 @@ class NetworkSpec:
         if self.readout == "spike_count" and self.layers[-1].theta is None:
             raise ValueError(f"layer {self.layers[-1].name}: theta must be given for a spike_count readout")
 
+    def _check_gate(self, layer, seen):
+        if layer.gate not in seen or layer.gate == INPUT:
+            raise ValueError(f"layer {layer.name}: gate must be an earlier layer, not {layer.gate!r}")
+        gate = seen[layer.gate]
+        if layer.shape[0] % gate[0] or layer.shape[1] % gate[1] or gate[2] not in (1, layer.shape[2]):
+            raise ValueError(f"layer {layer.name}: gate {layer.gate!r} must have a height and width that divide "
+                             f"{layer.shape[0]}x{layer.shape[1]} and 1 or {layer.shape[2]} channels, not "
+                             f"{gate[0]}x{gate[1]}x{gate[2]}")
+
     @cached_property
-    def _by_name(self):
+    def by_name(self):
+        """{layer name: LayerSpec}"""
         return {layer.name: layer for layer in self.layers}
 
     def source_shape(self, projection):
         """[H, W, C] of the map that a projection reads."""
-        return self.input.shape if projection.source == INPUT else self._by_name[projection.source].shape
+        return self.input.shape if projection.source == INPUT else self.by_name[projection.source].shape
 
-    def max_input(self, projection):
-        """The largest input code of a projection: 1 for spikes."""
-        return self.input.max_code if projection.source == INPUT else 1
+    def input_bits(self, projection):
+        """(bits, is signed) of a code that a projection reads: (1, False) for spikes."""
+        if projection.source == INPUT:
+            return self.input.bits, False
+        store = self.by_name[projection.source].neuron.store
+        return (store.bits, store.lo < 0) if projection.reads == "membranes" else (1, False)
+
+    def input_range(self, projection):
+        """(lo, hi) of the codes that the input bits of a projection can say."""
+        bits, signed = self.input_bits(projection)
+        return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
     def acc_range(self, layer):
         """(lo, hi) that the layer's accumulator stays in, bias not included, at every moment."""
-        lo, hi = sum(p.acc_range(self.max_input(p)) for p in layer.projections)
+        lo, hi = sum(p.acc_range(self.input_range(p)) for p in layer.projections)
         return int(lo.min()), int(hi.max())
 
     def h_range(self, layer):

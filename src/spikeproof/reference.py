@@ -27,6 +27,13 @@ def _current(projection, source, shape, y, x, channel):
     return total
 
 
+def _open(gate, shape, y, x, channel):
+    """Whether the gate map (nested lists) lets the neuron at y, x, channel of a map of ``shape`` integrate."""
+    row = gate[y // (shape[0] // len(gate))]
+    pixel = row[x // (shape[1] // len(row))]
+    return pixel[channel if len(pixel) > 1 else 0]
+
+
 def run_image(net, frames):
     """One image through a network.
 
@@ -46,15 +53,18 @@ def run_image(net, frames):
     draws = {layer.name: lfsr_draws(layer.neuron.store.seed, layer.neuron.store.shift, net.steps * layer.neurons)
              for layer in net.layers if layer.neuron.store.rounding == "stochastic"}
     for t in range(net.steps):
-        maps = {"input": frames if net.input.constant else frames[t]}
+        maps, codes_of = {"input": frames if net.input.constant else frames[t]}, {}
         for layer in net.layers:
             height, width, channels = layer.shape
             out = [[[0] * channels for _ in range(width)] for _ in range(height)]
             for n in range(layer.neurons):
                 y, x, c = n // (width * channels), n // channels % width, n % channels
-                acc = 0 if layer.bias is None else int(layer.bias[c])
-                for p in layer.projections:
-                    acc += _current(p, maps[p.source], net.source_shape(p), y, x, c)
+                acc = 0
+                if layer.gate is None or _open(maps[layer.gate], layer.shape, y, x, c):
+                    acc = 0 if layer.bias is None else int(layer.bias[c])
+                    for p in layer.projections:
+                        acc += _current(p, (codes_of if p.reads == "membranes" else maps)[p.source],
+                                        net.source_shape(p), y, x, c)
                 theta = None
                 if layer.theta is not None:
                     at = [i if size > 1 else 0 for i, size in zip((t, y, x, c), layer.theta.shape)]
@@ -62,6 +72,8 @@ def run_image(net, frames):
                 draw = draws[layer.name][t * layer.neurons + n] if layer.name in draws else 0
                 out[y][x][c], codes[layer.name][n] = layer.neuron.step(codes[layer.name][n], acc, theta, draw)
             maps[layer.name] = out
+            held = iter(codes[layer.name])
+            codes_of[layer.name] = [[[next(held) for _ in range(channels)] for _ in range(width)] for _ in range(height)]
             spikes[layer.name].append([s for row in out for pixel in row for s in pixel])
             membranes[layer.name].append(list(codes[layer.name]))
     last = net.layers[-1].name

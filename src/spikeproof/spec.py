@@ -6,7 +6,8 @@ codes by :mod:`spikeproof.network`), so neither can overflow.
 1. **leak**       ``h = leak(v)``, one of ``v`` (none), ``v - (v >> k)`` (subtract_shift),
    ``v >> k`` (shift), ``(v * m) >> f`` (multiply). Right shifts are arithmetic: they floor.
 2. **integrate**  ``h = h + acc``, where ``acc`` = bias + the sum of the codes of the weights
-   whose input spiked (an n-bit input x counts as x spikes).
+   whose input spiked (an n-bit input x counts as x spikes). Where the layer has a gate and the
+   neuron's gate is closed in this step, ``acc`` = 0, bias included.
 3. **fire**       ``s = h >= theta``. Equality fires. A neuron without a threshold never fires.
 4. **reset**      where ``s``: soft ``h - theta``, hard ``v_reset``. At once, not a step later.
 5. **store**      ``c = clamp(round(h / 2^shift), lo, hi)`` is the code that memory holds, and
@@ -148,13 +149,18 @@ class NeuronSpec:
         """From what ``dataclasses.asdict`` gave; KeyError, TypeError or ValueError where it is not that."""
         return cls(**{**given, "leak": Leak(**given["leak"]), "store": Store(**given["store"])})
 
+    @property
+    def stateless(self):
+        """Whether the leak forgets everything (a multiplier of 0), so that no membrane need be kept."""
+        return self.leak.kind == "multiply" and self.leak.multiplier == 0
+
     def step(self, code, acc, theta, draw=0):
         """One time step of one neuron in Python ints; the reference for all other definitions.
 
         Parameters
         ----------
         code : stored membrane code of the step before (``v_init`` at the first step)
-        acc : bias + sum of weight codes
+        acc : bias + sum of weight codes; 0 where the neuron's gate is closed
         theta : threshold, or None for a neuron that never fires
         draw : LFSR draw, for stochastic rounding
 

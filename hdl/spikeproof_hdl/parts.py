@@ -1,0 +1,115 @@
+"""Small parts that the components share: counters, choices between layers, banked memories, stream payloads."""
+import math
+
+from amaranth.hdl import Mux, Shape, Signal, Value, unsigned
+from amaranth.lib import data, memory
+from amaranth.utils import ceil_log2
+
+__all__ = ["Banked", "Counter", "bank_depth", "map_word", "pick", "tree"]
+
+#: Depth of a block RAM by the width of its port (ECP5 DP16KD, Xilinx RAMB18; iCE40's are a quarter as deep).
+#: Memories of more bits than this are put in block RAM, also the small rest of them that their last bank may be.
+SMALL = 8192
+BLOCK_RAM = {16384: 1, 8192: 2, 4096: 4, 2048: 9, 1024: 18, 512: 36}
+
+
+def pick(m, select, values):
+    """``values[select]``; a constant, and no hardware, where all are equal or there is but one."""
+    first = values[0]
+    if all(value is first or (isinstance(value, int) and isinstance(first, int) and value == first) for value in values):
+        return first
+    choice = tree(select, values)
+    chosen = Signal(choice.shape(), name="choice")
+    m.d.comb += chosen.eq(choice)
+    return chosen
+
+
+def tree(select, values):
+    """``values[select]`` as a tree of two-way multiplexers, which maps to wide multiplexers of an FPGA's slices."""
+    values, bit = [Value.cast(value) for value in values], 0
+    while len(values) > 1:
+        pairs = [values[n:n + 2] for n in range(0, len(values), 2)]
+        values = [Mux(select[bit], pair[1], pair[0]) if len(pair) == 2 else pair[0] for pair in pairs]
+        bit += 1
+    return values[0]
+
+
+class Counter:
+    """A counter of 0 .. size-1 that is there only if it counts to more than one.
+
+    ``at`` is its value, ``last`` whether that is size-1; ``up`` and ``clear`` are lists of statements; ``step`` is up,
+    or clear at the last. With a list of sizes, ``select`` says which one holds.
+    """
+    def __init__(self, m, name, size, select=None):
+        sizes = size if isinstance(size, list) else [size]
+        self.at, self.last, self.up, self.clear, self.step = 0, 1, [], [], []
+        if max(sizes) > 1:
+            self.at = Signal(range(max(sizes)), name=name)
+            self.last = self.at == pick(m, select, [n - 1 for n in sizes])
+            self.up, self.clear = [self.at.eq(self.at + 1)], [self.at.eq(0)]
+            self.step = [self.at.eq(Mux(self.last, 0, self.at + 1))]
+
+
+def map_word(width, regions=1):
+    """Payload of one word of a map on its way into a frame memory; ``region`` says of which map, if there are several."""
+    return data.StructLayout({"codes": width, **({"region": range(regions)} if regions > 1 else {})})
+
+
+def bank_depth(depth, width):
+    """Rows of one bank: the block RAM shape that needs the fewest blocks, the deepest of those."""
+    return min(BLOCK_RAM, key=lambda rows: (math.ceil(depth / rows) * math.ceil(width / BLOCK_RAM[rows]), -rows))
+
+
+class Banked:
+    """A memory in banks of a block RAM's depth, each with a register behind it, so that no multiplexer follows a RAM.
+
+    A row addressed in one cycle is there two cycles later; both cycles must have ``enable``.
+
+    Parameters
+    ----------
+    m : Module
+    name : str, of the memory; banks after the first are ``name_bank1``, ...
+    depth : int, rows
+    shape : of a row
+    init : list of rows as int, or [] for memories that are written
+    enable : Value, both cycles of a read advance
+    address : Value, of the row to read
+    write : None, or (enable, address, row)
+
+    Members
+    -------
+    row : Value of the row's shape
+    """
+    def __init__(self, m, name, depth, shape, init, enable, address, write=None):
+        width = Shape.cast(shape).width
+        per_bank = bank_depth(depth, width)
+        offset = ceil_log2(per_bank)
+        rows, starts = [], range(0, depth, per_bank)
+        address = Value.cast(address)
+        for n, start in enumerate(starts):
+            bank = memory.Memory(shape=unsigned(width), depth=min(per_bank, depth - start), init=init[start:start + per_bank],
+                                 attrs={"ram_style": "block"} if width * depth > SMALL else {})
+            m.submodules[name if n == 0 else f"{name}_bank{n}"] = bank
+            read = bank.read_port()
+            held = Signal(width, name=f"{name}_row{n}")
+            m.d.comb += [read.addr.eq(address), read.en.eq(enable)]
+            with m.If(enable):
+                m.d.sync += held.eq(read.data)
+            rows.append(held)
+            if write is not None:
+                port = bank.write_port()
+                m.d.comb += [port.addr.eq(write[1]), port.data.eq(Value.cast(write[2])),
+                             port.en.eq(write[0] if len(starts) == 1 else write[0] & (Value.cast(write[1]) >> offset == n))]
+        if len(rows) == 1:
+            self.row = rows[0]
+        else:
+            which = [Signal(range(len(rows)), name=f"{name}_which{k}") for k in range(2)]
+            with m.If(enable):
+                m.d.sync += [which[0].eq(address >> offset), which[1].eq(which[0])]
+            self.row = tree(which[1], rows)
+
+    @staticmethod
+    def pack(fields, bits):
+        """Rows of ``fields`` (lists of int), each ``bits`` wide, lowest first -> list of int."""
+        mask = (1 << bits) - 1
+        return [sum((int(field) & mask) << (k * bits) for k, field in enumerate(row)) for row in fields]
