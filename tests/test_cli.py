@@ -49,7 +49,7 @@ def files(tmp_path_factory):
 
 
 def simulate(at, **environment):
-    return cli("simulate", "--network", at / "network.safetensors", "--rtl", at / "rtl", "--lanes", 3,
+    return cli("simulate", "--network", at / "network.safetensors", "--rtl", at / "rtl",
                "--data", at / "data.safetensors", "--out", at / "equivalence.json", **environment)
 
 
@@ -143,7 +143,7 @@ def test_altered_rtl_is_caught_before_it_is_believed(files, tmp_path):
     image = rtl / "conv1.accumulator.weights.mem"
     text = image.read_text()
     image.write_text(("1" if text[1] == "0" else "0").join([text[:1], text[2:]]))
-    status, _, err = cli("simulate", "--network", files / "network.safetensors", "--rtl", rtl, "--lanes", 3,
+    status, _, err = cli("simulate", "--network", files / "network.safetensors", "--rtl", rtl,
                          "--data", files / "data.safetensors", "--out", tmp_path / "equivalence.json")
     assert status == 1
     assert err.startswith("spikeproof simulate: error: core.conv1.accumulator.weights ")
@@ -185,7 +185,7 @@ def test_tampered_rtl_is_refused(files, tmp_path, tamper, message):
     rtl = tmp_path / "rtl"
     shutil.copytree(files / "rtl", rtl)
     tamper(rtl)
-    status, _, err = cli("simulate", "--network", files / "network.safetensors", "--rtl", rtl, "--lanes", 3,
+    status, _, err = cli("simulate", "--network", files / "network.safetensors", "--rtl", rtl,
                          "--data", files / "data.safetensors", "--out", tmp_path / "equivalence.json")
     assert status == 2 and err.endswith(message), err
     assert not (tmp_path / "equivalence.json").exists()

@@ -7,8 +7,9 @@ import numpy as np
 from spikeproof.files import CorruptFile, sha256_file
 
 from .export import KINDS, declared_memories
+from .plan import CorePlan
 
-__all__ = ["MemoryMismatch", "audit_memories", "check_files", "load_manifest", "read_images", "read_words"]
+__all__ = ["MemoryMismatch", "audit_memories", "check_files", "load_manifest", "load_plan", "read_images", "read_words"]
 
 
 class MemoryMismatch(RuntimeError):
@@ -31,6 +32,23 @@ def load_manifest(rtl):
     except (OSError, ValueError, KeyError, TypeError):
         raise CorruptFile(f"{path} is absent or no manifest of a core: run the generate stage again") from None
     return manifest
+
+
+def load_plan(rtl, net, digest):
+    """The plan with which a core was generated.
+
+    Raises
+    ------
+    CorruptFile
+        If the core is of another network, or the manifest holds no plan of it.
+    """
+    manifest = load_manifest(rtl)
+    if manifest.get("network_sha256") != digest:
+        raise CorruptFile(f"{rtl} must hold the core of this network, but was generated from another: run the generate stage again")
+    try:
+        return CorePlan.from_dict(net, manifest["plan"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFile(f"{rtl}/manifest.json holds no plan of this network ({error}): run the generate stage again") from None
 
 
 def read_words(path, width):

@@ -1,7 +1,6 @@
 """From a plan to files: Verilog, memory images and a manifest of both."""
 import re
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -58,12 +57,13 @@ def _name_images(verilog, folder):
     return "\n".join(lines) + "\n", images
 
 
-def export_core(plan, out, core=None):
+def export_core(plan, out, core=None, network=None):
     """Write ``core.v``, one ``*.mem`` image per memory and ``manifest.json`` into the folder ``out``.
 
     Parameters
     ----------
     core : Core to export (tests plant faults in one), or None to build it from the plan
+    network : str, digest of the network file, for the manifest, or None
 
     Returns
     -------
@@ -91,8 +91,8 @@ def export_core(plan, out, core=None):
             (work / image).replace(out / image)
         write_text(out / "core.v", verilog)
     manifest = {"top": "core", "steps": plan.net.steps, "readout": plan.net.readout,
-                "input": {**plan.net.input.to_dict(), "word": plan.word},
-                "layers": {layer.name: asdict(part) for layer, part in zip(plan.net.layers, plan.layers)},
+                "input": plan.net.input.to_dict(),
+                "plan": plan.to_dict(), "network_sha256": network,
                 "engines": {engine.name: [plan.net.layers[k].name for k in engine.layers] for engine in plan.engine_plans},
                 "memories": memories,
                 "contents": {path: {"kind": kind, "layers": layers} for path, (kind, layers) in contents.items()},

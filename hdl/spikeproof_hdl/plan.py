@@ -1,5 +1,5 @@
 """What of a network the core builds in parallel, what shares hardware, and what it refuses to build."""
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -324,6 +324,17 @@ class CorePlan:
     def engine_plans(self):
         """tuple of EnginePlan"""
         return tuple(_EnginePlanner(self, e).plan() for e in range(len(self.engines)))
+
+    def to_dict(self):
+        """The parallelism as JSON values; :meth:`from_dict` makes the plan of the same network from it."""
+        return {"word": self.word, "engines": [list(engine) for engine in self.engines],
+                "layers": {layer.name: asdict(part) for layer, part in zip(self.net.layers, self.layers)}}
+
+    @classmethod
+    def from_dict(cls, net, given):
+        """From a network and what :meth:`to_dict` gave; KeyError, TypeError or ValueError where they do not fit."""
+        parts = tuple(LayerPlan(**given["layers"][layer.name]) for layer in net.layers)
+        return cls(net, parts, given["word"], tuple(tuple(engine) for engine in given["engines"]))
 
     def targets(self, sources):
         """The frame memories that some streams fill.

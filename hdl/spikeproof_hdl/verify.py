@@ -9,12 +9,15 @@ from spikeproof.files import sha256_file, write_json, write_text
 
 from .audit import audit_memories, check_files, read_images
 from .cosim import Simulator, idle_limit, write_golden
+from .timing import predict
 from .tools import tool_versions
 
 __all__ = ["Divergence", "verify"]
 
 #: Images of the runs with random stalls and of the latency measurement.
 SAMPLE = 20
+#: Images whose cycles are predicted, and must be the simulation's.
+PREDICTED = 2
 #: Cycles of waveform before and after a divergence.
 WAVES = (3000, 300)
 
@@ -57,8 +60,9 @@ def _digest(folder, names):
 def verify(plan, rtl, frames, work, report, labels=None):
     """Simulate the generated Verilog on all ``frames`` and compare everything with the integer model.
 
-    Three runs: all images back to back; a sample with random stalls and idle cycles; a sample one at a time,
-    for the latency. Then every memory word of the simulated design is read back and decoded.
+    Runs: all images back to back; a sample with random stalls and idle cycles; a sample one at a time, for the latency;
+    the first images, whose cycles must be those that :mod:`spikeproof_hdl.timing` predicts. Then every memory word of the
+    simulated design is read back and decoded.
 
     Parameters
     ----------
@@ -86,12 +90,17 @@ def verify(plan, rtl, frames, work, report, labels=None):
     files = check_files(rtl, simulator.manifest)
 
     runs = {"all": {"images": images}, "stalled": {"images": min(SAMPLE, images), "seed": 1},
-            "alone": {"images": min(SAMPLE, images), "sequential": True}}
+            "alone": {"images": min(SAMPLE, images), "sequential": True}, "predicted": {"images": min(PREDICTED, images)}}
     outcomes = {}
-    for name in ("stalled", "alone", "all"):          # "all" last: its final memories are read back
+    for name in ("stalled", "alone", "predicted", "all"):          # "all" last: its final memories are read back
         outcomes[name] = simulator.compare(work / "golden", **runs[name])
         if outcomes[name]["status"] != "equal":
             _report(plan, rtl, work, report, outcomes[name], runs[name])
+
+    predicted = predict(plan, frames[:PREDICTED]).cycles
+    if predicted != outcomes["predicted"]["cycles"]:
+        raise RuntimeError(f"the cycle model must give the simulation's {outcomes['predicted']['cycles']} cycles for "
+                           f"{runs['predicted']['images']} images, not {predicted}")
 
     final = {layer.name: np.fromfile(work / "golden" / f"{layer.name}.membranes.i32", "<i4",
                                      offset=4 * (images * plan.net.steps - 1) * layer.neurons)
@@ -105,6 +114,7 @@ def verify(plan, rtl, frames, work, report, labels=None):
         "updates": outcomes["all"]["updates"],
         "cycles": outcomes["all"]["cycles"],
         "cycles_per_image": outcomes["all"]["cycles"] / images,
+        "cycles_predicted": {"images": runs["predicted"]["images"], "cycles": predicted},
         "latency_cycles": outcomes["alone"]["latency_cycles"] / runs["alone"]["images"],
         "memory": memory,
         "digests": {"traces": _digest(work / "golden", traces), "stimulus": _digest(work / "golden", ["stimulus.u32"]),

@@ -14,11 +14,12 @@ rule generate:
     params:
         lanes=HARDWARE.lanes,
         updaters=HARDWARE.updaters,
+        fold=HARDWARE.fold,
         code=code_of("generate"),
         label=label,
     shell:
         "python -m spikeproof generate --label {params.label} --log {log} --network {input.network} "
-        "--lanes {params.lanes} --updaters {params.updaters} --out {output}"
+        "--lanes {params.lanes} --updaters {params.updaters} --fold {params.fold} --out {output}"
 
 
 rule simulate:
@@ -42,13 +43,11 @@ rule simulate:
     conda:
         "../../environment.yml"
     params:
-        lanes=HARDWARE.lanes,
-        updaters=HARDWARE.updaters,
         code=code_of("simulate"),
         label=label,
     shell:
         "python -m spikeproof simulate --label {params.label} --log {log} --network {input.network} --rtl {input.rtl} "
-        "--lanes {params.lanes} --updaters {params.updaters} --data {input.data} --out {output}"
+        "--data {input.data} --out {output}"
 
 
 rule synthesize:

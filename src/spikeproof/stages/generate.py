@@ -1,31 +1,49 @@
 """Generate the neuron core of a network: Verilog and memory images.
 
-Lanes and updaters are the most that a layer gets; each takes the largest divisor of its channels.
+Lanes and updaters are the most that a layer gets; each takes the largest divisor of its channels. With a comma-separated
+list, each layer gets exactly its number of lanes. Layers that are folded share one engine and are computed in turn.
 """
+import argparse
+
+
+def lanes(text):
+    """"16", or "16,8,2": a number, or one per layer."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, or numbers with commas between them, not {text!r}") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def fold(text):
+    """"none", "all", or "1,3,1": numbers of neighbouring layers that share an engine."""
+    if text in ("none", "all"):
+        return text == "all"
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be none, all, or numbers with commas between them, not {text!r}") from None
 
 
 def add_arguments(parser, json_argument):
-    add_plan_arguments(parser)
+    parser.add_argument("--lanes", type=lanes, default=16,
+                        help="neurons that accumulate at once: a number for all layers, or one per layer as 16,8,2 (default 16)")
+    parser.add_argument("--updaters", type=int, default=1, help="neurons updated in a cycle, per layer (default 1)")
+    parser.add_argument("--fold", type=fold, default=False,
+                        help="layers that share an engine: none (a pipeline), all, or how many each, as 1,3,1 (default none)")
+    parser.add_argument("--word", type=int, help="input codes per word of the input stream (default at most 16)")
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--out", required=True, help="folder for core.v, *.mem and manifest.json")
 
 
-def add_plan_arguments(parser):
-    parser.add_argument("--lanes", type=int, default=16, help="neurons that accumulate at once, per layer (default 16)")
-    parser.add_argument("--updaters", type=int, default=1, help="neurons updated in a cycle, per layer (default 1)")
-
-
-def load_plan(args):
-    """The network file and its plan -> (CorePlan, digest)."""
+def run(args, stage):
+    from spikeproof_hdl.export import export_core
     from spikeproof_hdl.plan import CorePlan
 
     from ..netfile import load_network
     net, digest = load_network(args.network)
-    return CorePlan.of(net, args.lanes, args.updaters), digest
-
-
-def run(args, stage):
-    from spikeproof_hdl.export import export_core
-    plan, _ = load_plan(args)
-    manifest = export_core(plan, args.out)
-    stage.say(f"{len(manifest['memories'])} memories, lanes {', '.join(str(part.lanes) for part in plan.layers)}")
+    plan = CorePlan.of(net, args.lanes, args.updaters, args.word, args.fold)
+    manifest = export_core(plan, args.out, network=digest)
+    engines = "; ".join(f"{name}: lanes " + ", ".join(str(plan.layers[plan.index(layer)].lanes) for layer in layers)
+                        for name, layers in manifest["engines"].items())
+    stage.say(f"{len(manifest['memories'])} memories; {engines}")

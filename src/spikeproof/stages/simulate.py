@@ -3,11 +3,7 @@
 Every spike and stored membrane of every layer, neuron and step, every winner, and every memory word must be
 the integer model's. A difference ends the run with a first-divergence report beside the result.
 """
-from . import generate
-
-
 def add_arguments(parser, json_argument):
-    generate.add_plan_arguments(parser)
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--rtl", required=True, help="folder of the generated core")
     parser.add_argument("--data", required=True, help="prepared data; its test part is simulated")
@@ -18,16 +14,21 @@ def run(args, stage):
     import tempfile
     from pathlib import Path
 
+    from spikeproof_hdl.audit import load_plan
     from spikeproof_hdl.verify import verify
 
     from ..datasets.base import load_prepared
     from ..files import write_json
+    from ..netfile import load_network
     from ..provenance import provenance
-    plan, digest = generate.load_plan(args)
+    net, digest = load_network(args.network)
+    plan = load_plan(args.rtl, net, digest)
     data, data_digest = load_prepared(args.data)
     with tempfile.TemporaryDirectory(prefix="spikeproof-") as work:
         result = verify(plan, args.rtl, data.frames["test"], work, Path(args.out).parent / "divergence", data.labels["test"])
-    result = {**result, "lanes": [part.lanes for part in plan.layers], "network_sha256": digest,
+    result = {**result,
+              "engines": [[net.layers[k].name for k in engine] for engine in plan.engines],
+              "lanes": [part.lanes for part in plan.layers], "network_sha256": digest,
               "data_sha256": data_digest, "provenance": provenance()}
     write_json(args.out, result)
     stage.say(f"Verilog = integers on {result['values_compared']:,} values of {result['images_compared']} images; "
