@@ -53,7 +53,7 @@ def test_test_network_is_lively():
         assert 0.05 < spikes.mean() < 0.6
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"seed": 3}, {"seed": 99}, {"sequential": True}])
+@pytest.mark.parametrize("kwargs", [{}, {"seed": 3}, {"seed": 99}, {"sequential": True}, {"shards": 5}])
 def test_all_values_are_equal(built, kwargs):
     plan, _, simulator, golden = built
     simulator.load_images()
@@ -117,6 +117,22 @@ def test_simulation_sees_a_flipped_weight_or_threshold(built, tmp_path, memory, 
     outcome = simulator.compare(golden, IMAGES)
     assert outcome["status"] == "diverged"
     assert outcome["divergence"]["layer"] == layer_
+
+
+def test_a_divergence_in_a_later_shard_is_located(built, tmp_path):
+    """A golden membrane of image 9 is altered: the second of two shards names image 9, and so does a run of its part alone."""
+    plan, frames, simulator, _ = built
+    write_golden(plan, frames, tmp_path)
+    path = tmp_path / "conv1.membranes.i32"
+    codes = np.fromfile(path, "<i4").reshape(IMAGES, plan.net.steps, -1)
+    codes[9, 2, 17] += 1
+    codes.tofile(path)
+    simulator.load_images()
+    expected = {"layer": "conv1", "what": "membrane", "image": 9, "step": 2, "neuron": 17}
+    outcome = simulator.compare(tmp_path, IMAGES, shards=2)
+    assert (outcome["first"], outcome["shard_images"]) == (6, 6)
+    for found in (outcome, simulator.compare(tmp_path, 6, first=6), simulator.compare(tmp_path, IMAGES)):
+        assert {key: found["divergence"][key] for key in expected} == expected
 
 
 def _verify_with_fault(tmp_path, *patches, lanes=(4, 6)):

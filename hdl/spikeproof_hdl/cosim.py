@@ -6,6 +6,7 @@ the winner of every image, and the order and number of all of them.
 import json
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 
@@ -137,6 +138,7 @@ class Simulator:
     """
     def __init__(self, plan, rtl, work, waves=False):
         self.plan, self.rtl, self.work = plan, Path(rtl), Path(work)
+        self.images, self.last_shard = self.rtl, None
         self.manifest = load_manifest(self.rtl)
         program, env = verilator()
         cxx = compiler()
@@ -158,38 +160,65 @@ class Simulator:
         self.program = self.work / build / "harness"
 
     def load_images(self, source=None):
-        """Put the memory images (of ``source``, default the rtl folder) where the simulation reads them."""
-        source = self.rtl if source is None else Path(source)
+        """Simulate with the memory images of a folder (default the rtl folder)."""
+        self.images = self.rtl if source is None else Path(source)
+
+    def _shard(self, number):
+        """The folder in which a shard runs, with fresh memory images."""
+        folder = self.work / f"shard{number}"
+        folder.mkdir(exist_ok=True)
         for memory in self.manifest["memories"].values():
             if memory["image"]:
-                shutil.copyfile(source / memory["image"], self.work / memory["image"])
+                shutil.copyfile(self.images / memory["image"], folder / memory["image"])
+        return folder
 
-    def compare(self, golden, images, seed=0, sequential=False, waves=None):
-        """Simulate ``images`` images of a golden folder and compare everything.
+    def compare(self, golden, images, seed=0, sequential=False, waves=None, shards=1, first=0):
+        """Simulate ``images`` images of a golden folder, from the one with number ``first``, and compare everything.
 
         Parameters
         ----------
         seed : int; with one above 0, the input idles and the output stalls at random
         sequential : bool; send an image when the one before has its result
-        waves : (path, first cycle, last cycle) of a VCD to write, or None
+        waves : (path, first cycle, last cycle) of a VCD to write, or None; of one shard
+        shards : int, processes that simulate a part of the images each, every one from reset
 
         Returns
         -------
         dict of the harness: status ("equal", "diverged" or "stuck"), images, cycles, values, latency_cycles (summed
-        over images), updates, and for a divergence its layer, what, image, step, neuron, expected, got, cycle
+        over images), updates, words_sent; numbers are summed over the shards. For a divergence its shard ("first" image and
+        "shard_images"), layer, what, image, step, neuron, expected, got, and cycle of the shard
         """
-        command = [str(self.program.resolve()), str(Path(golden).resolve()), str(images), str(seed),
+        ends = [first + images * (k + 1) // shards for k in range(shards)]
+        starts = [first, *ends[:-1]]
+
+        def run_shard(number):
+            return self._run(number, golden, starts[number], ends[number] - starts[number], seed, sequential, waves)
+        with ThreadPoolExecutor(shards) as pool:
+            outcomes = list(pool.map(run_shard, range(shards)))
+        self.last_shard = self.work / f"shard{shards - 1}"
+        # Of several shards that differ the first is reported.
+        whole = dict(next((o for o in outcomes if o["status"] != "equal"), outcomes[-1]))
+        if whole["status"] != "equal":
+            at = outcomes.index(whole)
+            return {**whole, "first": starts[at], "shard_images": ends[at] - starts[at]}
+        for key in ("images", "cycles", "values", "latency_cycles", "words_sent"):
+            whole[key] = sum(o[key] for o in outcomes)
+        whole["updates"] = {name: sum(o["updates"][name] for o in outcomes) for name in whole["updates"]}
+        return whole
+
+    def _run(self, number, golden, first, images, seed, sequential, waves):
+        command = [str(self.program.resolve()), str(Path(golden).resolve()), str(first), str(images), str(seed),
                    str(int(sequential)), str(idle_limit(self.plan))]
         if waves:
             command += [str(Path(waves[0]).resolve()), str(waves[1]), str(waves[2])]
-        done = subprocess.run(command, cwd=self.work, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=self._shard(number), capture_output=True, text=True, check=False)
         if done.returncode not in (0, 1) or not done.stdout.strip().endswith("}"):
             raise RuntimeError(f"the simulation died with status {done.returncode}: {done.stderr.strip()[-500:]}")
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     def read_back(self):
-        """The memories as the simulated design held them after the last equal run: {path: list of int words}."""
-        return {path: read_words(self.work / f"{path.removeprefix('core.')}.read", memory["width"])
+        """The memories as the simulated design held them after the last image of an equal run: {path: list of int words}."""
+        return {path: read_words(self.last_shard / f"{path.removeprefix('core.')}.read", memory["width"])
                 for path, memory in self.manifest["memories"].items()}
 
 

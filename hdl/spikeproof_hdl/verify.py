@@ -43,9 +43,10 @@ def _report(plan, rtl, work, report, outcome, run):
     simulator = Simulator(plan, rtl, work, waves=True)
     simulator.load_images()
     waves = report / "divergence.vcd"
-    simulator.compare(work / "golden", waves=(waves, max(0, cycle - WAVES[0]), cycle + WAVES[1]), **run)
+    part = {**run, "first": outcome["first"], "images": outcome["shard_images"], "shards": 1}
+    simulator.compare(work / "golden", waves=(waves, max(0, cycle - WAVES[0]), cycle + WAVES[1]), **part)
     sentence = _sentence(outcome)
-    write_json(report / "divergence.json", {**outcome, "waveform": waves.name, "run": run})
+    write_json(report / "divergence.json", {**outcome, "waveform": waves.name, "run": part})
     write_text(report / "divergence.txt", f"{sentence}\nwaveform: {waves.name}, time unit = a tenth of a clock cycle\n")
     raise Divergence(f"{sentence}; report and waveform in {report}")
 
@@ -57,7 +58,7 @@ def _digest(folder, names):
     return total.hexdigest()
 
 
-def verify(plan, rtl, frames, work, report, labels=None):
+def verify(plan, rtl, frames, work, report, labels=None, shards=1):
     """Simulate the generated Verilog on all ``frames`` and compare everything with the integer model.
 
     Runs: all images back to back; a sample with random stalls and idle cycles; a sample one at a time, for the latency;
@@ -71,6 +72,7 @@ def verify(plan, rtl, frames, work, report, labels=None):
     frames : int array of input codes, [B, (T,) H, W, C]
     work : scratch folder
     report : folder of the first-divergence report, should there be one
+    shards : int, processes that share the images
 
     Returns
     -------
@@ -89,7 +91,7 @@ def verify(plan, rtl, frames, work, report, labels=None):
     audit_memories(plan, simulator.manifest, read_images(rtl, simulator.manifest))
     files = check_files(rtl, simulator.manifest)
 
-    runs = {"all": {"images": images}, "stalled": {"images": min(SAMPLE, images), "seed": 1},
+    runs = {"all": {"images": images, "shards": min(shards, images)}, "stalled": {"images": min(SAMPLE, images), "seed": 1},
             "alone": {"images": min(SAMPLE, images), "sequential": True}, "predicted": {"images": min(PREDICTED, images)}}
     outcomes = {}
     for name in ("stalled", "alone", "predicted", "all"):          # "all" last: its final memories are read back

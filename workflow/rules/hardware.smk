@@ -42,12 +42,13 @@ rule simulate:
         log_of("simulate", FOLDER),
     conda:
         "../../environment.yml"
+    threads: 2
     params:
         code=code_of("simulate"),
         label=label,
     shell:
         "python -m spikeproof simulate --label {params.label} --log {log} --network {input.network} --rtl {input.rtl} "
-        "--data {input.data} --out {output}"
+        "--data {input.data} --threads {threads} --out {output}"
 
 
 rule synthesize:

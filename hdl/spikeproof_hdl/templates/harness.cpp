@@ -1,9 +1,10 @@
 // Drives the generated core in Verilator and compares every update of every layer with golden traces.
 // core_layout.h is generated beside this file from the same layouts as the Verilog.
 //
-//   harness DIR IMAGES SEED SEQUENTIAL IDLE_LIMIT [VCD FROM TO]
+//   harness DIR FIRST IMAGES SEED SEQUENTIAL IDLE_LIMIT [VCD FROM TO]
 //
-// DIR holds stimulus.u32, winners.i32 and <layer>.spikes.u8 / <layer>.membranes.i32. SEED 0 never stalls; any other makes
+// DIR holds stimulus.u32, winners.i32 and <layer>.spikes.u8 / <layer>.membranes.i32; of these, IMAGES images from the one with
+// number FIRST are simulated. SEED 0 never stalls; any other makes
 // the input idle at random and refuses results for up to 2^15 cycles, so that all layers back up. SEQUENTIAL 1 sends an
 // image when the one before has its result. One JSON object goes to standard output; the exit status is 0 if all is equal, 1 if not.
 #include <cinttypes>
@@ -70,20 +71,23 @@ static const void* map_file(const std::string& path, uint64_t bytes) {
 struct Divergence { bool found = false; uint64_t image, step, neuron, cycle; long long expected, got; const char* what; };
 
 int main(int argc, char** argv) {
-  if (argc < 6) { fprintf(stderr, "usage: harness DIR IMAGES SEED SEQUENTIAL IDLE_LIMIT [VCD FROM TO]\n"); return 2; }
+  if (argc < 7) { fprintf(stderr, "usage: harness DIR FIRST IMAGES SEED SEQUENTIAL IDLE_LIMIT [VCD FROM TO]\n"); return 2; }
   const std::string dir = argv[1];
-  const uint64_t images = strtoull(argv[2], nullptr, 10), idle_limit = strtoull(argv[5], nullptr, 10);
-  uint64_t random = strtoull(argv[3], nullptr, 10);
-  const bool stall = random != 0, sequential = argv[4][0] == '1';
+  const uint64_t from = strtoull(argv[2], nullptr, 10), images = strtoull(argv[3], nullptr, 10);
+  const uint64_t idle_limit = strtoull(argv[6], nullptr, 10);
+  uint64_t random = strtoull(argv[4], nullptr, 10);
+  const bool stall = random != 0, sequential = argv[5][0] == '1';
 
-  const auto* stimulus = (const uint32_t*)map_file(dir + "/stimulus.u32", images * IMAGE_WORDS * WORD_U32 * 4);
-  const auto* winners = (const int32_t*)map_file(dir + "/winners.i32", images * 4);
+  const uint64_t upto = from + images;
+  const auto* stimulus = (const uint32_t*)map_file(dir + "/stimulus.u32", upto * IMAGE_WORDS * WORD_U32 * 4)
+                         + from * IMAGE_WORDS * WORD_U32;
+  const auto* winners = (const int32_t*)map_file(dir + "/winners.i32", upto * 4) + from;
   const uint8_t* spikes[LAYERS];
   const int32_t* membranes[LAYERS];
   for (int l = 0; l < LAYERS; l++) {
-    const uint64_t values = images * STEPS * LAYOUT[l].neurons;
-    spikes[l] = (const uint8_t*)map_file(dir + "/" + LAYOUT[l].name + ".spikes.u8", values);
-    membranes[l] = (const int32_t*)map_file(dir + "/" + LAYOUT[l].name + ".membranes.i32", values * 4);
+    const uint64_t values = STEPS * LAYOUT[l].neurons;         // of an image
+    spikes[l] = (const uint8_t*)map_file(dir + "/" + LAYOUT[l].name + ".spikes.u8", upto * values) + from * values;
+    membranes[l] = (const int32_t*)map_file(dir + "/" + LAYOUT[l].name + ".membranes.i32", upto * values * 4) + from * values;
   }
 
   VerilatedContext context;
@@ -93,15 +97,15 @@ int main(int argc, char** argv) {
   Vverify_top dut{&context};
 #if VM_TRACE
   VerilatedVcdC vcd;
-  const uint64_t vcd_from = argc > 8 ? strtoull(argv[7], nullptr, 10) : 0, vcd_to = argc > 8 ? strtoull(argv[8], nullptr, 10) : 0;
-  if (argc > 8) { dut.trace(&vcd, 99); vcd.open(argv[6]); }
+  const uint64_t vcd_from = argc > 9 ? strtoull(argv[8], nullptr, 10) : 0, vcd_to = argc > 9 ? strtoull(argv[9], nullptr, 10) : 0;
+  if (argc > 9) { dut.trace(&vcd, 99); vcd.open(argv[7]); }
 #endif
   uint64_t cycle = 0;
   auto half = [&](int level) {
     dut.clk = level;
     dut.eval();
 #if VM_TRACE
-    if (argc > 8 && cycle >= vcd_from && cycle <= vcd_to) vcd.dump(cycle * 10 + (level ? 5 : 0));
+    if (argc > 9 && cycle >= vcd_from && cycle <= vcd_to) vcd.dump(cycle * 10 + (level ? 5 : 0));
 #endif
   };
   dut.dump = 0;
@@ -198,7 +202,7 @@ int main(int argc, char** argv) {
     dut.dump = 1; half(0);                // the memories are written to files by verify_top
   }
 #if VM_TRACE
-  if (argc > 8) vcd.close();
+  if (argc > 9) vcd.close();
 #endif
   dut.final();
 
@@ -217,7 +221,7 @@ int main(int argc, char** argv) {
     const Divergence& d = first[at];
     printf(", \"divergence\": {\"layer\": \"%s\", \"what\": \"%s\", \"image\": %" PRIu64 ", \"step\": %" PRIu64 ", \"neuron\": %" PRIu64
            ", \"expected\": %lld, \"got\": %lld, \"cycle\": %" PRIu64 "}",
-           at < LAYERS ? LAYOUT[at].name : "readout", d.what, d.image, d.step, d.neuron, d.expected, d.got, d.cycle);
+           at < LAYERS ? LAYOUT[at].name : "readout", d.what, from + d.image, d.step, d.neuron, d.expected, d.got, d.cycle);
   }
   printf("}\n");
   return at >= 0 || stuck ? 1 : 0;

@@ -25,7 +25,8 @@ def run(args, stage):
     plan = load_plan(args.rtl, net, digest)
     data, data_digest = load_prepared(args.data)
     with tempfile.TemporaryDirectory(prefix="spikeproof-") as work:
-        result = verify(plan, args.rtl, data.frames["test"], work, Path(args.out).parent / "divergence", data.labels["test"])
+        result = verify(plan, args.rtl, data.frames["test"], work, Path(args.out).parent / "divergence", data.labels["test"],
+                        args.threads)
     result = {**result,
               "engines": [[net.layers[k].name for k in engine] for engine in plan.engines],
               "lanes": [part.lanes for part in plan.layers], "network_sha256": digest,
