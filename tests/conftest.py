@@ -12,3 +12,11 @@ def not_run(reason):
     if os.environ.get("SPIKEPROOF_REQUIRE_ALL") == "1":
         pytest.fail(f"not run: {reason}")
     pytest.skip(f"not run: {reason}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests recorded (record_property), such as the coverage of options."""
+    recorded = [(name, value) for reports in terminalreporter.stats.values() for report in reports
+                if getattr(report, "when", "") == "call" for name, value in report.user_properties]
+    for name, value in sorted(set(recorded)):
+        terminalreporter.write_line(f"{name}: {value}")

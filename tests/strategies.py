@@ -83,10 +83,12 @@ def _joining(draw, rng, earlier, shape):
 
 def _gate(draw, rng, name, earlier, shape):
     """A layer whose spikes can gate a layer of ``shape``: one gate, or one per block of positions; one per channel or for all."""
-    source = draw(st.sampled_from(list(earlier)))
+    blocks = [(name, k) for name, (height, width, _) in earlier.items() for k in (1, 2, 3)
+              if height % k == width % k == 0 and shape[0] % (height // k) == shape[1] % (width // k) == 0
+              and (height, width) != (k, k)]
+    whole = [(name, 0) for name in earlier]                              # one gate for the whole map
+    source, pool = draw(st.sampled_from(blocks if blocks and draw(st.booleans()) else whole))
     height, width, channels = earlier[source]
-    pools = [k for k in (1, 2) if (height, width) == shape[:2] and height % k == 0 and width % k == 0]
-    pool = draw(st.sampled_from([0, *pools]))                            # 0: one gate for the whole map
     kernel, pool = ((height, width), 1) if pool == 0 else ((1, 1), pool)
     out = draw(st.sampled_from([1, shape[2]]))
     codec = parse_codec(draw(st.sampled_from(CODECS)))

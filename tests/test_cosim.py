@@ -5,6 +5,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from coverage_of_options import ALL, covering_plans, options_of, summary
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from spikeproof_hdl import gather, neuron, route
@@ -199,6 +200,17 @@ def test_fault_6_rounding_floors(tmp_path):
     # the table of roundings is made at call time, so the patch reaches it
     _, report = _verify_with_fault(tmp_path, fault)
     assert report["divergence"]["what"] == "membrane" and report["divergence"]["layer"] == "conv1"
+
+
+@pytest.mark.slow
+def test_networks_that_cover_all_options_in_verilator(tmp_path_factory, record_property):
+    chosen = covering_plans(6)
+    record_property("coverage of options, Verilator", summary(chosen))
+    assert ALL - set().union(*map(options_of, chosen)) == set()
+    for plan in chosen:
+        work = tmp_path_factory.mktemp("covering")
+        export_core(plan, work / "rtl")
+        verify(plan, work / "rtl", random_frames(plan.net, 4, 1), work / "sim", work / "divergence")
 
 
 @pytest.mark.slow

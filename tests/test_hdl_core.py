@@ -1,5 +1,6 @@
 """The core equals the integer model in Amaranth's simulator: every spike, membrane and winner, and its cycles the model's."""
 import numpy as np
+from coverage_of_options import ALL, covering_plans, options_of, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spikeproof_hdl.pysim import simulate
@@ -25,10 +26,21 @@ def assert_equal_traces(plan, frames, seed=None, core=None):
     return cycles
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(plans(), st.integers(0, 1000))
-def test_core_equals_integer_model(plan, seed):
+def test_core_equals_integer_model_on_random_networks(plan, seed):
     net = plan.net
     frames = random_frames(net, 2, seed)
     assert assert_equal_traces(plan, frames) == predict(plan, frames).cycles
     assert_equal_traces(plan, frames, seed=seed)
+
+
+def test_core_equals_integer_model_on_networks_that_cover_all_options(record_property):
+    """A few of many random networks that use every option, and most pairs of options; each with and without stalls."""
+    chosen = covering_plans(20)
+    record_property("coverage of options, Amaranth", summary(chosen))
+    for plan in chosen:
+        frames = random_frames(plan.net, 2, 1)
+        assert assert_equal_traces(plan, frames) == predict(plan, frames).cycles
+        assert_equal_traces(plan, frames, seed=1)
+    assert ALL - set().union(*map(options_of, chosen)) == set()
