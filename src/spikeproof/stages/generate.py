@@ -32,6 +32,8 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--fold", type=fold, default=False,
                         help="layers that share an engine: none (a pipeline), all, or how many each, as 1,3,1 (default none)")
     parser.add_argument("--word", type=int, help="input codes per word of the input stream (default at most 16)")
+    parser.add_argument("--fetch", type=int, default=64, help="input codes that a busy layer reads at once: more skip silence "
+                        "faster and need more memory ports (default 64)")
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--out", required=True, help="folder for core.v, *.mem and manifest.json")
 
@@ -42,7 +44,7 @@ def run(args, stage):
 
     from ..netfile import load_network
     net, digest = load_network(args.network)
-    plan = CorePlan.of(net, args.lanes, args.updaters, args.word, args.fold)
+    plan = CorePlan.of(net, args.lanes, args.updaters, args.word, args.fold, args.fetch)
     manifest = export_core(plan, args.out, network=digest)
     engines = "; ".join(f"{name}: lanes " + ", ".join(str(plan.layers[plan.index(layer)].lanes) for layer in layers)
                         for name, layers in manifest["engines"].items())

@@ -1,9 +1,13 @@
-"""Synthesise, place and route the core for an ECP5: LUT, FF, block RAM, DSP, clock rate."""
+"""Synthesise, place and route the core: LUT, FF, block RAM, DSP, clock rate.
+
+Devices: ECP5 (25k, 45k, 85k) and iCE40 (up5k) by yosys and nextpnr; Xilinx 7 series (xc7) by yosys alone, without a clock rate.
+"""
+DEVICES = ("25k", "45k", "85k", "up5k", "xc7")
 
 
 def add_arguments(parser, json_argument):
     parser.add_argument("--rtl", required=True, help="folder of the generated core")
-    parser.add_argument("--device", default="25k", choices=("25k", "45k", "85k"), help="ECP5 size (default 25k)")
+    parser.add_argument("--device", default="25k", choices=DEVICES, help="FPGA (default 25k)")
     parser.add_argument("--placer-seed", type=int, default=1, help="seed of nextpnr (default 1)")
     parser.add_argument("--target-mhz", type=int, default=100, help="clock rate that nextpnr works towards (default 100)")
     parser.add_argument("--out", required=True, help="synthesis.json")
@@ -21,4 +25,5 @@ def run(args, stage):
     if result["dsp"]:
         raise RuntimeError(f"the core must use no DSP block, not {result['dsp']}")
     write_json(args.out, {**result, "provenance": provenance()})
-    stage.say(f"{result['lut']} LUT, {result['ff']} FF, {result['bram']} block RAM, {result['fmax_mhz']} MHz")
+    clock = "not placed" if result["fmax_mhz"] is None else f"{result['fmax_mhz']} MHz"
+    stage.say(f"{result['device']}: {result['lut']} LUT, {result['ff']} FF, {result['bram']} block RAM, {clock}")
