@@ -69,7 +69,7 @@ def test_stages_by_hand_end_in_a_proof(files):
 def test_help_teaches():
     status, out, _ = cli("--help")
     assert status == 0 and "examples" in out and "exit status" in out
-    assert len(STAGES) == 11 and all(stage in out for stage in STAGES)
+    assert len(STAGES) == 12 and all(stage in out for stage in STAGES)
     for stage in STAGES:
         status, out, _ = cli(stage, "--help")
         assert status == 0 and ("--out" in out or stage == "verify")
@@ -250,3 +250,47 @@ def test_a_checkpoint_of_other_code_is_not_continued(files, tmp_path):
 def test_bad_json_argument():
     status, _, err = cli("prepare", "--config", "{", "--out", "x")
     assert status == 2 and "argument --config: not JSON" in err
+
+
+def size(files, *arguments):
+    return cli("size", "--network", files / "network.safetensors", "--data", files / "data.safetensors", *arguments)
+
+
+def test_size_proposes_the_first_lanes_that_meet_a_latency(files, tmp_path):
+    status, out, err = size(files, "--latency-us", 400, "--out", tmp_path / "size.json")
+    assert status == 0, err
+    found = json.loads((tmp_path / "size.json").read_text())
+    assert found["proposal"] == found["plans"][-1] and found["proposal"]["latency_us"] <= 400
+    assert all(plan["latency_us"] > 400 for plan in found["plans"][:-1]) and found["plans"][0]["lanes"] == [1, 1, 1]
+    lanes = ",".join(map(str, found["proposal"]["lanes"]))
+    assert f"LFE5U-25F at 100 MHz: --lanes {lanes}, {found['proposal']['latency_us']:.1f} us an image" in out
+    # The proposal can be generated as it is printed, and the simulation takes the cycles that were promised.
+    for arguments in (("generate", "--network", files / "network.safetensors", "--lanes", lanes, "--out", tmp_path / "rtl"),
+                      ("simulate", "--network", files / "network.safetensors", "--rtl", tmp_path / "rtl",
+                       "--data", files / "data.safetensors", "--out", tmp_path / "equivalence.json")):
+        status, _, err = cli(*arguments)
+        assert status == 0, err
+    assert json.loads((tmp_path / "equivalence.json").read_text())["lanes"] == found["proposal"]["lanes"]
+
+
+def test_size_says_what_cannot_be_met(files):
+    status, _, err = size(files, "--latency-us", 0.5)
+    assert status == 1
+    assert err.startswith("spikeproof size: error: 0.5 us cannot be met on LFE5U-25F at 100 MHz: lanes ")
+
+
+def test_a_folded_core_of_another_network_is_refused(files, tmp_path):
+    """Folded, generated and proved by hand; a manifest of another network is refused in a sentence."""
+    for arguments in (("generate", "--network", files / "network.safetensors", "--fold", "all", "--out", tmp_path / "rtl"),
+                      ("simulate", "--network", files / "network.safetensors", "--rtl", tmp_path / "rtl",
+                       "--data", files / "data.safetensors", "--out", tmp_path / "equivalence.json")):
+        status, _, err = cli(*arguments)
+        assert status == 0, err
+    assert len(json.loads((tmp_path / "equivalence.json").read_text())["engines"]) == 1
+    manifest = json.loads((tmp_path / "rtl" / "manifest.json").read_text())
+    (tmp_path / "rtl" / "manifest.json").write_text(json.dumps({**manifest, "network_sha256": "0" * 64}))
+    status, _, err = cli("simulate", "--network", files / "network.safetensors", "--rtl", tmp_path / "rtl",
+                         "--data", files / "data.safetensors", "--out", tmp_path / "again.json")
+    assert status == 2
+    assert err == (f"spikeproof simulate: error: {tmp_path / 'rtl'} must hold the core of this network, but was generated from "
+                   "another: run the generate stage again\n")

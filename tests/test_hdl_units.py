@@ -7,6 +7,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
 from spikeproof_hdl.codecs import decode
 from spikeproof_hdl.plan import CorePlan, Unbuildable
+from spikeproof_hdl.timing import predict
 from strategies import CODECS
 from test_hdl_core import assert_equal_traces
 
@@ -144,3 +145,28 @@ def test_a_residual_block_under_back_pressure():
     for lanes in ([4, 4, 4, 3], [4, 1, 2, 1], [1, 4, 1, 3]):
         assert_equal_traces(CorePlan.of(net, lanes), frames)
         assert_equal_traces(CorePlan.of(net, lanes), frames, seed=sum(lanes))
+
+
+def test_rows_that_memories_read_and_write_are_counted():
+    """Two frames a layer's groups of 4 lanes walk in turn: a row, a spike and 4 updates each; one write a step."""
+    net = dense([list(range(-8, 8))], 4, NeuronSpec(), "int4", steps=2)
+    found = predict(CorePlan.of(net, 4), np.ones((3, 2, 1, 1, 1), int)).activity
+    assert found == {"frame_writes": 3 * 2, "frame_reads": 3 * 2 * 4, "weight_reads": 3 * 2 * 4,
+                     "membrane_reads": 3 * 2 * 16, "membrane_writes": 3 * 2 * 16}
+
+
+@pytest.mark.parametrize("lanes, updaters", [(16, 1), (64, 4)])
+@pytest.mark.parametrize("rate", [0.05, 0.13, 0.5])
+def test_a_busy_layer_does_one_synaptic_operation_per_lane_and_cycle(lanes, updaters, rate):
+    """MNIST's shape: at least 95 % of it, by the cycle model, which the simulations hold to."""
+    rng = np.random.default_rng(0)
+    binary = parse_codec("binary")
+    lif = NeuronSpec(Leak("subtract_shift", 2), Store(-128, 127))
+    hidden = LayerSpec("hidden", (1, 1, 128), (Projection("input", binary, rng.choice([-1, 1], (1, 1, 784, 128))),), lif,
+                       np.full((1, 1, 1, 1), 12))
+    out = LayerSpec("out", (1, 1, 10), (Projection("hidden", binary, rng.choice([-1, 1], (1, 1, 128, 10))),), lif,
+                    np.full((1, 1, 1, 1), 10))
+    net = NetworkSpec(InputSpec((1, 1, 784)), (hidden, out), 4)
+    frames = (rng.random((10, 4, 1, 1, 784)) < rate).astype(int)
+    operations = frames.sum() * 128
+    assert operations / (lanes * predict(CorePlan.of(net, lanes, updaters), frames).cycles) >= 0.95

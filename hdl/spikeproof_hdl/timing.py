@@ -28,12 +28,14 @@ class Timing:
     cycles : int, until the last result is taken
     results : list of int, the cycle of each image's result
     starts : list of int, the cycle in which each image's first word is taken
-    busy : dict layer -> int, cycles in which its engine added something to the layer's sums
+    busy : dict layer -> int, cycles in which its engine took an event of the layer
+    activity : dict of rows read and written, in all: frame_writes, frame_reads, weight_reads, membrane_reads, membrane_writes
     """
     cycles: int
     results: list
     starts: list
     busy: dict
+    activity: dict
 
     @property
     def latency(self):
@@ -50,12 +52,13 @@ class _Region:
         self.kept = [y % region.pool == region.pool - 1 and x % region.pool == region.pool - 1
                      for y in range(height) for x in range(width) for _ in range(words)]
         self.last = len(self.kept) - 1
-        self.full, self.release, self.at, self.pending = [], [], 0, 0
+        self.full, self.release, self.at, self.pending, self.writes = [], [], 0, 0, 0
 
     def take(self, offered):
         """A word is offered from a cycle on -> the cycle in which it is taken."""
         frame = len(self.full)
         ready = self.release[frame - self.banks] + 1 if frame >= self.banks else 0
+        self.writes += self.kept[self.at]
         if self.pool == 1:
             taken = stored = max(offered, ready)
         else:                                               # the maximum pool is a stage of its own
@@ -129,6 +132,7 @@ class _Walk:
         self.loads = 0                      # from when on the scanner takes a token
         self.accepted = 0                   # when the accumulator took the last event
         self.frames = [0] * len(gather.passes)
+        self.fetches = 0                    # rows read
 
     def start(self):
         """The next pass begins as soon as its maps are complete."""
@@ -161,6 +165,7 @@ class _Walk:
         self.valid = taken + 2
         issued, reads = taken + 1, self.reads
         count = len(rows)
+        self.fetches += count
         for n, (parts, plane_end) in enumerate(rows):
             issued = max(issued, self.move1)
             self.move1 = max(issued + 1, self.move2)
@@ -197,6 +202,8 @@ class _Neurons:
         self.last = len(parts) - 1 if plan.layers[-1] == len(core.net.layers) - 1 else None
         self.layer, self.index, self.result = 0, 0, None
         self.busy = [0] * len(parts)
+        self.stored = 0                     # membranes rows read, and written
+        self.keeps = [not core.net.layers[k].neuron.stateless for k in plan.layers]
 
     def accept(self, start, count, tail):
         """Take ``count`` events from a cycle on -> (cycle of the last but one or None, cycle of the last)."""
@@ -261,6 +268,7 @@ class _Neurons:
                 self.outputs.append((slot + DEPTH, given - shown))
             if group_end:
                 self.word = self.deliver(layer, given + 1)
+        self.stored += self.keeps[layer]
         self.index += 1
         if self.index == self.updates[layer]:
             self.index = 0
@@ -327,7 +335,11 @@ def predict(plan, frames, sequential=False):
                 _layer(plan, k, engines[e].order[n], walks[e], neurons[e], trace, frames[image], step)
         results.append(neurons[-1].result)
     busy = {layer.name: neurons[at[k][0]].busy[at[k][1]] for k, layer in enumerate(net.layers)}
-    return Timing(results[-1] + 1, results, starts, busy)
+    updates = sum(engine.stored for engine in neurons)
+    activity = {"frame_writes": sum(region.writes for store in regions.values() for region in store),
+                "frame_reads": sum(walk.fetches for engine in walks for walk in engine),
+                "weight_reads": sum(busy.values()), "membrane_reads": updates, "membrane_writes": updates}
+    return Timing(results[-1] + 1, results, starts, busy, activity)
 
 
 def _codes(net, p, trace, frames, step):

@@ -99,7 +99,8 @@ def verify(plan, rtl, frames, work, report, labels=None, shards=1):
         if outcomes[name]["status"] != "equal":
             _report(plan, rtl, work, report, outcomes[name], runs[name])
 
-    predicted = predict(plan, frames[:PREDICTED]).cycles
+    timing = predict(plan, frames[:PREDICTED])
+    predicted = timing.cycles
     if predicted != outcomes["predicted"]["cycles"]:
         raise RuntimeError(f"the cycle model must give the simulation's {outcomes['predicted']['cycles']} cycles for "
                            f"{runs['predicted']['images']} images, not {predicted}")
@@ -117,6 +118,7 @@ def verify(plan, rtl, frames, work, report, labels=None, shards=1):
         "cycles": outcomes["all"]["cycles"],
         "cycles_per_image": outcomes["all"]["cycles"] / images,
         "cycles_predicted": {"images": runs["predicted"]["images"], "cycles": predicted},
+        "memory_rows_per_image": {what: count / len(timing.results) for what, count in timing.activity.items()},
         "latency_cycles": outcomes["alone"]["latency_cycles"] / runs["alone"]["images"],
         "memory": memory,
         "digests": {"traces": _digest(work / "golden", traces), "stimulus": _digest(work / "golden", ["stimulus.u32"]),

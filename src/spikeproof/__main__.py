@@ -11,8 +11,8 @@ from . import __version__
 
 __all__ = ["main"]
 
-STAGES = ("prepare", "pretrain", "quantize", "prune", "evaluate", "export", "generate", "simulate", "synthesize", "report",
-          "verify")
+STAGES = ("prepare", "pretrain", "quantize", "prune", "evaluate", "export", "size", "generate", "simulate", "synthesize",
+          "report", "verify")
 
 EXAMPLES = """\
 examples (the pipeline, one stage at a time; `snakemake --cores all` runs them all):
@@ -20,6 +20,7 @@ examples (the pipeline, one stage at a time; `snakemake --cores all` runs them a
   spikeproof pretrain   --data data.safetensors --config chain.json --seed 0 --out float.safetensors
   spikeproof quantize   --data data.safetensors --model float.safetensors --config '{"kind": "ternary"}' --out model.safetensors
   spikeproof export     --data data.safetensors --model model.safetensors --out network.safetensors
+  spikeproof size       --network network.safetensors --data data.safetensors --device 25k --latency-us 20
   spikeproof generate   --network network.safetensors --out rtl/
   spikeproof simulate   --network network.safetensors --rtl rtl/ --data data.safetensors --out equivalence.json
   spikeproof synthesize --rtl rtl/ --out synthesis.json
