@@ -104,7 +104,7 @@ def _layout_header(plan):
 
 
 def _verify_top(plan, manifest):
-    """verify_top.sv: the core, and a signal that makes it write all its memories to files."""
+    """verify_top.sv: the core, and a signal that makes it write all its memories (none without a manifest) to files."""
     net = plan.net
     wires = [("input", "clk", 1), ("input", "rst", 1), ("input", "i_valid", 1), ("output", "i_ready", 1),
              ("input", "i_payload", plan.word * net.input.bits), ("output", "o_valid", 1), ("input", "o_ready", 1),
@@ -113,8 +113,10 @@ def _verify_top(plan, manifest):
         wires += [("output", f"trace_{layer.name}_valid", 1),
                   ("output", f"trace_{layer.name}_payload", Shape.cast(Update(layer, part.updaters)).width)]
     declared = ",\n".join(f"  {way} wire [{bits - 1}:0] {name}" for way, name, bits in wires)
-    dumps = "\n".join(f'    $writememb("{path.removeprefix("core.")}.read", {path});' for path in manifest["memories"])
     connected = ", ".join(f".{name}({name})" for _, name, _ in wires)
+    if manifest is None:
+        return f"module verify_top (\n{declared},\n  input wire dump\n);\n  core core ({connected});\nendmodule\n"
+    dumps = "\n".join(f'    $writememb("{path.removeprefix("core.")}.read", {path});' for path in manifest["memories"])
     return (f"module verify_top (\n{declared},\n  input wire dump\n);\n  core core ({connected});\n"
             f"  always @(posedge dump) begin\n{dumps}\n  end\nendmodule\n")
 
@@ -128,6 +130,7 @@ class Simulator:
     rtl : folder of core.v, its images and manifest.json
     work : folder for the build
     waves : bool, build with waveform tracing
+    netlist : sequence of Verilog files to simulate in place of core.v, whose memories are not read back, or None
 
     Raises
     ------
@@ -136,7 +139,7 @@ class Simulator:
     RuntimeError
         If the Verilog does not compile.
     """
-    def __init__(self, plan, rtl, work, waves=False):
+    def __init__(self, plan, rtl, work, waves=False, netlist=None):
         self.plan, self.rtl, self.work = plan, Path(rtl), Path(work)
         self.images, self.last_shard = self.rtl, None
         self.manifest = load_manifest(self.rtl)
@@ -145,7 +148,7 @@ class Simulator:
         self.work.mkdir(parents=True, exist_ok=True)
         layout, widest = _layout_header(plan)
         (self.work / "core_layout.h").write_text(layout)
-        (self.work / "verify_top.sv").write_text(_verify_top(plan, self.manifest))
+        (self.work / "verify_top.sv").write_text(_verify_top(plan, None if netlist else self.manifest))
         template = resources.files("spikeproof_hdl") / "templates" / "harness.cpp"
         (self.work / "harness.cpp").write_text(template.read_text())
         build = "waves" if waves else "fast"
@@ -154,8 +157,9 @@ class Simulator:
         make = f"OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1 CFG_CXXFLAGS_PCH_I=-include CXX={cxx} LINK={cxx}"
         run([program, "--cc", "--exe", "--build", "-j", "1", "--top-module", "verify_top", "--prefix", "Vverify_top",
              "--x-assign", "fast", "--x-initial", "fast", "-O3", "-Wno-fatal", "-Wno-lint", "--no-timing", "--assert",
+             *(["-Wno-MULTIDRIVEN", "-DNO_ICE40_DEFAULT_ASSIGNMENTS"] if netlist else []),
              *(["--trace-vcd"] if waves else []), "-CFLAGS", flags, "-MAKEFLAGS", make, "--Mdir", build, "-o", "harness",
-             "verify_top.sv", str(self.rtl.resolve() / "core.v"), "harness.cpp"],
+             "verify_top.sv", *map(str, netlist or [self.rtl.resolve() / "core.v"]), "harness.cpp"],
             self.work, self.work / f"{build}.log", env)
         self.program = self.work / build / "harness"
 

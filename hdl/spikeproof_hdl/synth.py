@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .audit import load_manifest
-from .tools import nextpnr, run, tool_versions, yosys
+from .tools import nextpnr, run, tool_versions, yosys, yosys_share
 
-__all__ = ["DEVICES", "Device", "synthesize"]
+__all__ = ["DEVICES", "Device", "netlist", "synthesize"]
 
 SHELL = """module shell (input wire clk, input wire si, output reg so);
   reg [{ins}:0] in;
@@ -93,6 +93,22 @@ def _block_ram(log, memories, family):
     mapped = re.findall(r"mapping memory shell\.(\S+) via (\S+)", log)
     names = sorted(path for path, kind in mapped if kind.startswith(marker))
     return sum(memories[name]["width"] * memories[name]["depth"] for name in names), names
+
+
+def netlist(rtl, work):
+    """The core as iCE40 cells, with its traces -> (netlist, models of the cells), two Verilog files.
+
+    Of the open families, iCE40 has models of all its cells, block RAM with contents included.
+    """
+    rtl, work = Path(rtl), Path(work)
+    work.mkdir(parents=True, exist_ok=True)
+    for file in [rtl / "core.v", *rtl.glob("*.mem")]:
+        shutil.copyfile(file, work / file.name)
+    synth = FAMILIES["ice40"][0]
+    run([yosys(), "-q", "-l", "yosys.log", "-p",
+         f"read_verilog -sv core.v; {synth} -top core -run :map_luts; opt_clean -purge; {synth} -top core -run map_luts:; "
+         "write_verilog -noattr netlist.v"], work)
+    return (work / "netlist.v").resolve(), yosys_share("ice40/cells_sim.v")
 
 
 def synthesize(rtl, work, device="25k", seed=1, frequency=100):

