@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
+from core_efficiency import mnist_shape
 from spikeproof_hdl.codecs import decode
 from spikeproof_hdl.plan import CorePlan, Unbuildable
 from spikeproof_hdl.timing import predict
@@ -160,13 +161,7 @@ def test_rows_that_memories_read_and_write_are_counted():
 def test_a_busy_layer_does_one_synaptic_operation_per_lane_and_cycle(lanes, updaters, rate):
     """MNIST's shape: at least 95 % of it, by the cycle model, which the simulations hold to."""
     rng = np.random.default_rng(0)
-    binary = parse_codec("binary")
-    lif = NeuronSpec(Leak("subtract_shift", 2), Store(-128, 127))
-    hidden = LayerSpec("hidden", (1, 1, 128), (Projection("input", binary, rng.choice([-1, 1], (1, 1, 784, 128))),), lif,
-                       np.full((1, 1, 1, 1), 12))
-    out = LayerSpec("out", (1, 1, 10), (Projection("hidden", binary, rng.choice([-1, 1], (1, 1, 128, 10))),), lif,
-                    np.full((1, 1, 1, 1), 10))
-    net = NetworkSpec(InputSpec((1, 1, 784)), (hidden, out), 4)
+    net = mnist_shape(rng)
     frames = (rng.random((10, 4, 1, 1, 784)) < rate).astype(int)
     operations = frames.sum() * 128
     assert operations / (lanes * predict(CorePlan.of(net, lanes, updaters), frames).cycles) >= 0.95
