@@ -1,11 +1,13 @@
 """The core's parts: decoders word by word, edges and ties by hand, one update against the contract for every input."""
 import itertools
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
 from core_efficiency import mnist_shape
+from spikeproof_hdl import parts
 from spikeproof_hdl.codecs import decode
 from spikeproof_hdl.plan import CorePlan, Unbuildable
 from spikeproof_hdl.timing import predict
@@ -165,3 +167,20 @@ def test_a_busy_layer_does_one_synaptic_operation_per_lane_and_cycle(lanes, upda
     frames = (rng.random((10, 4, 1, 1, 784)) < rate).astype(int)
     operations = frames.sum() * 128
     assert operations / (lanes * predict(CorePlan.of(net, lanes, updaters), frames).cycles) >= 0.95
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_memories_in_many_banks(fold):
+    """Block RAMs of a few rows, so that weights, membranes, thresholds and biases all lie in several banks."""
+    rng = np.random.default_rng(3)
+    codec = parse_codec("int4")
+    conv = LayerSpec("conv", (5, 5, 4), (Projection("input", codec, rng.choice(codec.codes, (3, 3, 2, 4)), padding=1),),
+                     NeuronSpec(Leak("shift", 1), Store(-16, 15)), rng.integers(3, 9, (1, 5, 5, 4)), rng.integers(-3, 4, 4))
+    out = LayerSpec("out", (1, 1, 6), (Projection("conv", codec, rng.choice(codec.codes, (5, 5, 4, 6))),), NeuronSpec(),
+                    rng.integers(5, 20, (3, 1, 1, 6)))
+    net = NetworkSpec(InputSpec((5, 5, 2)), (conv, out), 3)
+    frames = (rng.random((3, 3, 5, 5, 2)) < 0.4).astype(int)
+    with patch.dict(parts.BLOCK_RAM, {2: 16, 4: 8, 8: 4}, clear=True):
+        assert parts.bank_depth(100, 5) in (4, 2, 8)
+        for seed in (None, 7):
+            assert_equal_traces(CorePlan.of(net, 2, fold=fold), frames, seed)

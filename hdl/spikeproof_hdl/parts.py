@@ -56,8 +56,9 @@ def map_word(width, regions=1):
 
 
 def bank_depth(depth, width):
-    """Rows of one bank: the block RAM shape that needs the fewest blocks, the deepest of those."""
-    return min(BLOCK_RAM, key=lambda rows: (math.ceil(depth / rows) * math.ceil(width / BLOCK_RAM[rows]), -rows))
+    """Rows of one bank: the deepest block RAM shape that needs at most 5 % more blocks than the best."""
+    blocks = {rows: math.ceil(depth / rows) * math.ceil(width / BLOCK_RAM[rows]) for rows in BLOCK_RAM}
+    return max(rows for rows in blocks if blocks[rows] <= 1.05 * min(blocks.values()))
 
 
 class Banked:

@@ -44,8 +44,9 @@ CELLS = {
                "lutram": {"RAM32M": 1, "RAM64M": 1, "RAM32X1D": 1, "RAM64X1D": 1, "RAM128X1D": 1}, "dsp": {"DSP48E1": 1}},
 }
 #: Family -> yosys's command, bits of a block RAM, and what its log calls one.
-FAMILIES = {"ecp5": ("synth_ecp5", 18432, "$__DP16KD_"), "ice40": ("synth_ice40 -device u", 4096, "$__ICE40_RAM4K_"),
-            "xilinx": ("synth_xilinx -family xc7 -flatten", 18432, "$__XILINX_BLOCKRAM_")}
+FAMILIES = {"ecp5": ("synth_ecp5", 18432, ("$__DP16KD_", "$__PDPW16KD_")),
+            "ice40": ("synth_ice40 -device u", 4096, ("$__ICE40_RAM4K_",)),
+            "xilinx": ("synth_xilinx -family xc7 -flatten", 18432, ("$__XILINX_BLOCKRAM_",))}
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ def _count(cells, weights):
 
 def _block_ram(log, memories, family):
     """Bits that the memories in block RAM need, and their names, from yosys's log."""
-    _, _, marker = FAMILIES[family]
+    _, _, markers = FAMILIES[family]
     mapped = re.findall(r"mapping memory shell\.(\S+) via (\S+)", log)
-    names = sorted(path for path, kind in mapped if kind.startswith(marker))
+    names = sorted(path for path, kind in mapped if kind.startswith(markers))
     return sum(memories[name]["width"] * memories[name]["depth"] for name in names), names
 
 
