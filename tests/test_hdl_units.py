@@ -181,6 +181,5 @@ def test_memories_in_many_banks(fold):
     net = NetworkSpec(InputSpec((5, 5, 2)), (conv, out), 3)
     frames = (rng.random((3, 3, 5, 5, 2)) < 0.4).astype(int)
     with patch.dict(parts.BLOCK_RAM, {2: 16, 4: 8, 8: 4}, clear=True):
-        assert parts.bank_depth(100, 5) in (4, 2, 8)
         for seed in (None, 7):
             assert_equal_traces(CorePlan.of(net, 2, fold=fold), frames, seed)
