@@ -1,8 +1,8 @@
 """Propose lanes per layer for a device and a latency, before anything is generated.
 
 Cycles are exact for the images given (or for random ones at a rate of spikes); block RAM follows from the shapes of the
-memories; LUTs are an estimate, and too low for folds. Plans grow from one lane per layer, always at the busiest layer. The proposal is the first that
-meets the latency; without one, the fastest that fits the device.
+memories; LUTs are an estimate, and too low for folds. Plans grow from one lane per layer, always at the busiest layer. The
+proposal is the first that meets the latency; without one, the fastest that fits the device.
 """
 import argparse
 
