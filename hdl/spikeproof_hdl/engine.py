@@ -76,11 +76,9 @@ class Engine(wiring.Component):
         return found
 
     def _stores(self):
-        """(port: kind, gather, store; Frames) of every frame memory."""
-        for g, gather in enumerate(self.gathers):
-            for kind, stores in (("i", gather.stores), ("g", gather.gates)):
-                for n, store in enumerate(stores):
-                    yield (kind, g, n), store
+        """(port, Frames) of every frame memory."""
+        for (kind, g, n), _ in self.plan.stores():
+            yield (kind, g, n), (self.gathers[g].stores if kind == "i" else self.gathers[g].gates)[n]
 
     def _gather_port(self, kind, g, n):
         return getattr(self.gathers[g], f"{kind}{n}")

@@ -30,7 +30,7 @@ class Gather(wiring.Component):
     For each pass in turn, when its map is complete: output positions in row-major order; at each, the groups of lanes; for
     each, the bit planes of the codes from the highest; for each, the window's rows of words in the order of the weight
     rows. A sum pool is a window ``pool`` times as large, whose positions share weight rows. A group whose gates are all
-    closed is not walked: it costs one cycle.
+    closed is not walked: it costs two cycles, as every position does at least.
 
     Two nested machines: the *position* (output position, group of lanes, gates) is prepared while the *window* of the one
     before is walked. Then a row of words is fetched, its bit plane selected, and its spikes handed on, up to 16 neighbours
@@ -53,7 +53,7 @@ class Gather(wiring.Component):
     o : Out(stream of token_shape)
     """
     def __init__(self, plan, steps, rows, frames=False):
-        self.plan, self.steps, self.total_rows, self.mark_frames = plan, steps, rows, frames
+        self.plan, self.steps, self.mark_frames = plan, steps, frames
         self.passes = plan.passes
         self.stores = [Frames(store) for store in plan.stores]
         self.gates = [Frames(store, asynchronous=True) for store in plan.gates]
@@ -92,7 +92,7 @@ class Gather(wiring.Component):
 
         taken, finished = Signal(), Signal()
         self.window_last = Signal(name="window_last")
-        position, valid = self._positions(m, full, taken, finished, turn, step)
+        position, valid = self._positions(m, full, taken, finished, turn)
         issue, room, fetched = Signal(), Signal(), {}
         self._window(m, position, valid, taken, finished, issue, room, fetched, turn)
         self._release(m, finished & fetched["last"], turn, step)
@@ -120,7 +120,7 @@ class Gather(wiring.Component):
         """First row of the frame that is walked."""
         return store.base if len(store.store.regions) == 1 else store.bases[region]
 
-    def _positions(self, m, full, taken, finished, turn, step):
+    def _positions(self, m, full, taken, finished, turn):
         """The outer machine -> (fields of the next window, whether they are valid)."""
         passes, select = self.passes, turn.at
         regions = [self._region(p) for p in passes]

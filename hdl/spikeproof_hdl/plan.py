@@ -221,12 +221,19 @@ class EnginePlan:
     order: tuple
     weights: tuple
 
+    def stores(self):
+        """(port, Store) of every frame memory; a port is (kind, gather, store), kind "i" for maps and "g" for gates."""
+        for g, gather in enumerate(self.gathers):
+            for kind, stores in (("i", gather.stores), ("g", gather.gates)):
+                for n, store in enumerate(stores):
+                    yield (kind, g, n), store
+
 
 @dataclass(frozen=True, eq=False)
 class Target:
     """A frame memory that an engine or the input fills: which of its streams (by position) fill which regions.
 
-    ``port`` is (engine, kind, gather, store): kind "i" for maps, "g" for gates.
+    ``port`` is (engine, kind, gather, store), as in :meth:`EnginePlan.stores`.
     """
     store: Store
     port: tuple
@@ -349,13 +356,11 @@ class CorePlan:
         """
         found = []
         for e, plan in enumerate(self.engine_plans):
-            for g, gather in enumerate(plan.gathers):
-                for kind, stores in (("i", gather.stores), ("g", gather.gates)):
-                    for n, store in enumerate(stores):
-                        regions = {sources.index(region.source): r for r, region in enumerate(store.regions)
-                                   if region.source in sources}
-                        if regions:
-                            found.append(Target(store, (e, kind, g, n), regions))
+            for port, store in plan.stores():
+                regions = {sources.index(region.source): r for r, region in enumerate(store.regions)
+                           if region.source in sources}
+                if regions:
+                    found.append(Target(store, (e, *port), regions))
         return found
 
     @classmethod
@@ -479,14 +484,17 @@ class _EnginePlanner:
         kept = (arrives[0] // pool, arrives[1] // pool, arrives[2])
         flat = _is_flat(projection, kept) and (projection.source != INPUT or _flat(net)) and kept[:2] != (1, 1)
         word = core.source_word(projection.source)
-        distance = self.position - core.engine_of(projection.source)
-        region = Region(projection.source, projection.reads, arrives, pool, flat, word, bits, 1,
-                        1 if distance == 0 else distance + 1)
+        region = Region(projection.source, projection.reads, arrives, pool, flat, word, bits, 1, self._banks(projection.source))
         channels = region.shape[2] // projection.groups
         fetch = min(region.words, FETCH_WORDS, max(1, most // word))
         if projection.groups > 1:
             fetch = divisor(channels // word, fetch) if channels % word == 0 else 1
         return replace(region, fetch=fetch)
+
+    def _banks(self, source):
+        """Frames that are kept of a map: one of the engine's own, else one more than the engines it comes past."""
+        distance = self.position - self.core.engine_of(source)
+        return distance + 1 if distance else 1
 
     def _key(self, region):
         """Regions of one memory: a stream from outside has its own; the engine's own maps share one by kind and width."""
@@ -514,8 +522,7 @@ class _EnginePlanner:
         gate = None
         if layer.gate is not None:
             shape, word = net.by_name[layer.gate].shape, core.source_word(layer.gate)
-            distance = self.position - core.engine_of(layer.gate)
-            held = Region(layer.gate, "spikes", shape, 1, False, word, 1, 1, 1 if distance == 0 else distance + 1)
+            held = Region(layer.gate, "spikes", shape, 1, False, word, 1, 1, self._banks(layer.gate))
             gate = self._keep(gather["gates"], self._key(held), held)
         walked = replace(projection, pool=1 if region.pool > 1 else projection.pool)
         if region.shape[:2] == (1, 1) and projection.padding == 0:

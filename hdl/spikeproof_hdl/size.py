@@ -54,8 +54,7 @@ def estimate_brams(plan):
             layer, units = net.layers[k], plan.layers[k].updaters
             if not layer.neuron.stateless:
                 shapes.append((layer.neurons // units, layer.neuron.store.bits * units))
-        for gather in engine.gathers:
-            shapes += [(store.rows, store.width) for store in (*gather.stores, *gather.gates) for _ in range(store.fetch)]
+        shapes += [(store.rows, store.width) for _, store in engine.stores() for _ in range(store.fetch)]
     large = [(depth, width) for depth, width in shapes if depth * width > SMALL]
     return sum(math.ceil(depth / bank_depth(depth, width)) * math.ceil(width / BLOCK_RAM[bank_depth(depth, width)])
                for depth, width in large)

@@ -306,9 +306,8 @@ def predict(plan, frames, sequential=False):
     Timing
     """
     net, engines = plan.net, plan.engine_plans
-    regions = {(e, kind, g, n): [_Region(region) for region in store.regions]
-               for e, engine in enumerate(engines) for g, gather in enumerate(engine.gathers)
-               for kind, stores in (("i", gather.stores), ("g", gather.gates)) for n, store in enumerate(stores)}
+    regions = {(e, *port): [_Region(region) for region in store.regions]
+               for e, engine in enumerate(engines) for port, store in engine.stores()}
     send = _Delivery(plan.targets([INPUT]), regions)
     neurons, walks, at = [], [], {}
     for e, engine in enumerate(engines):
