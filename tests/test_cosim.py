@@ -12,8 +12,8 @@ from spikeproof_hdl import gather, neuron, route
 from spikeproof_hdl.audit import MemoryMismatch, audit_memories, read_images
 from spikeproof_hdl.cosim import Simulator, write_golden
 from spikeproof_hdl.export import export_core
+from spikeproof_hdl.netlist import netlist
 from spikeproof_hdl.plan import CorePlan
-from spikeproof_hdl.synth import netlist
 from spikeproof_hdl.verify import Divergence, verify
 from strategies import plans, random_frames
 

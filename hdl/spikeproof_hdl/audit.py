@@ -1,5 +1,6 @@
 """Memory accounting: the RTL's memories hold exactly the network's bits, word by word."""
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from spikeproof.files import CorruptFile, sha256_file
 from .export import KINDS, declared_memories
 from .plan import CorePlan
 
-__all__ = ["MemoryMismatch", "audit_memories", "check_files", "load_manifest", "load_plan", "read_images", "read_words"]
+__all__ = ["MemoryMismatch", "audit_memories", "check_files", "copy_core", "load_manifest", "load_plan", "read_images",
+           "read_words"]
 
 
 class MemoryMismatch(RuntimeError):
@@ -49,6 +51,14 @@ def load_plan(rtl, net, digest):
         return CorePlan.from_dict(net, manifest["plan"])
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"{rtl}/manifest.json holds no plan of this network ({error}): run the generate stage again") from None
+
+
+def copy_core(rtl, work):
+    """Copy core.v and its images, for tools that are to run there, into the folder ``work``, made if absent."""
+    rtl, work = Path(rtl), Path(work)
+    work.mkdir(parents=True, exist_ok=True)
+    for file in [rtl / "core.v", *rtl.glob("*.mem")]:
+        shutil.copyfile(file, work / file.name)
 
 
 def read_words(path, width):

@@ -5,15 +5,14 @@ outputs decide. Trace ports are left unconnected and disappear.
 """
 import json
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .audit import load_manifest
-from .tools import nextpnr, run, tool_versions, yosys, yosys_share
+from .audit import copy_core, load_manifest
+from .tools import nextpnr, run, tool_versions, yosys
 
-__all__ = ["DEVICES", "Device", "netlist", "synthesize"]
+__all__ = ["DEVICES", "Device", "synthesize"]
 
 SHELL = """module shell (input wire clk, input wire si, output reg so);
   reg [{ins}:0] in;
@@ -96,22 +95,6 @@ def _block_ram(log, memories, family):
     return sum(memories[name]["width"] * memories[name]["depth"] for name in names), names
 
 
-def netlist(rtl, work):
-    """The core as iCE40 cells, with its traces -> (netlist, models of the cells), two Verilog files.
-
-    Of the open families, iCE40 has models of all its cells, block RAM with contents included.
-    """
-    rtl, work = Path(rtl), Path(work)
-    work.mkdir(parents=True, exist_ok=True)
-    for file in [rtl / "core.v", *rtl.glob("*.mem")]:
-        shutil.copyfile(file, work / file.name)
-    synth = FAMILIES["ice40"][0]
-    run([yosys(), "-q", "-l", "yosys.log", "-p",
-         f"read_verilog -sv core.v; {synth} -top core -run :map_luts; opt_clean -purge; {synth} -top core -run map_luts:; "
-         "write_verilog -noattr netlist.v"], work)
-    return (work / "netlist.v").resolve(), yosys_share("ice40/cells_sim.v")
-
-
 def synthesize(rtl, work, device="25k", seed=1, frequency=100):
     """Synthesise the core, and place and route it where open tools can.
 
@@ -141,9 +124,7 @@ def synthesize(rtl, work, device="25k", seed=1, frequency=100):
     chip = DEVICES[device]
     synth, block_bits, _ = FAMILIES[chip.family]
     rtl, work = Path(rtl), Path(work)
-    work.mkdir(parents=True, exist_ok=True)
-    for file in [rtl / "core.v", *rtl.glob("*.mem")]:
-        shutil.copyfile(file, work / file.name)
+    copy_core(rtl, work)
     i_bits, o_bits = _ports((rtl / "core.v").read_text())
     (work / "shell.v").write_text(SHELL.format(ins=i_bits + 2, last=i_bits + 1, outs=o_bits + 1))
     began = time.monotonic()

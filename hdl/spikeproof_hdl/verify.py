@@ -9,7 +9,7 @@ from spikeproof.files import sha256_file, write_json, write_text
 
 from .audit import audit_memories, check_files, read_images
 from .cosim import Simulator, idle_limit, write_golden
-from .synth import netlist
+from .netlist import netlist
 from .timing import predict
 from .tools import tool_versions
 
