@@ -14,6 +14,18 @@ from spikeproof.spec import Leak, NeuronSpec, Store
 CODECS = ("binary", "ternary", "int2", "int4", "int8", "pot2", "pot3", "pot4", "pot5", "shift1", "shift2")
 
 
+def small_network():
+    """Conv with padding and n-bit input, per-channel thresholds and biases; pooled dense layer; both lively."""
+    rng = np.random.default_rng(7)
+    int4, pot = parse_codec("int4"), parse_codec("pot3")
+    lif = NeuronSpec(Leak("subtract_shift", 2), Store(-16, 15, 1, "half_up"))
+    conv = LayerSpec("conv1", (6, 6, 4), (Projection("input", int4, rng.integers(-3, 5, (3, 3, 1, 4)), padding=1),), lif,
+                     np.array([17, 18, 20, 22]).reshape(1, 1, 1, 4), np.array([1, -2, 0, 3]))
+    out = LayerSpec("out", (1, 1, 6), (Projection("conv1", pot, rng.choice(pot.codes, (3, 3, 4, 6)), pool=2),),
+                    NeuronSpec(Leak(), Store(-64, 63)), np.full((1, 1, 1, 1), 7), None)
+    return NetworkSpec(InputSpec((6, 6, 1), 2, True), (conv, out), 4)
+
+
 @st.composite
 def leaks(draw):
     kind = draw(st.sampled_from(Leak.KINDS))

@@ -105,7 +105,7 @@ def test_adding_a_run_runs_only_it(tree):
     tree.write(study={**STUDY, "runs": {**STUDY["runs"], "binary": {"quantizer": "binary"}}})
     try:
         assert tree.planned() == {"quantize": 1, "evaluate": 1, "export": 1, "generate": 1, "simulate": 1, "synthesize": 1,
-                                  "report_study": 1, "all": 1}
+                                  "bundle": 1, "report_study": 1, "all": 1}
     finally:
         tree.write(study=STUDY)
 
@@ -117,7 +117,7 @@ def test_changing_an_entry_reruns_what_uses_it(tree):
     tree.write(changed)
     try:
         assert tree.planned() == {"prune": 1, "evaluate": 1, "export": 1, "generate": 1, "simulate": 1, "synthesize": 1,
-                                  "report_study": 1, "all": 1}
+                                  "bundle": 1, "report_study": 1, "all": 1}
     finally:
         tree.write(CONFIG)
 
@@ -127,9 +127,11 @@ def test_changing_an_entry_reruns_what_uses_it(tree):
     ("src/spikeproof/stages/evaluate.py", "\nCHANGED = 1\n", {"evaluate": 4, "report_study": 1, "all": 1}),
     ("src/spikeproof/stages/evaluate.py", "\n# only a comment\n", {}),
     ("src/spikeproof/quantizers/ternary.py", "\nCHANGED = 1\n",
-     {"quantize": 2, "evaluate": 2, "export": 2, "generate": 2, "simulate": 2, "synthesize": 2, "report_study": 1, "all": 1}),
-    ("hdl/spikeproof_hdl/synth.py", "\nCHANGED = 1\n", {"synthesize": 3, "report_study": 1, "all": 1}),
-    ("hdl/spikeproof_hdl/templates/harness.cpp", "\n// changed\n", {"simulate": 3, "report_study": 1, "all": 1}),
+     {"quantize": 2, "evaluate": 2, "export": 2, "generate": 2, "simulate": 2, "synthesize": 2, "bundle": 2,
+      "report_study": 1, "all": 1}),
+    ("hdl/spikeproof_hdl/synth.py", "\nCHANGED = 1\n", {"synthesize": 3, "bundle": 3, "report_study": 1, "all": 1}),
+    ("hdl/spikeproof_hdl/templates/bundle/testbench.sv.j2", "\n// changed\n", {"bundle": 3, "all": 1}),
+    ("hdl/spikeproof_hdl/templates/harness.cpp", "\n// changed\n", {"simulate": 3, "bundle": 3, "report_study": 1, "all": 1}),
 ])
 def test_changing_code_reruns_that_stage_and_what_follows(tree, file, change, planned):
     path = tree.at / file

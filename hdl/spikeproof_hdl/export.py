@@ -17,8 +17,10 @@ __all__ = ["BUFFERS", "KINDS", "declared_memories", "export_core"]
 KINDS = ("weights", "membranes", "thresholds", "biases")
 BUFFERS = ("frames", "storage", "line", "counts")
 
-# `proc -nomux -norom` keeps always blocks readable and Icarus happy (yosys PR #2273); -extmem writes images.
-SCRIPT = "read_rtlil core.il; proc -nomux -norom; memory_collect; write_verilog -norename -sv -extmem core.v"
+# Combinational logic as assignments with ?: only. As always blocks that assign a default first, it glitches in simulators that
+# follow events, and blocks that read one another's vectors wake each other for ever (seen in Icarus Verilog 11). -norename
+# keeps our names; -extmem writes images.
+SCRIPT = "read_rtlil core.il; proc -norom; pmuxtree; opt_clean; memory_collect; write_verilog -norename -sv -extmem core.v"
 #: Attributes that synthesis is to see; the others are the writer's own.
 ATTRIBUTE = re.compile(r"^\s*\(\* (?!ram_style).*\*\)$\n", re.MULTILINE)
 

@@ -9,12 +9,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from spikeproof.files import sha256_file
+
 from .audit import copy_core, load_manifest
 from .tools import nextpnr, run, tool_versions, yosys
 
-__all__ = ["DEVICES", "Device", "synthesize"]
+__all__ = ["DEVICES", "Device", "commands", "shell", "synthesize"]
 
-SHELL = """module shell (input wire clk, input wire si, output reg so);
+SHELL = """// The core between shift registers, so that neither pins nor unused outputs decide its resources and clock rate.
+module shell (input wire clk, input wire si, output reg so);
   reg [{ins}:0] in;
   reg [{outs}:0] out;
   wire [{outs}:0] o;
@@ -78,6 +81,27 @@ def _ports(verilog):
     return found
 
 
+def shell(rtl):
+    """Verilog of a module that holds the core of a folder between shift registers."""
+    i_bits, o_bits = _ports((Path(rtl) / "core.v").read_text())
+    return SHELL.format(ins=i_bits + 2, last=i_bits + 1, outs=o_bits + 1)
+
+
+def commands(device, seed=1):
+    """What to run, in a folder with core.v, its images and shell.v -> (arguments of yosys, arguments of nextpnr or None).
+
+    nextpnr wants the clock rate beside them: ``--freq`` in MHz, or a constraint on ``clk``.
+    """
+    chip = DEVICES[device]
+    out = "" if chip.options is None else " -json shell.json"
+    synthesis = ["-q", "-l", "yosys.log", "-p", YOSYS.format(synth=FAMILIES[chip.family][0], json=out)]
+    if chip.options is None:
+        return synthesis, None
+    unconstrained = "--lpf-allow-unconstrained" if chip.family == "ecp5" else "--pcf-allow-unconstrained"
+    return synthesis, [*chip.options, "--json", "shell.json", "--seed", str(seed), "--report", "report.json", unconstrained,
+                       "--timing-allow-fail"]
+
+
 def _count(cells, weights):
     """Cells of a yosys statistic by name; the variants of flip-flops by the beginning of theirs."""
     found = 0
@@ -108,9 +132,9 @@ def synthesize(rtl, work, device="25k", seed=1, frequency=100):
 
     Returns
     -------
-    dict: lut (LUT4, or LUT6 for Xilinx, memories in LUTs included), ff, bram (blocks of ``bram_block_bits``), lutram, dsp,
-    fmax_mhz (None where not placed), bram_bits_needed (of the memories that are in block RAM), bram_ratio (bits of the
-    blocks used over those needed, None without), available, tools, seconds
+    dict: verilog (digest of core.v), lut (LUT4, or LUT6 for Xilinx, memories in LUTs included), ff, bram (blocks of
+    ``bram_block_bits``), lutram, dsp, fmax_mhz (None where not placed), bram_bits_needed (of the memories that are in block
+    RAM), bram_ratio (bits of the blocks used over those needed, None without), available, tools, seconds
 
     Raises
     ------
@@ -122,29 +146,27 @@ def synthesize(rtl, work, device="25k", seed=1, frequency=100):
     if device not in DEVICES:
         raise ValueError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
     chip = DEVICES[device]
-    synth, block_bits, _ = FAMILIES[chip.family]
+    _, block_bits, _ = FAMILIES[chip.family]
     rtl, work = Path(rtl), Path(work)
     copy_core(rtl, work)
-    i_bits, o_bits = _ports((rtl / "core.v").read_text())
-    (work / "shell.v").write_text(SHELL.format(ins=i_bits + 2, last=i_bits + 1, outs=o_bits + 1))
+    (work / "shell.v").write_text(shell(rtl))
+    synthesis, placement = commands(device, seed)
     began = time.monotonic()
-    script = YOSYS.format(synth=synth, json="" if chip.options is None else " -json shell.json")
-    run([yosys(), "-q", "-l", "yosys.log", "-p", script], work)
+    run([yosys(), *synthesis], work)
     middle = time.monotonic()
     design = json.loads((work / "stat.json").read_text())["design"]["num_cells_by_type"]
     result = {kind: _count(design, weights) for kind, weights in CELLS[chip.family].items()}
     needed, names = _block_ram((work / "yosys.log").read_text(), load_manifest(rtl)["memories"], chip.family)
     fmax, tools = None, ["yosys"]
-    if chip.options is not None:
+    if placement is not None:
         tools.append(f"nextpnr_{chip.family}")
-        unconstrained = "--lpf-allow-unconstrained" if chip.family == "ecp5" else "--pcf-allow-unconstrained"
-        run([nextpnr(chip.family), *chip.options, "--json", "shell.json", "--seed", str(seed), "--freq", str(frequency),
-             "--report", "report.json", unconstrained, "--timing-allow-fail"], work, work / "nextpnr.log")
+        run([nextpnr(chip.family), *placement, "--freq", str(frequency)], work, work / "nextpnr.log")
         report = json.loads((work / "report.json").read_text())
         used = {kind: cell["used"] for kind, cell in report["utilization"].items()}
         result["lut"] = used["TRELLIS_COMB" if chip.family == "ecp5" else "ICESTORM_LC"]
         fmax = round(min(clock["achieved"] for clock in report["fmax"].values()), 2)
-    return {"device": chip.part, **result, "fmax_mhz": fmax, "bram_block_bits": block_bits, "bram_bits_needed": needed,
+    return {"device": chip.part, "verilog": sha256_file(rtl / "core.v"), **result, "fmax_mhz": fmax,
+            "bram_block_bits": block_bits, "bram_bits_needed": needed,
             "bram_ratio": round(result["bram"] * block_bits / needed, 3) if needed else None, "bram_memories": names,
             "available": {"lut": chip.luts, "bram": chip.brams} if chip.options is not None else None,
             "seed": seed, "target_mhz": frequency, "tools": tool_versions(*tools),

@@ -11,7 +11,7 @@ from . import __version__
 
 __all__ = ["main"]
 
-STAGES = ("prepare", "pretrain", "quantize", "prune", "evaluate", "export", "size", "generate", "simulate", "synthesize",
+STAGES = ("prepare", "pretrain", "quantize", "prune", "evaluate", "export", "size", "generate", "simulate", "synthesize", "bundle",
           "report", "verify")
 
 EXAMPLES = """\
@@ -21,9 +21,11 @@ examples (the pipeline, one stage at a time; `snakemake --cores all` runs them a
   spikeproof quantize   --data data.safetensors --model float.safetensors --config '{"kind": "ternary"}' --out model.safetensors
   spikeproof export     --data data.safetensors --model model.safetensors --out network.safetensors
   spikeproof size       --network network.safetensors --data data.safetensors --device 25k --latency-us 20
-  spikeproof generate   --network network.safetensors --out rtl/
-  spikeproof simulate   --network network.safetensors --rtl rtl/ --data data.safetensors --out equivalence.json
-  spikeproof synthesize --rtl rtl/ --out synthesis.json
+  spikeproof generate   --network network.safetensors --out core/
+  spikeproof simulate   --network network.safetensors --rtl core/ --data data.safetensors --out equivalence.json
+  spikeproof synthesize --rtl core/ --out synthesis.json
+  spikeproof bundle     --network network.safetensors --rtl core/ --data data.safetensors --equivalence equivalence.json \\
+                        --synthesis synthesis.json --out rtl/
 
 exit status: 0 done, 1 the work failed or something differs, 2 wrong usage or bad input
 """

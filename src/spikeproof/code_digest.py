@@ -81,8 +81,9 @@ def code_digest(*modules):
     for module in imported_modules(*modules):
         path = _path(module)
         total.update(f"{module}\n{ast.dump(_tree(path))}\n".encode())
-        # A module that uses a template folder names it: its files are code too.
-        if any(isinstance(node, ast.Constant) and node.value == "templates" for node in ast.walk(_tree(path))):
-            for template in sorted((path.parent / "templates").glob("*")):
-                total.update(template.read_bytes())
+        # A module that uses a template folder names it, as "templates" or "templates/name": its files are code too.
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.Constant) and str(node.value).split("/")[0] == "templates":
+                for template in sorted((path.parent / node.value).iterdir()):
+                    total.update(template.read_bytes() if template.is_file() else b"")
     return total.hexdigest()[:16]

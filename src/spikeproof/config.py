@@ -39,6 +39,7 @@ class HardwareOptions(Options):
     device: Literal["25k", "45k", "85k", "up5k"] = "25k"
     placer_seed: int = Field(1, ge=0)
     target_mhz: int = Field(100, ge=1, le=1000)
+    bundle_images: int = Field(4, ge=1)
 
 
 class RunNames(Options):
@@ -90,6 +91,11 @@ class Run:
     def folder(self):
         """Folder of the compressed network and all that is made of it."""
         return f"{self.base}/{self.quantizer}/{self.pruner}"
+
+    @property
+    def bundle(self):
+        """Folder of the core for hardware engineers."""
+        return f"{self.folder}/rtl"
 
     @property
     def results(self):

@@ -6,7 +6,7 @@ rule generate:
     input:
         network=rules.export.output.network,
     output:
-        directory(f"{FOLDER}/rtl"),
+        directory(f"{FOLDER}/core"),
     log:
         log_of("generate", FOLDER),
     conda:
@@ -69,3 +69,27 @@ rule synthesize:
     shell:
         "python -m spikeproof synthesize --label {params.label} --log {log} --rtl {input.rtl} --device {params.device} "
         "--placer-seed {params.seed} --target-mhz {params.target} --out {output}"
+
+
+rule bundle:
+    input:
+        data=rules.prepare.output,
+        network=rules.export.output.network,
+        rtl=rules.generate.output,
+        equivalence=rules.simulate.output,
+        synthesis=rules.synthesize.output,
+    output:
+        directory(f"{FOLDER}/rtl"),
+    log:
+        log_of("bundle", FOLDER),
+    conda:
+        "../../environment.yml"
+    threads: 2
+    params:
+        images=HARDWARE.bundle_images,
+        code=code_of("bundle"),
+        label=label,
+    shell:
+        "python -m spikeproof bundle --label {params.label} --log {log} --network {input.network} --rtl {input.rtl} "
+        "--data {input.data} --equivalence {input.equivalence} --synthesis {input.synthesis} "
+        "--images {params.images} --out {output}"
