@@ -4,7 +4,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .codecs import decode
-from .parts import Banked, Counter, pick
+from .parts import Banked, Counter, claim, fits, pick
 
 __all__ = ["Accumulator", "Drain", "sums_shape", "weight_memory", "weight_rows"]
 
@@ -121,6 +121,7 @@ class Accumulator(wiring.Component):
             init = [row for s in segments
                     for row in weight_rows(self.net.by_name[s.layer].projections[s.number], lanes)]
             word = Banked(m, name, depth, lanes * codec.bits, init, go, address[:max((depth - 1).bit_length(), 1)]).row
+            claim(m, "addresses are in range", address < depth, go & e0.valid & e0.hit & (e0.memory == n))
             held = Signal(lanes * codec.bits, name=f"word{n}")
             m.d.comb += held.eq(word)
             codes.append([decode(codec, held.word_select(lane, codec.bits)) if lane < lanes else 0 for lane in range(self.lanes)])
@@ -137,7 +138,9 @@ class Accumulator(wiring.Component):
             if negates:
                 code = Mux(e2.negative, -code, code)
             base = Mux(e2.double, acc.shift_left(1), acc) if doubles else acc
-            m.d.comb += sums[lane].eq(base + Mux(e2.hit, code, 0))
+            total = base + Mux(e2.hit, code, 0)
+            m.d.comb += sums[lane].eq(total)
+            claim(m, "sums never overflow", fits(total, sums[lane].shape()), e2.valid)
             with m.If(go & e2.valid):
                 m.d.sync += acc.eq(sums[lane])
             with m.If(go & e2.valid & e2.tail):

@@ -20,7 +20,7 @@ BUFFERS = ("frames", "storage", "line", "counts")
 # Combinational logic as assignments with ?: only. As always blocks that assign a default first, it glitches in simulators that
 # follow events, and blocks that read one another's vectors wake each other for ever (seen in Icarus Verilog 11). -norename
 # keeps our names; -extmem writes images.
-SCRIPT = "read_rtlil core.il; proc -norom; pmuxtree; opt_clean; memory_collect; write_verilog -norename -sv -extmem core.v"
+SCRIPT = "read_rtlil core.il; proc -norom -noopt; pmuxtree; memory_collect; write_verilog -norename -sv -extmem core.v"
 #: Attributes that synthesis is to see; the others are the writer's own.
 ATTRIBUTE = re.compile(r"^\s*\(\* (?!ram_style).*\*\)$\n", re.MULTILINE)
 

@@ -3,7 +3,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .parts import Counter, map_word, pick
+from .parts import Counter, claim, map_word, pick
 
 __all__ = ["Frames"]
 
@@ -73,6 +73,7 @@ class Frames(wiring.Component):
                 with m.If(self.release[n]):
                     m.d.sync += full[n].eq(0)
 
+        claim(m, "addresses are in range", here < self.depth, accept)
         rows = []
         for n in range(self.fetch):
             name = "frames" if self.fetch == 1 else f"frames{n}"

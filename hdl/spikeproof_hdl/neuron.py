@@ -7,7 +7,7 @@ from spikeproof.fixed_point import LFSR_TAPS, LFSR_WIDTH, round_floor, round_hal
 
 from .accumulate import sums_shape
 from .codecs import span
-from .parts import Banked, Counter, pick
+from .parts import Banked, Counter, claim, fits, pick
 
 __all__ = ["NeuronUpdate", "Update", "bias_memories", "engine_update", "leak", "membrane_memories",
            "round_code", "theta_memories"]
@@ -128,12 +128,15 @@ class NeuronUpdate(wiring.Component):
             bases.append(base)
             base += len(content)
         slot = [members.index(n) if n in members else 0 for n in range(len(self.layers))]
+        mine = 1 if len(members) == len(self.layers) else Value.cast(self.layer.at).matches(*members)
         where = pick(m, self.layer.at, [at[slot[n]] + bases[slot[n]] for n in range(len(self.layers))])
+        claim(m, "addresses are in range", where < base, self.i.valid & self.i.ready & mine)
         if write is not None:
             enable, target, late, value = write
             target = target + pick(m, late, [bases[slot[n]] for n in range(len(self.layers))])
             owner = 1 if len(members) == len(self.layers) else Value.cast(late).matches(*members)
             write = (enable & owner, target, value)
+            claim(m, "addresses are in range", target < base, write[0])
         init = [] if write is not None else [row for content in rows for row in content]
         return Banked(m, name, base, shape, init, run, where, write).row
 
@@ -281,11 +284,14 @@ class NeuronUpdate(wiring.Component):
                 m.d.comb += v.eq(code.shift_left(store.shift))
                 leaks.append(leak(neuron.leak, v))
             total = acc[1].sums[k] + pick(m, which2, biases[k])
+            left, driven = pick(m, which2, leaks), Mux(acc[1].open[k], total, 0) if self.gated else total
             with m.If(run):
-                m.d.sync += [leaked.eq(pick(m, which2, leaks)), drive.eq(Mux(acc[1].open[k], total, 0) if self.gated else total)]
+                m.d.sync += [leaked.eq(left), drive.eq(driven)]
             # Cycle 3: integrate.
             with m.If(run):
                 m.d.sync += h.eq(leaked + drive)
+            claim(m, "membranes never overflow", fits(left, h_shape) & fits(driven, h_shape), s[2].valid)
+            claim(m, "membranes never overflow", fits(leaked + drive, h_shape), s[3].valid)
             # Cycle 4: fire; both outcomes of the reset are prepared.
             spike, kept, after = Signal(name=f"fire{k}"), Signal(h_shape, name=f"kept{k}"), Signal(after_shape, name=f"after{k}")
             fires = [n for n, layer in enumerate(layers) if layer.theta is not None]
@@ -311,6 +317,7 @@ class NeuronUpdate(wiring.Component):
             # Cycle 6: saturate.
             lo, hi = pick(m, which6, [store.lo for store in stores]), pick(m, which6, [store.hi for store in stores])
             m.d.comb += codes[k].eq(Mux(q > hi, hi, Mux(q < lo, lo, q)))
+            claim(m, "membranes never overflow", (codes[k] >= lo) & (codes[k] <= hi), s[6].valid)
 
         # Cycle 6: store, and hand on.
         with m.If(run):

