@@ -10,7 +10,7 @@ from spikeproof.files import sha256_file, write_json, write_text
 from .core import Core, ports
 from .tools import run, yosys
 
-__all__ = ["BUFFERS", "KINDS", "declared_memories", "export_core"]
+__all__ = ["BUFFERS", "KINDS", "clean_verilog", "declared_memories", "export_core"]
 
 #: Kinds of memories that hold the model, and memories that hold data under way: spike frames, queued words, pooled
 #: lines, the readout's counts.
@@ -28,6 +28,11 @@ MODULE = re.compile(r"^module\s+\\?(\S+)")
 DECLARED = re.compile(r"^\s*reg \[(\d+):0\] (\w+) \[(\d+):0\];")
 DECLARED_BIT = re.compile(r"^\s*reg (\w+) \[(\d+):0\];")
 IMAGE = re.compile(r'\$readmemb\("(core-\d+\.mem)", (\w+)\)')
+
+
+def clean_verilog(text):
+    """yosys's Verilog without the attributes that are only its own."""
+    return ATTRIBUTE.sub("", text)
 
 
 def declared_memories(verilog):
@@ -78,7 +83,7 @@ def export_core(plan, out, core=None, network=None):
         work = Path(work)
         (work / "core.il").write_text(rtlil.convert(core, name="core", ports=ports(core), emit_src=False))
         run([yosys(), "-q", "-p", SCRIPT], work)
-        verilog, images = _name_images(ATTRIBUTE.sub("", (work / "core.v").read_text()), work)
+        verilog, images = _name_images(clean_verilog((work / "core.v").read_text()), work)
         contents = core.contents()
         memories = {}
         for path, shape in declared_memories(verilog).items():

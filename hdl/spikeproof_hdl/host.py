@@ -1,0 +1,112 @@
+"""The host's side of a board: frames of bytes, as :mod:`spikeproof_hdl.board` speaks them. Needs nothing but Python.
+
+A frame is a marker, a command (or, in a reply, a code), the length of the payload in two bytes, lowest first, the payload, and a
+CRC-8 (polynomial x^8 + x^2 + x + 1, initially 0) over all but the marker. Every frame is answered by one frame, understood or not;
+the host waits for it.
+"""
+import struct
+
+__all__ = ["Board", "BoardError", "CODES", "COMMANDS", "crc8", "frame", "image_bytes", "parse"]
+
+REQUEST, REPLY = 0x53, 0x52
+COMMANDS = {"identify": 1, "load": 2, "start": 3, "status": 4, "write": 5, "read": 6}
+#: What a reply's code says.
+CODES = {0: "done", 1: "the frame's CRC or a stop bit was wrong", 2: "unknown command", 3: "wrong length",
+         4: "busy, or nothing is loaded", 5: "the frame stopped in the middle"}
+VERSION = 1
+
+
+class BoardError(RuntimeError):
+    """The board refused a frame, or its answer is none."""
+
+
+def crc8(data):
+    """CRC-8 of bytes, polynomial 0x07."""
+    value = 0
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = (value << 1 ^ (0x07 if value & 0x80 else 0)) & 0xff
+    return value
+
+
+def frame(command, payload=b""):
+    """The bytes of a request."""
+    body = struct.pack("<BH", COMMANDS.get(command, command), len(payload)) + payload
+    return bytes([REQUEST]) + body + bytes([crc8(body)])
+
+
+def parse(data):
+    """A reply's bytes -> (code, payload).
+
+    Raises
+    ------
+    BoardError
+        If they are no whole frame with a right CRC.
+    """
+    if len(data) < 5 or data[0] != REPLY or len(data) != 5 + int.from_bytes(data[2:4], "little"):
+        raise BoardError(f"the board's reply must be a frame, not {data.hex() or 'nothing'}")
+    if crc8(data[1:-1]) != data[-1]:
+        raise BoardError(f"the CRC of the board's reply is wrong: {data.hex()}")
+    return data[1], data[4:-1]
+
+
+def image_bytes(words, bits):
+    """Words of the input stream (ints of ``bits`` bits) -> payload of "load"."""
+    return b"".join(int(word).to_bytes(-(-bits // 8), "little") for word in words)
+
+
+class Board:
+    """A board at the end of a serial line.
+
+    Parameters
+    ----------
+    line : object with ``write(bytes)`` and ``read(count)``, for instance ``serial.Serial(port, 1_000_000, timeout=2)``
+    """
+    def __init__(self, line):
+        self.line = line
+
+    def ask(self, command, payload=b""):
+        """Send a request and return its reply's payload; BoardError if it is refused."""
+        self.line.write(frame(command, payload))
+        head = self.line.read(4)
+        rest = self.line.read(int.from_bytes(head[2:4], "little") + 1) if len(head) == 4 else b""
+        code, payload = parse(head + rest)
+        if code:
+            raise BoardError(f"{command}: {CODES.get(code, f'code {code}')}")
+        return payload
+
+    def identify(self):
+        """dict: version, image_bytes, classes, network (first 8 bytes of the network's digest, in hexadecimal digits)."""
+        version, image, classes, digest = struct.unpack("<BHH8s", self.ask("identify"))
+        return {"version": version, "image_bytes": image, "classes": classes, "network": digest.hex()}
+
+    def load(self, image):
+        """Load an image (bytes, see :func:`image_bytes`)."""
+        self.ask("load", image)
+
+    def start(self):
+        """Start on the loaded image; it stays loaded."""
+        self.ask("start")
+
+    def status(self):
+        """dict: running, loaded, done, class, cycles of the last image, images, bad_frames, overruns (bytes lost)."""
+        flags, winner, cycles, images, bad, lost = struct.unpack("<BHIIHH", self.ask("status"))
+        return {"running": bool(flags & 1), "loaded": bool(flags & 2), "done": bool(flags & 4), "class": winner,
+                "cycles": cycles, "images": images, "bad_frames": bad, "overruns": lost}
+
+    def write(self, memory, address, word):
+        """Write a word (bytes, lowest first) of a memory of a core with ``loadable`` memories."""
+        self.ask("write", struct.pack("<BI", memory, address)[:4] + word)
+
+    def read(self, memory, address):
+        """Read a word of a memory -> bytes, lowest first."""
+        return self.ask("read", struct.pack("<BI", memory, address)[:4])
+
+    def classify(self, image):
+        """Load, start, wait -> (class, cycles)."""
+        self.load(image)
+        self.start()
+        while not (found := self.status())["done"]:
+            pass
+        return found["class"], found["cycles"]

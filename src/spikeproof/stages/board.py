@@ -1,0 +1,40 @@
+"""Put a core on a board: top level with a serial line (1 Mbaud), pins, and a bitstream by the open tools.
+
+The folder holds core.v with its images, top.v, constraints, the bitstream top.bit and host.py, the other end of the line:
+
+  import serial, host
+  board = host.Board(serial.Serial("/dev/ttyUSB1", 1_000_000, timeout=2))
+  print(board.identify(), board.classify(host.image_bytes(words, bits)))
+"""
+BOARDS = ("icebreaker", "ulx3s-25f", "ulx3s-85f")
+
+
+def add_arguments(parser, json_argument):
+    parser.add_argument("--network", required=True, help="network.safetensors")
+    parser.add_argument("--rtl", required=True, help="folder of the generated core")
+    parser.add_argument("--board", required=True, choices=BOARDS, help="iCEBreaker (iCE40 UP5K) or ULX3S (ECP5)")
+    parser.add_argument("--placer-seed", type=int, default=1, help="seed of nextpnr (default 1)")
+    parser.add_argument("--out", required=True, help="folder, made if absent")
+
+
+def run(args, stage):
+    from importlib import resources
+    from pathlib import Path
+
+    from spikeproof_hdl.audit import check_files, copy_core, load_manifest, load_plan
+    from spikeproof_hdl.board import build, write_top
+
+    from ..files import write_json, write_text
+    from ..netfile import load_network
+    from ..provenance import provenance
+    net, digest = load_network(args.network)
+    plan = load_plan(args.rtl, net, digest)
+    check_files(args.rtl, load_manifest(args.rtl))
+    out = Path(args.out)
+    copy_core(args.rtl, out)
+    write_top(plan, args.board, digest, out)
+    write_text(out / "host.py", (resources.files("spikeproof_hdl") / "host.py").read_text())
+    result = build(out, args.board, args.placer_seed)
+    write_json(out / "board.json", {**result, "network_sha256": digest, "provenance": provenance()})
+    stage.say(f"{result['board']}: {result['lut']} LUT, {result['bram']} block RAM, {result['fmax_mhz']} MHz of the "
+              f"{result['clock_mhz']} of its clock; {out / result['bitstream']}")

@@ -1,0 +1,166 @@
+"""Boards: the protocol at the pins of the generated top level, and bitstreams by the open tools."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+from unittest.mock import patch
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.sim import Simulator
+from conftest import ROOT, not_run
+from spikeproof_hdl import board, host
+from spikeproof_hdl.board import BOARDS, build, write_top
+from spikeproof_hdl.cosim import input_words
+from spikeproof_hdl.export import export_core
+from spikeproof_hdl.host import Board, BoardError, crc8, frame, image_bytes, parse
+from spikeproof_hdl.plan import CorePlan
+from spikeproof_hdl.synth import DEVICES
+from spikeproof_hdl.timing import predict
+from spikeproof_hdl.uart import Receiver, Sender
+from strategies import random_frames, small_network
+
+from spikeproof import integer
+
+NETWORK = "0123456789abcdef" * 4
+
+
+def words_of(plan, frames):
+    """The words of each image, as ints."""
+    words = [sum(int(part) << (32 * k) for k, part in enumerate(word)) for word in input_words(plan, frames)]
+    per_image = len(words) // len(frames)
+    return [words[k * per_image:(k + 1) * per_image] for k in range(len(frames))]
+
+
+@pytest.fixture(scope="module", params=["icebreaker", "ulx3s-25f"])
+def made(request, tmp_path_factory):
+    """(board, folder with top.v, link, plan, frames)"""
+    folder = tmp_path_factory.mktemp(request.param)
+    plan = CorePlan.of(small_network(), 4)
+    export_core(plan, folder)
+    return request.param, folder, write_top(plan, request.param, NETWORK, folder), plan, random_frames(plan.net, 3, rate=0.6)
+
+
+def protocol(folder, link, plan, frames):
+    """Run tests/board_protocol.py in Icarus -> (status, output)."""
+    if shutil.which("iverilog") is None:
+        not_run("iverilog is not installed (Debian: apt-get install iverilog)")
+    bits = plan.word * plan.net.input.bits
+    given = {"divisor": link.divisor, "images": [image_bytes(words, bits).hex() for words in words_of(plan, frames)],
+             "winners": integer.run(plan.net, frames).winner.tolist(), "classes": plan.net.classes, "network": NETWORK,
+             # The last image, from start to class: as the model of the core predicts, and two more to read the buffer.
+             "cycles": predict(plan, frames[-1:]).results[0] + 2}
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "MAKEFLAGS": "",
+           "BOARD_TEST": json.dumps(given), "PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("src", "hdl", "tests"))}
+    makefiles = subprocess.run(["cocotb-config", "--makefiles"], env=env, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run(["make", "-f", f"{makefiles}/Makefile.sim", "SIM=icarus", "TOPLEVEL_LANG=verilog",
+                           f"VERILOG_SOURCES={folder}/core.v {folder}/top.v", "COCOTB_TOPLEVEL=top",
+                           "COCOTB_TEST_MODULES=board_protocol"], cwd=folder, env=env, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=600)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.slow
+def test_protocol_at_the_pins(made):
+    _, folder, link, plan, frames = made
+    status, out = protocol(folder, link, plan, frames)
+    assert status == 0 and "TESTS=3 PASS=3 FAIL=0" in out, out[-4000:]
+
+
+def test_command_line_knows_the_boards_and_devices():
+    from spikeproof.config import HardwareOptions
+    from spikeproof.stages import board as stage
+    from spikeproof.stages import synthesize
+    assert set(stage.BOARDS) == set(BOARDS)
+    assert set(synthesize.DEVICES) == set(DEVICES)
+    assert set(get_args(HardwareOptions.model_fields["device"].annotation)) <= set(DEVICES)
+
+
+@pytest.mark.slow
+def test_bitstream(made):
+    name, folder, *_ = made
+    result = build(folder, name)
+    assert result["fmax_mhz"] >= BOARDS[name].clock == result["clock_mhz"]
+    assert (folder / result["bitstream"]).stat().st_size > 50_000
+
+
+@pytest.mark.slow
+def test_a_link_that_ignores_the_crc_fails(tmp_path):
+    plan = CorePlan.of(small_network(), 4)
+    export_core(plan, tmp_path)
+    with patch.object(board, "_crc", lambda value, byte: byte):
+        link = write_top(plan, "icebreaker", NETWORK, tmp_path)
+    status, out = protocol(tmp_path, link, plan, random_frames(plan.net, 3, rate=0.6))
+    assert status and "PASS=3" not in out
+
+
+@pytest.mark.parametrize("divisor", [4, 5, 12])
+def test_serial_line(divisor):
+    """Every byte, sent and received; a line two percent fast or slow is read too where a bit is long enough."""
+    receiver, sender = Receiver(divisor), Sender(divisor)
+    m = Module()
+    m.submodules.receiver, m.submodules.sender = receiver, sender
+    m.d.comb += receiver.rx.eq(sender.tx)
+    got = []
+
+    async def send(ctx):
+        for byte in range(256):
+            ctx.set(sender.i.payload, byte)
+            ctx.set(sender.i.valid, 1)
+            await ctx.tick().until(sender.i.ready)
+        ctx.set(sender.i.valid, 0)
+
+    async def receive(ctx):
+        while len(got) < 256:
+            _, _, valid, data, error = await ctx.tick().sample(receiver.valid, receiver.data, receiver.error)
+            assert not error
+            if valid:
+                got.append(data)
+    simulator = Simulator(m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(send)
+    simulator.add_testbench(receive)
+    simulator.run_until(256 * 11 * divisor * 1e-6 + 1e-3)
+    assert got == list(range(256))
+
+
+class Line:
+    """A serial line whose other end answers with given bytes."""
+    def __init__(self, *answers):
+        self.sent, self.answers = [], b"".join(answers)
+
+    def write(self, data):
+        self.sent.append(data)
+
+    def read(self, count):
+        found, self.answers = self.answers[:count], self.answers[count:]
+        return found
+
+
+def answer(code, payload=b""):
+    body = bytes([code, len(payload), 0]) + payload
+    return bytes([host.REPLY]) + body + bytes([crc8(body)])
+
+
+def test_host():
+    line = Line(answer(0), answer(0), answer(0, bytes.fromhex("0300 00 10270000 02000000 0100 0000".replace(" ", ""))),
+                answer(0, bytes.fromhex("0605 00 10270000 03000000 0100 0000".replace(" ", ""))))
+    assert Board(line).classify(b"abc") == (5, 10_000)
+    assert line.sent == [frame("load", b"abc"), frame("start"), frame("status"), frame("status")]
+
+
+@pytest.mark.parametrize("given, sentence", [
+    (answer(4), "start: busy, or nothing is loaded"), (answer(1), "start: the frame's CRC or a stop bit was wrong"),
+    (b"", "the board's reply must be a frame, not nothing"), (answer(0)[:3], "must be a frame, not 520000"),
+    (answer(0)[:-1] + b"\x55", "the CRC of the board's reply is wrong: 5200000055")])
+def test_host_says_what_is_wrong(given, sentence):
+    with pytest.raises(BoardError, match=sentence.replace("'", ".")):
+        Board(Line(given)).start()
+
+
+def test_crc_is_the_common_one():
+    assert crc8(b"123456789") == 0xf4                                        # the check value of CRC-8/SMBUS
+    assert parse(answer(2, b"xy")) == (2, b"xy")
