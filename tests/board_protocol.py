@@ -154,3 +154,26 @@ async def overruns_are_refused_or_counted(dut):
     await ClockCycles(dut.clk, 100 * 10 * BIT)
     assert (await pins.status())["lost"] >= before["lost"] + 5
     assert (await pins.classify(IMAGES[0]))["class"] == GIVEN["winners"][0]
+
+
+@cocotb.test(skip=not GIVEN["words"])
+async def memories_are_written_and_read_back(dut):
+    """All memories become another network's; then the core computes that one, from the same pins."""
+    pins = await powered(dut)
+    for memory, (before, after) in enumerate(GIVEN["words"]):
+        for address, (old, new) in enumerate(zip(before, after)):
+            at = struct.pack("<BI", memory, address)[:4]
+            if address == 0:
+                assert (await pins.ask("read", at)).hex() == old, f"memory {memory}"
+            await pins.ask("write", at + bytes.fromhex(new))
+    for memory, (_, after) in enumerate(GIVEN["words"]):
+        for address, new in enumerate(after):
+            at = struct.pack("<BI", memory, address)[:4]
+            assert (await pins.ask("read", at)).hex() == new, f"memory {memory}, word {address}"
+    await pins.ask("write", b"", code=3)
+    for image, winner in zip(IMAGES, GIVEN["other_winners"]):
+        assert (await pins.classify(image))["class"] == winner
+    for command, payload in (("write", at + bytes.fromhex(old)), ("read", at)):
+        await pins.ask("start")
+        await pins.ask(command, payload, code=4)                             # not while it runs
+        assert (await pins.finished())["class"] == GIVEN["other_winners"][-1]

@@ -4,23 +4,28 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
 from conftest import ROOT, not_run
 from spikeproof_hdl import board, host
+from spikeproof_hdl.audit import read_words
 from spikeproof_hdl.board import BOARDS, build, write_top
+from spikeproof_hdl.core import loadable_memories
 from spikeproof_hdl.cosim import input_words
 from spikeproof_hdl.export import export_core
 from spikeproof_hdl.host import Board, BoardError, crc8, frame, image_bytes, parse
 from spikeproof_hdl.plan import CorePlan
-from spikeproof_hdl.synth import DEVICES
+from spikeproof_hdl.synth import DEVICES, synthesize
 from spikeproof_hdl.timing import predict
 from spikeproof_hdl.uart import Receiver, Sender
+from spikeproof_hdl.verify import verify
 from strategies import random_frames, small_network
 
 from spikeproof import integer
@@ -44,7 +49,7 @@ def made(request, tmp_path_factory):
     return request.param, folder, write_top(plan, request.param, NETWORK, folder), plan, random_frames(plan.net, 3, rate=0.6)
 
 
-def protocol(folder, link, plan, frames):
+def protocol(folder, link, plan, frames, words=(), other=None):
     """Run tests/board_protocol.py in Icarus -> (status, output)."""
     if shutil.which("iverilog") is None:
         not_run("iverilog is not installed (Debian: apt-get install iverilog)")
@@ -52,7 +57,8 @@ def protocol(folder, link, plan, frames):
     given = {"divisor": link.divisor, "images": [image_bytes(words, bits).hex() for words in words_of(plan, frames)],
              "winners": integer.run(plan.net, frames).winner.tolist(), "classes": plan.net.classes, "network": NETWORK,
              # The last image, from start to class: as the model of the core predicts, and two more to read the buffer.
-             "cycles": predict(plan, frames[-1:]).results[0] + 2}
+             "cycles": predict(plan, frames[-1:]).results[0] + 2,
+             "words": words, "other_winners": other and integer.run(other, frames).winner.tolist()}
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "MAKEFLAGS": "",
            "BOARD_TEST": json.dumps(given), "PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("src", "hdl", "tests"))}
     makefiles = subprocess.run(["cocotb-config", "--makefiles"], env=env, capture_output=True, text=True).stdout.strip()
@@ -67,7 +73,7 @@ def protocol(folder, link, plan, frames):
 def test_protocol_at_the_pins(made):
     _, folder, link, plan, frames = made
     status, out = protocol(folder, link, plan, frames)
-    assert status == 0 and "TESTS=3 PASS=3 FAIL=0" in out, out[-4000:]
+    assert status == 0 and "TESTS=4 PASS=3 FAIL=0 SKIP=1" in out, out[-4000:]
 
 
 def test_command_line_knows_the_boards_and_devices():
@@ -85,6 +91,48 @@ def test_bitstream(made):
     result = build(folder, name)
     assert result["fmax_mhz"] >= BOARDS[name].clock == result["clock_mhz"]
     assert (folder / result["bitstream"]).stat().st_size > 50_000
+
+
+def other_network():
+    """A network of the same shape as small_network, with other codes, thresholds and biases that fit its widths."""
+    net, rng = small_network(), np.random.default_rng(11)
+    conv, out = net.layers
+    shuffled = [replace(p, weights=rng.permutation(p.weights.reshape(-1, p.out_channels)).reshape(p.weights.shape))
+                for p in (conv.projections[0], out.projections[0])]
+    return replace(net, layers=(replace(conv, projections=(shuffled[0],), theta=conv.theta - 4, bias=np.array([-1, 2, 0, 1])),
+                                replace(out, projections=(shuffled[1],))))
+
+
+@pytest.mark.slow
+def test_memories_over_the_line(tmp_path):
+    """A loadable core holds one network, is given another word by word over the pins, and computes that one."""
+    net, other = small_network(), other_network()
+    frames = random_frames(net, 3, rate=0.6)
+    plans = [CorePlan.of(each, 4, loadable=True) for each in (net, other)]
+    images = []
+    for plan, folder in zip(plans, (tmp_path / "first", tmp_path / "second")):
+        manifest = export_core(plan, folder)
+        images.append({path: read_words(folder / f"{path}.mem", manifest["memories"][f"core.{path}"]["width"])
+                       for path in manifest["loadable"]})
+    first, second = images
+    assert list(first) == ["conv1.accumulator.weights", "conv1.neurons.theta", "conv1.neurons.bias", "out.accumulator.weights"]
+    assert all(len(first[path]) == len(second[path]) for path in first)
+    assert integer.run(net, frames).spikes["out"].tolist() != integer.run(other, frames).spikes["out"].tolist()
+    size = -(-max(loadable_memories(plans[0]).values()) // 8)
+    words = [[[word.to_bytes(size, "little").hex() for word in image[path]] for image in images] for path in first]
+    link = write_top(plans[0], "icebreaker", NETWORK, tmp_path / "first")
+    status, out = protocol(tmp_path / "first", link, plans[0], frames, words, other)
+    assert status == 0 and "TESTS=4 PASS=4 FAIL=0" in out, out[-4000:]
+
+
+@pytest.mark.slow
+def test_loadable_core_is_proved_and_synthesised_like_any_other(tmp_path):
+    plan = CorePlan.of(small_network(), 4, loadable=True)
+    export_core(plan, tmp_path / "core")
+    result = verify(plan, tmp_path / "core", random_frames(plan.net, 3, rate=0.6), tmp_path / "sim", tmp_path / "divergence")
+    assert result["equal"] and result["memory_equal"]
+    assert synthesize(tmp_path / "core", tmp_path / "yosys")["dsp"] == 0
+    assert CorePlan.from_dict(plan.net, plan.to_dict()).loadable
 
 
 @pytest.mark.slow

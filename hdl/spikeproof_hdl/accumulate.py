@@ -47,14 +47,15 @@ class Accumulator(wiring.Component):
     events : list of layouts, of each gather's events
     lanes : int
     acc_shape : Shape of a sum
+    load : None, or LoadPort of a core whose memories are loadable
 
     Members
     -------
     i0, i1, ... : In(stream of events), one per gather
     o : Out(stream of sums_shape)
     """
-    def __init__(self, plan, net, events, lanes, acc_shape):
-        self.plan, self.net, self.lanes = plan, net, lanes
+    def __init__(self, plan, net, events, lanes, acc_shape, load=None):
+        self.plan, self.net, self.lanes, self.load = plan, net, lanes, load
         self.gated = any("gate" in dict(event) for event in events)
         super().__init__({**{f"i{g}": In(stream.Signature(event)) for g, event in enumerate(events)},
                           "o": Out(stream.Signature(sums_shape(acc_shape, lanes, self.gated)))})
@@ -120,7 +121,8 @@ class Accumulator(wiring.Component):
             depth = sum(segment.rows for segment in segments)
             init = [row for s in segments
                     for row in weight_rows(self.net.by_name[s.layer].projections[s.number], lanes)]
-            word = Banked(m, name, depth, lanes * codec.bits, init, go, address[:max((depth - 1).bit_length(), 1)]).row
+            word = Banked(m, name, depth, lanes * codec.bits, init, go, address[:max((depth - 1).bit_length(), 1)],
+                          load=self.load and (self.load, f"{plan.name}.accumulator.{name}")).row
             claim(m, "addresses are in range", address < depth, go & e0.valid & e0.hit & (e0.memory == n))
             held = Signal(lanes * codec.bits, name=f"word{n}")
             m.d.comb += held.eq(word)

@@ -14,8 +14,10 @@ from amaranth.lib.wiring import In, Out
 
 from spikeproof.files import write_text
 
+from .core import loadable_memories
 from .export import clean_verilog
 from .host import COMMANDS, REPLY, REQUEST, VERSION
+from .load import ADDRESS_BITS
 from .synth import DEVICES, FAMILIES
 from .tools import nextpnr, packer, run, yosys
 from .uart import Receiver, Sender
@@ -73,13 +75,13 @@ class Link(wiring.Component):
     rx, tx : the line
     i : Out(stream of words), to the core
     o : In(stream of the class), from the core
-    memory, address, data, write : Out, the core's memory port; ``found`` is In
+    memory, address, data, write, look : Out, the core's memory port, if it has one; ``found`` is In
     """
     def __init__(self, divisor, words, bits, classes, digest, memories=None, buffer=None):
         self.divisor, self.words, self.bits, self.classes, self.digest = divisor, words, bits, classes, digest
         self.memories, self.buffer = memories, buffer or {}
         port = {} if memories is None else {"memory": Out(8), "address": Out(memories[1]), "data": Out(memories[0]),
-                                            "write": Out(1), "found": In(memories[0])}
+                                            "write": Out(1), "look": Out(1), "found": In(memories[0])}
         super().__init__({"rx": In(1), "tx": Out(1, init=1), "i": Out(stream.Signature(bits)),
                           "o": In(stream.Signature(range(max(classes, 2)))), **port})
 
@@ -212,9 +214,10 @@ class Link(wiring.Component):
                                     m.d.sync += [reply_length.eq(memory_bytes), sent.eq(0)]
                                     m.next = "LOOK"
             if memory_bytes:
-                with m.State("LOOK"):                           # the word is there three cycles after its address
+                with m.State("LOOK"):                           # the word is there three cycles later
+                    m.d.comb += self.look.eq(1)
                     m.d.sync += sent.eq(sent + 1)
-                    with m.If(sent == 3):
+                    with m.If(sent == 4):
                         m.d.sync += reply.eq(self.found)
                         m.next = "ANSWER"
             with m.State("ANSWER"):
@@ -275,7 +278,8 @@ class Top(Elaboratable):
         m.submodules.link = link = self.link
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
         port = {} if link.memories is None else {"i_load_memory": link.memory, "i_load_address": link.address,
-                                                 "i_load_data": link.data, "i_load_write": link.write, "o_load_found": link.found}
+                                                 "i_load_data": link.data, "i_load_write": link.write,
+                                                 "i_load_read": link.look, "o_load_found": link.found}
         m.submodules.core = Instance(
             "core", i_clk=ClockSignal(), i_rst=domain.rst,
             i_i_valid=link.i.valid, o_i_ready=link.i.ready, i_i_payload=link.i.payload,
@@ -302,7 +306,7 @@ def write_top(plan, board, network, out):
     # The UP5K's single-port RAM holds the image: its block RAM is for the core.
     buffer = {"ram_style": "huge"} if spec.device == "up5k" else {}
     link = Link(round(spec.clock * 1e6 / BAUD), words, plan.word * net.input.bits, net.classes, bytes.fromhex(network[:16]),
-                buffer=buffer)
+                (max(loadable_memories(plan).values()), ADDRESS_BITS) if plan.loadable else None, buffer)
     top = Top(link)
     with tempfile.TemporaryDirectory(dir=out, prefix=".top.") as work:
         (Path(work) / "top.il").write_text(rtlil.convert(top, name="top", ports=[top.clk, top.rx, top.tx], emit_src=False))

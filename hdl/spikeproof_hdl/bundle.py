@@ -23,7 +23,8 @@ from spikeproof import integer
 from spikeproof.files import CorruptFile, sha256_file, write_text
 
 from .audit import check_files, copy_core, load_manifest
-from .cosim import idle_limit, input_words
+from .core import loadable_memories
+from .cosim import idle_limit, input_words, load_ties
 from .diagrams import block_diagram, timing_diagram
 from .export import KINDS
 from .neuron import Update
@@ -130,7 +131,7 @@ def write_testbench(plan, frames, folder):
     columns = ["rst", *STREAMS, *(f"trace_{layer['name']}_{name}" for layer in layers
                                   for name in ("valid", *(field["name"] for field in layer["fields"])))]
     _render("testbench.sv", folder, layers=layers, images=len(frames), steps=plan.net.steps, idle_limit=idle_limit(plan),
-            columns=columns, **_ports(plan))
+            columns=columns, ties=load_ties(plan), **_ports(plan))
     write_text(folder / "verilator_main.cpp", (TEMPLATES / "verilator_main.cpp").read_text())
 
 
@@ -358,7 +359,8 @@ def write_bundle(plan, core, frames, out, reports):
         constraint = {"ecp5": ["--lpf", "core.lpf"], "ice40": ["--pcf", "core.pcf"]}.get(chip.family)
         known = {"net": net, "plan": plan, "layers": _layers(plan), "images": len(frames), "steps": net.steps, **_ports(plan),
                  "part": chip.part, "family": chip.family, "clock": clock, "kinds": KINDS,
-                 "memories": _memory_rows(plan, manifest), **results, "synthesis_command": shlex.join(synthesis),
+                 "memories": _memory_rows(plan, manifest), "manifest": manifest, **results,
+                 "load_bits": max(loadable_memories(plan).values()), "synthesis_command": shlex.join(synthesis),
                  "placement": placement and shlex.join([*placement, *constraint])}
         _render("Makefile", folder, **known)
         write_text(folder / "test_core.py", (TEMPLATES / "test_core.py").read_text())

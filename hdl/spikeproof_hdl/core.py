@@ -5,19 +5,35 @@ from amaranth.lib.wiring import In, Out
 
 from spikeproof.network import INPUT
 
+from .accumulate import weight_memory
 from .engine import Engine, port_name
-from .neuron import Update
+from .load import LoadPort, LoadSignature
+from .neuron import Update, bias_memories, theta_memories
 from .plan import CorePlan
 from .readout import Readout
 from .route import Fork
 
-__all__ = ["Core", "FrameWord", "ports"]
+__all__ = ["Core", "FrameWord", "loadable_memories", "ports"]
 
 
 class FrameWord(data.ArrayLayout):
     """``word`` neighbouring channels of one pixel, ``bits`` each; the lowest channel in the low bits."""
     def __init__(self, word, bits):
         super().__init__(bits, word)
+
+
+def loadable_memories(plan):
+    """Memories of weights, thresholds and biases: {path in the core: bits of a word}, in the order of their numbers."""
+    found = {}
+    for engine in plan.engine_plans:
+        layers, units = [plan.net.layers[k] for k in engine.layers], plan.layers[engine.layers[0]].updaters
+        for n, (codec, lanes, _) in enumerate(engine.weights):
+            found[f"{engine.name}.accumulator.{weight_memory(engine, n)}"] = lanes * codec.bits
+        for name, (bits, count), _ in theta_memories(layers, units):
+            found[f"{engine.name}.neurons.{name}"] = bits * count
+        for name, shape, _ in bias_memories(layers):
+            found[f"{engine.name}.neurons.{name}"] = shape.width * units
+    return found
 
 
 class Core(wiring.Component):
@@ -35,6 +51,7 @@ class Core(wiring.Component):
     i : In(stream of FrameWord), pixels in row-major order, ceil(channels / word) words each; one frame an image
         for a constant input, else one frame a step
     o : Out(stream of the class), one an image
+    load : LoadSignature, where the plan is loadable
     trace_<layer>_valid, trace_<layer>_payload : Out, every update as it is handed on; for observation, not
         synthesised where unconnected
     """
@@ -42,8 +59,9 @@ class Core(wiring.Component):
         if not isinstance(plan, CorePlan):
             raise TypeError(f"plan must be a CorePlan, not {plan!r}")
         self.plan, net = plan, plan.net
-        self.engines = [Engine(plan, e) for e in range(len(plan.engines))]
-        traces = {}
+        self.load_port = LoadPort(loadable_memories(plan)) if plan.loadable else None
+        self.engines = [Engine(plan, e, self.load_port) for e in range(len(plan.engines))]
+        traces = {} if self.load_port is None else {"load": Out(LoadSignature(self.load_port.width))}
         for layer, part in zip(net.layers, plan.layers):
             traces[f"trace_{layer.name}_valid"] = Out(1)
             traces[f"trace_{layer.name}_payload"] = Out(Update(layer, part.updaters))
@@ -58,6 +76,8 @@ class Core(wiring.Component):
         m = Module()
         net, engines = self.plan.net, self.engines
 
+        if self.load_port is not None:
+            self.load_port.connect(m, self.load)
         targets = self.plan.targets([INPUT])
         m.submodules.input_fork = fork = Fork(data.StructLayout({"spikes": len(self.i.payload.as_value()), "layer": 1}), targets)
         m.d.comb += [fork.i.p.spikes.eq(self.i.payload), fork.i.valid.eq(self.i.valid), self.i.ready.eq(fork.i.ready)]

@@ -20,7 +20,7 @@ from .codecs import span
 from .neuron import Update
 from .tools import compiler, run, verilator
 
-__all__ = ["Simulator", "idle_limit", "input_words", "write_golden"]
+__all__ = ["Simulator", "idle_limit", "input_words", "load_ties", "write_golden"]
 
 
 def idle_limit(plan):
@@ -103,6 +103,11 @@ def _layout_header(plan):
         "  }", "  return false;", "}", ""]), widest
 
 
+def load_ties(plan):
+    """Connections of a loadable core's port that leave its memories alone."""
+    return [f".load_{name}('0)" for name in ("memory", "address", "data", "write", "read")] if plan.loadable else []
+
+
 def _verify_top(plan, manifest):
     """verify_top.sv: the core, and a signal that makes it write all its memories (none without a manifest) to files."""
     net = plan.net
@@ -113,7 +118,7 @@ def _verify_top(plan, manifest):
         wires += [("output", f"trace_{layer.name}_valid", 1),
                   ("output", f"trace_{layer.name}_payload", Shape.cast(Update(layer, part.updaters)).width)]
     declared = ",\n".join(f"  {way} wire [{bits - 1}:0] {name}" for way, name, bits in wires)
-    connected = ", ".join(f".{name}({name})" for _, name, _ in wires)
+    connected = ", ".join([*(f".{name}({name})" for _, name, _ in wires), *load_ties(plan)])
     if manifest is None:
         return f"module verify_top (\n{declared},\n  input wire dump\n);\n  core core ({connected});\nendmodule\n"
     dumps = "\n".join(f'    $writememb("{path.removeprefix("core.")}.read", {path});' for path in manifest["memories"])

@@ -27,6 +27,7 @@ class Engine(wiring.Component):
     ----------
     core : CorePlan
     position : int, of the engine in the core
+    load : None, or LoadPort of a core whose memories are loadable
 
     Members
     -------
@@ -35,7 +36,7 @@ class Engine(wiring.Component):
     update : Out(stream of engine_update), the updates of the network's last layer, where that is here
     trace, trace_valid : Out, every update as it is handed on
     """
-    def __init__(self, core, position):
+    def __init__(self, core, position, load=None):
         net, plan = core.net, core.engine_plans[position]
         self.plan, self.position = plan, position
         self.layers = [net.layers[k] for k in plan.layers]
@@ -47,8 +48,9 @@ class Engine(wiring.Component):
         several, gated = len(self.layers) > 1, any(layer.gate is not None for layer in self.layers)
         self.gathers = [Gather(gather, net.steps, rows, several) for gather in plan.gathers]
         self.scanners = [Scanner(gather.o.payload.shape(), gather.align) for gather in self.gathers]
-        self.neurons = NeuronUpdate(self.layers, lanes, acc_range, net.steps, units, gated)
-        self.accumulator = Accumulator(plan, net, [s.o.payload.shape() for s in self.scanners], max(lanes), self.neurons.acc_shape)
+        self.neurons = NeuronUpdate(self.layers, lanes, acc_range, net.steps, units, gated, load and (load, plan.name))
+        events = [scanner.o.payload.shape() for scanner in self.scanners]
+        self.accumulator = Accumulator(plan, net, events, max(lanes), self.neurons.acc_shape, load)
         groups = [layer.neurons // count for layer, count in zip(self.layers, lanes)]
         self.drain = Drain(self.neurons.acc_shape, lanes, groups, units, gated)
         self.has_last = plan.layers[-1] == len(net.layers) - 1

@@ -7,7 +7,7 @@ from amaranth.back import rtlil
 
 from spikeproof.files import sha256_file, write_json, write_text
 
-from .core import Core, ports
+from .core import Core, loadable_memories, ports
 from .tools import run, yosys
 
 __all__ = ["BUFFERS", "KINDS", "clean_verilog", "declared_memories", "export_core"]
@@ -101,7 +101,7 @@ def export_core(plan, out, core=None, network=None):
                 "input": plan.net.input.to_dict(),
                 "plan": plan.to_dict(), "network_sha256": network,
                 "engines": {engine.name: [plan.net.layers[k].name for k in engine.layers] for engine in plan.engine_plans},
-                "memories": memories,
+                "memories": memories, "loadable": list(loadable_memories(plan)) if plan.loadable else [],
                 "contents": {path: {"kind": kind, "layers": layers} for path, (kind, layers) in contents.items()},
                 "files": {p.name: sha256_file(p) for p in sorted([out / "core.v", *out.glob("*.mem")])}}
     write_json(out / "manifest.json", manifest)

@@ -105,15 +105,16 @@ class NeuronUpdate(wiring.Component):
     steps : int, time steps of an image
     updaters : int
     gated : bool, whether sums come with the state of their gates
+    load : None, or (LoadPort, name of the engine) of a core whose memories are loadable
 
     Members
     -------
     i : In(stream of sums_shape, ``updaters`` lanes)
     o : Out(stream of engine_update)
     """
-    def __init__(self, layers, lanes, acc_range, steps, updaters, gated=False):
+    def __init__(self, layers, lanes, acc_range, steps, updaters, gated=False, load=None):
         self.layers, self.lanes, self.acc_range, self.steps, self.updaters = layers, lanes, acc_range, steps, updaters
-        self.gated = gated
+        self.gated, self.load = gated, load
         self.acc_shape = span(*acc_range)
         super().__init__({"i": In(stream.Signature(sums_shape(self.acc_shape, updaters, gated))),
                           "o": Out(stream.Signature(engine_update(layers, updaters)))})
@@ -138,7 +139,8 @@ class NeuronUpdate(wiring.Component):
             write = (enable & owner, target, value)
             claim(m, "addresses are in range", target < base, write[0])
         init = [] if write is not None else [row for content in rows for row in content]
-        return Banked(m, name, base, shape, init, run, where, write).row
+        load = (self.load[0], f"{self.load[1]}.neurons.{name}") if self.load and write is None else None
+        return Banked(m, name, base, shape, init, run, where, write, load).row
 
     def _thetas(self, m, run, accept):
         """Per updater, the thresholds of the layer whose neurons are in cycle 2 (list over layers), or None."""

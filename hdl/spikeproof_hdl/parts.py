@@ -109,13 +109,19 @@ class Banked:
     enable : Value, both cycles of a read advance
     address : Value, of the row to read
     write : None, or (enable, address, row)
+    load : None, or (LoadPort, path) of a memory that is written and read at run time
 
     Members
     -------
     row : Value of the row's shape
     """
-    def __init__(self, m, name, depth, shape, init, enable, address, write=None):
+    def __init__(self, m, name, depth, shape, init, enable, address, write=None, load=None):
         width = Shape.cast(shape).width
+        if load is not None:
+            bus, path = load
+            mine = bus.chosen(path)
+            address, enable = Mux(bus.read & mine, bus.address, address), enable | (bus.read & mine)
+            write = (bus.write & mine, bus.address, bus.data[:width])
         per_bank = bank_depth(depth, width)
         offset = ceil_log2(per_bank)
         rows, starts = [], range(0, depth, per_bank)
@@ -141,6 +147,9 @@ class Banked:
             with m.If(enable):
                 m.d.sync += [which[0].eq(address >> offset), which[1].eq(which[0])]
             self.row = tree(which[1], rows)
+
+        if load is not None:
+            m.d.comb += bus.words[path].eq(self.row)
 
     @staticmethod
     def pack(fields, bits):

@@ -250,6 +250,7 @@ class CorePlan:
     layers : tuple of LayerPlan
     word : int, codes of one word of the input stream
     engines : tuple of tuples of int: runs of neighbouring layers, each of which shares one engine
+    loadable : bool, whether weights, thresholds and biases can be written and read back at run time
 
     Raises
     ------
@@ -260,6 +261,7 @@ class CorePlan:
     layers: tuple
     word: int
     engines: tuple
+    loadable: bool = False
 
     def __post_init__(self):
         channels = self.input_shape[2]
@@ -334,14 +336,14 @@ class CorePlan:
 
     def to_dict(self):
         """The parallelism as JSON values; :meth:`from_dict` makes the plan of the same network from it."""
-        return {"word": self.word, "engines": [list(engine) for engine in self.engines],
+        return {"word": self.word, "loadable": self.loadable, "engines": [list(engine) for engine in self.engines],
                 "layers": {layer.name: asdict(part) for layer, part in zip(self.net.layers, self.layers)}}
 
     @classmethod
     def from_dict(cls, net, given):
         """From a network and what :meth:`to_dict` gave; KeyError, TypeError or ValueError where they do not fit."""
         parts = tuple(LayerPlan(**given["layers"][layer.name]) for layer in net.layers)
-        return cls(net, parts, given["word"], tuple(tuple(engine) for engine in given["engines"]))
+        return cls(net, parts, given["word"], tuple(tuple(engine) for engine in given["engines"]), given["loadable"])
 
     def targets(self, sources):
         """The frame memories that some streams fill.
@@ -364,7 +366,7 @@ class CorePlan:
         return found
 
     @classmethod
-    def of(cls, net, lanes=None, updaters=1, word=None, fold=False, fetch=FETCH):
+    def of(cls, net, lanes=None, updaters=1, word=None, fold=False, fetch=FETCH, loadable=False):
         """Plan a network.
 
         Parameters
@@ -411,7 +413,7 @@ class CorePlan:
         work = [synapses(layer) // n for layer, n in zip(net.layers, chosen)]
         engine_work = {k: sum(work[n] for n in engine) for engine in engines for k in engine}
         fetches = [fetch if 4 * engine_work[k] >= max(engine_work.values()) else 1 for k in range(count)]
-        return cls(net, tuple(LayerPlan(n, u, f) for n, u, f in zip(chosen, units, fetches)), word, engines)
+        return cls(net, tuple(LayerPlan(n, u, f) for n, u, f in zip(chosen, units, fetches)), word, engines, loadable)
 
 
 def synapses(layer):

@@ -21,8 +21,7 @@ module shell (input wire clk, input wire si, output reg so);
   reg [{ins}:0] in;
   reg [{outs}:0] out;
   wire [{outs}:0] o;
-  core core (.clk(clk), .rst(in[{ins}]), .i_valid(in[0]), .o_ready(in[1]), .i_payload(in[{last}:2]),
-             .i_ready(o[0]), .o_valid(o[1]), .o_payload(o[{outs}:2]));
+  core core (.clk(clk), {ports});
   always @(posedge clk) begin
     in <= {{in, si}};
     out <= o ^ (out << 1);
@@ -71,20 +70,22 @@ DEVICES = {
 }
 
 
-def _ports(verilog):
-    """(bits of i_payload, bits of o_payload) of module core."""
-    found = []
-    for name in ("i_payload", "o_payload"):
-        body = verilog[verilog.index("module core("):]
-        match = re.search(rf"^\s*(?:input|output) (?:\[(\d+):0\] )?{name};", body, re.MULTILINE)
-        found.append(int(match[1] or 0) + 1)
-    return found
-
-
 def shell(rtl):
-    """Verilog of a module that holds the core of a folder between shift registers."""
-    i_bits, o_bits = _ports((Path(rtl) / "core.v").read_text())
-    return SHELL.format(ins=i_bits + 2, last=i_bits + 1, outs=o_bits + 1)
+    """Verilog of a module that holds the core of a folder between shift registers; traces are left open."""
+    verilog = (Path(rtl) / "core.v").read_text()
+    body = verilog[verilog.index("module core("):]
+    declared = re.findall(r"^ *(?:input|output) (?:\[(\d+):0\] )?(\w+);", body, re.MULTILINE)
+    width = {name: int(high or 0) + 1 for high, name in declared}
+    load = [f"load_{name}" for name in ("memory", "address", "data", "write", "read")] if "load_found" in width else []
+    connected, ends = [], {}
+    for register, names in (("in", ["i_valid", "o_ready", "i_payload", *load, "rst"]),
+                            ("o", ["i_ready", "o_valid", "o_payload", *(["load_found"] if load else [])])):
+        at = 0
+        for name in names:
+            connected.append(f".{name}({register}[{at + width[name] - 1}:{at}])")
+            at += width[name]
+        ends[register] = at - 1
+    return SHELL.format(ins=ends["in"], outs=ends["o"], ports=", ".join(connected))
 
 
 def commands(device, seed=1):
