@@ -66,6 +66,10 @@ def main():
         print(f"{result['values_compared']:,} values equal in {result['images_compared']} images, "
               f"{result['cycles_per_image']:,.0f} cycles an image as predicted, {result['memory']['total']:,} bits, "
               f"{time.monotonic() - began:.0f} s", flush=True)
+        synops = integer.count_synops(net, frames, trace).mean()
+        share = 100 * synops / arguments.lanes / result["cycles_per_image"]
+        print(f"{synops:,.0f} synaptic operations an image, {share:.1f} % of one "
+              "per lane and cycle")
         found = synthesize(work / "core", work / "yosys", arguments.device)
         print(f"{found['device']}: {found['lut']} LUT, {found['ff']} FF, {found['bram']} block RAM, {found['bram_ratio']} times "
               f"the bits needed, {found['dsp']} DSP, {found['fmax_mhz']} MHz")

@@ -46,6 +46,8 @@ VERILOG = ("read_rtlil top.il; delete t:$meminit*; proc -norom -noopt; pmuxtree;
            "write_verilog -norename -sv top.v")
 #: A frame whose next byte does not come within so many byte times is given up.
 PATIENCE = 64
+#: Seconds that place and route may take: a device that is nearly full takes for ever.
+PLACING = 600
 
 
 def _crc(value, byte):
@@ -337,8 +339,12 @@ def build(folder, board, seed=1):
          f"{synth} -run map_luts:; write_json top.json"], folder)
     constraint, packed = (("--pcf", "top.pcf"), ("--asc", "top.asc")) if chip.family == "ice40" else \
         (("--lpf", "top.lpf"), ("--textcfg", "top.config"))
-    run([nextpnr(chip.family), *chip.options, "--json", "top.json", *constraint, *packed, "--seed", str(seed),
-         "--report", "top.report.json", "--timing-allow-fail"], folder, folder / "top.nextpnr.log")
+    try:
+        run([nextpnr(chip.family), *chip.options, "--json", "top.json", *constraint, *packed, "--seed", str(seed),
+             "--report", "top.report.json", "--timing-allow-fail"], folder, folder / "top.nextpnr.log", seconds=PLACING)
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}; where the device is too small, generate the core with fewer lanes or a smaller fetch, as "
+                           "--lanes 8 --fetch 16") from None
     run([packer(chip.family), packed[1], "top.bit"], folder)
     report = json.loads((folder / "top.report.json").read_text())
     fmax = round(min(clock["achieved"] for clock in report["fmax"].values()), 2)

@@ -14,16 +14,19 @@ class MissingTool(RuntimeError):
     """A program that a stage needs is not there; the message says which and how to get it."""
 
 
-def run(command, cwd, log=None, env=None):
-    """Run a command; its output goes to ``log`` (a path) or nowhere.
+def run(command, cwd, log=None, env=None, seconds=None):
+    """Run a command, for ``seconds`` at most; its output goes to ``log`` (a path) or nowhere.
 
     Raises
     ------
     RuntimeError
-        If it fails, with the last lines of its output.
+        If it fails, with the last lines of its output, or does not end in time.
     """
-    done = subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    try:
+        done = subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, text=True, timeout=seconds,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{Path(command[0]).name} did not end within {seconds} seconds") from None
     if log:
         Path(log).write_text(done.stdout)
     if done.returncode:

@@ -1,0 +1,139 @@
+"""MNIST 784-128-10 beside published cores of the same network: cycles, latency, LUT, block RAM, accuracy.
+
+Trains, quantizes, exports, generates, proves on all 10,000 test images and synthesises, by the stages of the command line.
+Figures of others are published ones, for other FPGAs and tools; sources stand in the table. 784-128-10, pixels of one bit (at
+least half of full scale), the same at every step.
+
+    python benchmarks/peers_mnist.py --mnist FOLDER [--out peers_mnist.json]
+
+FOLDER has train- and t10k-images-idx3-ubyte.gz and -labels-idx1-ubyte.gz.
+"""
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "hdl")]
+
+from spikeproof.datasets.base import PreparedData, save_prepared  # noqa: E402
+from spikeproof.files import write_json  # noqa: E402
+from spikeproof.network import InputSpec  # noqa: E402
+from spikeproof.provenance import provenance  # noqa: E402
+
+#: name, accuracy %, cycles an image, latency us, LUT, block RAM, cycles per synaptic operation, source
+PEERS = (
+    ("Spiker+ (784-128-10)", 93.85, 78_000, 780, 7612, 18, None, "arXiv 2401.01141, Xilinx 7 series at 100 MHz"),
+    ("Fan and Levy", None, 52_000, 520, 6358, 40.5, None, "abstract of arXiv 2507.07284, 100 MHz"),
+    ("tinyODIN", None, None, None, None, None, 2, "its documentation: two cycles per synaptic operation"),
+)
+
+
+def idx(path, magic):
+    """An IDX file of bytes -> array; ValueError if it is none, or truncated."""
+    raw = gzip.open(path).read()
+    found, *shape = np.frombuffer(raw[:4 * (1 + magic % 256)], ">u4").tolist()
+    body = np.frombuffer(raw, np.uint8, offset=4 * (1 + magic % 256))
+    if found != magic or body.size != np.prod(shape):
+        raise ValueError(f"{path} must be an IDX file with magic {magic}, not {found} with {body.size} bytes for {shape}")
+    return body.reshape(shape)
+
+
+def prepare(folder, steps, path):
+    """The four files -> prepared data: 55,000 training, 5,000 validation (drawn from the training part), 10,000 test images."""
+    parts = {}
+    for part, name in (("train", "train"), ("test", "t10k")):
+        parts[part] = [idx(Path(folder) / f"{name}-{what}-ubyte.gz", magic)
+                       for what, magic in (("images-idx3", 2051), ("labels-idx1", 2049))]
+    order = np.random.default_rng(0).permutation(len(parts["train"][1]))
+    images, labels = parts["train"]
+    chosen = {"train": (images[order[5000:]], labels[order[5000:]]), "test": parts["test"],
+              "validation": (images[order[:5000]], labels[order[:5000]])}
+    data = PreparedData(InputSpec((28, 28, 1), 1, True), steps, 10,
+                        {part: (x >= 128)[..., None].astype(np.uint8) for part, (x, _) in chosen.items()},
+                        {part: y.astype(np.int64) for part, (_, y) in chosen.items()}, {"name": "MNIST, one bit a pixel"})
+    save_prepared(path, data)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist", required=True)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=15, help="of each of the two trainings (default 15)")
+    parser.add_argument("--quantizer", default='{"kind": "int", "bits": 4, "membrane": {"bits": 10}}')
+    parser.add_argument("--lanes", default="16,2")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out")
+    arguments = parser.parse_args()
+    training = {"epochs": arguments.epochs, "batch_size": 256, "learning_rate": 0.002}
+    chain = {"architecture": {"kind": "feedforward", "layers": "128-10"}, "neuron": {"kind": "if", "readout": "membrane"},
+             "pretraining": {"kind": "surrogate", "training": training}}
+    quantizer = {**json.loads(arguments.quantizer), "training": {**training, "learning_rate": 0.001}}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "hdl")])}
+
+    def stage(*words):
+        subprocess.run([sys.executable, "-m", "spikeproof", *map(str, words)], check=True, env=env)
+
+    def read(path):
+        return json.loads(path.read_text())
+    accuracies = []
+    with tempfile.TemporaryDirectory() as work:
+        at = Path(work)
+        prepare(arguments.mnist, arguments.steps, at / "data")
+        (at / "chain.json").write_text(json.dumps(chain))
+        for seed in arguments.seeds:
+            own = at / str(seed)
+            own.mkdir()
+            data = ("--threads", 2, "--data", at / "data")
+            stage("pretrain", *data, "--config", at / "chain.json", "--seed", seed, "--out", own / "float")
+            stage("quantize", *data, "--model", own / "float", "--config", json.dumps(quantizer), "--seed", seed,
+                  "--out", own / "model")
+            stage("evaluate", *data, "--float-model", own / "float", "--model", own / "model", "--out", own / "evaluate")
+            accuracies.append(100 * read(own / "evaluate")["accuracy"])
+        own = at / str(arguments.seeds[0])
+        stage("export", "--data", at / "data", "--model", own / "model", "--out", own / "network", "--result", own / "export")
+        stage("generate", "--network", own / "network", "--lanes", arguments.lanes, "--out", own / "core")
+        stage("simulate", "--threads", 2, "--network", own / "network", "--rtl", own / "core", "--data", at / "data",
+              "--out", own / "equivalence.json")
+        for device in ("25k", "xc7"):
+            stage("synthesize", "--rtl", own / "core", "--device", device, "--out", own / device)
+        proof, exported, ecp5, xilinx = (read(own / name) for name in ("equivalence.json", "export", "25k", "xc7"))
+    cycles, synops = proof["cycles_per_image"], exported["synops_per_image"]
+    sd = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None
+    ours = {"accuracy": float(np.mean(accuracies)), "accuracy_sd": sd, "seeds": arguments.seeds,
+            "accuracies": accuracies, "cycles": cycles, "latency_cycles": proof["latency_cycles"],
+            "fmax_mhz": ecp5["fmax_mhz"], "lut_ecp5": ecp5["lut"],
+            "bram_ecp5": ecp5["bram"], "lut_xilinx": xilinx["lut"], "bram_xilinx_18k": xilinx["bram"],
+            "synops": synops,
+            "cycles_per_synop": cycles / synops, "images_proved": proof["images_compared"],
+            "values_proved": proof["values_compared"],
+            "quantizer": quantizer, "lanes": arguments.lanes, "steps": arguments.steps}
+    print(f"\n{'core':38s}{'accuracy %':>12s}{'cycles':>9s}{'us':>7s}{'LUT':>7s}{'BRAM':>6s}{'cycles/SOP':>12s}  source")
+    rows = [(f"spikeproof, ECP5 ({ecp5['fmax_mhz']:.0f} MHz)", ours["accuracy"], cycles, proof["latency_cycles"] / ecp5["fmax_mhz"],
+             ecp5["lut"], ecp5["bram"], cycles / synops,
+             f"measured; accuracy over {len(accuracies)} seeds, sd {'-' if sd is None else format(sd, '.2f')}"),
+            ("spikeproof, Xilinx 7 (yosys, at 100 MHz)", ours["accuracy"], cycles, proof["latency_cycles"] / 100, xilinx["lut"],
+             xilinx["bram"] / 2, cycles / synops, "LUT6 counted, not placed"), *PEERS]
+    for name, *figures, source in rows:
+        forms = (".2f", ",.0f", ".1f", "d", "g", ".3f")
+        shown = ["-" if value is None else format(value, form) for value, form in zip(figures, forms)]
+        print(f"{name:38s}{shown[0]:>12s}{shown[1]:>9s}{shown[2]:>7s}{shown[3]:>7s}{shown[4]:>6s}{shown[5]:>12s}  {source}")
+    spiker = PEERS[0]
+    verdict = {"a twenty-fifth of Spiker+'s cycles": cycles <= spiker[2] / 25,
+               "a third of its LUTs": max(ecp5["lut"], xilinx["lut"]) <= spiker[4] / 3,
+               "3 points more accuracy": ours["accuracy"] >= spiker[1] + 3}
+    for target, met in verdict.items():
+        print(f"{target}: {'met' if met else 'not met'}")
+    if arguments.out:
+        write_json(arguments.out, {"ours": ours, "peers": [list(peer) for peer in PEERS], "targets": verdict,
+                                   "provenance": provenance()})
+
+
+if __name__ == "__main__":
+    main()
