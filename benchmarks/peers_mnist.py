@@ -68,10 +68,12 @@ def main():
     parser.add_argument("--epochs", type=int, default=15, help="of each of the two trainings (default 15)")
     parser.add_argument("--quantizer", default='{"kind": "int", "bits": 4, "membrane": {"bits": 10}}')
     parser.add_argument("--lanes", default="16,2")
+    parser.add_argument("--fetch", default="16", help="input codes that a layer reads at once (default 16)")
+    parser.add_argument("--weight-decay", type=float, default=1e-4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out")
     arguments = parser.parse_args()
-    training = {"epochs": arguments.epochs, "batch_size": 256, "learning_rate": 0.002}
+    training = {"epochs": arguments.epochs, "batch_size": 256, "learning_rate": 0.002, "weight_decay": arguments.weight_decay}
     chain = {"architecture": {"kind": "feedforward", "layers": "128-10"}, "neuron": {"kind": "if", "readout": "membrane"},
              "pretraining": {"kind": "surrogate", "training": training}}
     quantizer = {**json.loads(arguments.quantizer), "training": {**training, "learning_rate": 0.001}}
@@ -98,7 +100,8 @@ def main():
             accuracies.append(100 * read(own / "evaluate")["accuracy"])
         own = at / str(arguments.seeds[0])
         stage("export", "--data", at / "data", "--model", own / "model", "--out", own / "network", "--result", own / "export")
-        stage("generate", "--network", own / "network", "--lanes", arguments.lanes, "--out", own / "core")
+        stage("generate", "--network", own / "network", "--lanes", arguments.lanes, "--fetch", arguments.fetch,
+              "--out", own / "core")
         stage("simulate", "--threads", 2, "--network", own / "network", "--rtl", own / "core", "--data", at / "data",
               "--out", own / "equivalence.json")
         for device in ("25k", "xc7"):
@@ -113,7 +116,8 @@ def main():
             "synops": synops,
             "cycles_per_synop": cycles / synops, "images_proved": proof["images_compared"],
             "values_proved": proof["values_compared"],
-            "quantizer": quantizer, "lanes": arguments.lanes, "steps": arguments.steps}
+            "quantizer": quantizer, "lanes": arguments.lanes, "fetch": arguments.fetch, "training": training,
+            "steps": arguments.steps}
     print(f"\n{'core':38s}{'accuracy %':>12s}{'cycles':>9s}{'us':>7s}{'LUT':>7s}{'BRAM':>6s}{'cycles/SOP':>12s}  source")
     rows = [(f"spikeproof, ECP5 ({ecp5['fmax_mhz']:.0f} MHz)", ours["accuracy"], cycles, proof["latency_cycles"] / ecp5["fmax_mhz"],
              ecp5["lut"], ecp5["bram"], cycles / synops,

@@ -153,6 +153,33 @@ def test_corrupted_bundle_fails(compiled, tools, tmp_path, fault):
 
 
 @pytest.mark.slow
+def test_report_names_what_differs_and_nothing_else(compiled, tools, tmp_path):
+    """One membrane bit of an update in the middle: both simulators print its two values, with their sign."""
+    from spikeproof import integer
+    bundle = Path(shutil.copytree(compiled[0], tmp_path / "rtl"))
+    plan = CorePlan.of(small_network(), 4, 2)
+    held = integer.run(plan.net, random_frames(plan.net, IMAGES, rate=0.6)).membranes["out"].reshape(-1)
+    path, line = bundle / "vectors" / "trace_out.hex", int(np.flatnonzero(held < -1)[5])
+    words = path.read_text().splitlines()
+    words[line] = format(int(words[line], 16) ^ 2, f"0{len(words[line])}x")              # the lowest bit of the membrane
+    path.write_text("\n".join(words) + "\n")
+    for simulator in ("icarus", "verilator"):
+        _, out = make(bundle, tools, simulator)
+        told = re.findall(r"^      (\w+): the integer model has (-?\d+), the Verilog (-?\d+)$", out, re.MULTILINE)
+        assert told == [("membrane_0", str(held[line] ^ 1), str(held[line]))], out
+        assert f"layer out, image {line // 24}, step {line // 6 % 4}, neurons from {line % 6} " in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", ["0", "99", "abc", "1 2", "-1"])
+def test_wrong_number_of_images(compiled, tools, images):
+    for simulator in ("icarus", "verilator"):
+        status, out = make(compiled[0], tools, simulator, f"IMAGES={images}")
+        assert status and ("images must be from 1 to 3" in out or 'IMAGES must be a number from 1 to 3, not "1 2"' in out), out
+        assert "PASS" not in out
+
+
+@pytest.mark.slow
 def test_faulty_verilog_fails(bundle, tools):
     """A comparison of the update pipeline turned round; both simulators see it."""
     edit(bundle / "core.v", ">=", "<")
@@ -197,6 +224,7 @@ def test_save_file_names_signals_that_exist(bundle, tools):
 @pytest.mark.slow
 def test_cocotb_passes_and_fails(bundle, tools):
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "MAKEFLAGS": "", "IMAGES": "1"}
+    bundle = Path(bundle.rename(bundle.with_name("a folder with spaces")))
     status, out = run(["make", "cocotb"], bundle, env)
     assert status == 0 and "TESTS=2 PASS=2 FAIL=0" in out, out[-3000:]
     flip(bundle / "vectors" / "trace_out.hex", 3)

@@ -4,6 +4,7 @@
 """
 import json
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,7 @@ VERILOG = ("read_rtlil top.il; delete t:$meminit*; proc -norom -noopt; pmuxtree;
 #: A frame whose next byte does not come within so many byte times is given up.
 PATIENCE = 64
 #: Seconds that place and route may take: a device that is nearly full takes for ever.
-PLACING = 600
+PLACING = 300
 
 
 def _crc(value, byte):
@@ -333,7 +334,8 @@ def build(folder, board, seed=1):
         If a tool fails, for instance because the design does not fit, or is slower than the board's clock.
     """
     spec = BOARDS[board]
-    chip, folder = DEVICES[spec.device], Path(folder)
+    chip, folder, began = DEVICES[spec.device], Path(folder), time.monotonic()
+    (folder / "top.bit").unlink(missing_ok=True)            # one that is there is of an earlier design
     synth = f"{FAMILIES[chip.family][0]}{' -spram' if chip.family == 'ice40' else ''} -top top"
     run([yosys(), "-q", "-l", "top.log", "-p", f"read_verilog -sv core.v top.v; {synth} -run :map_luts; opt_clean -purge; "
          f"{synth} -run map_luts:; write_json top.json"], folder)
@@ -353,4 +355,4 @@ def build(folder, board, seed=1):
     used = {kind: cell["used"] for kind, cell in report["utilization"].items()}
     lut, bram = ("ICESTORM_LC", "ICESTORM_RAM") if chip.family == "ice40" else ("TRELLIS_COMB", "DP16KD")
     return {"board": spec.title, "device": chip.part, "clock_mhz": spec.clock, "fmax_mhz": fmax, "lut": used[lut],
-            "bram": used[bram], "bitstream": "top.bit"}
+            "bram": used[bram], "bitstream": "top.bit", "seconds": round(time.monotonic() - began, 1)}

@@ -5,6 +5,7 @@ CRC-8 (polynomial x^8 + x^2 + x + 1, initially 0) over all but the marker. Every
 the host waits for it.
 """
 import struct
+import time
 
 __all__ = ["Board", "BoardError", "CODES", "COMMANDS", "crc8", "frame", "image_bytes", "parse"]
 
@@ -52,7 +53,10 @@ def parse(data):
 
 
 def image_bytes(words, bits):
-    """Words of the input stream (ints of ``bits`` bits) -> payload of "load"."""
+    """Words of the input stream (ints of ``bits`` bits) -> payload of "load"; ValueError where one has more bits."""
+    for word in words:
+        if not 0 <= word < 1 << bits:
+            raise ValueError(f"a word must have {bits} bits, not the value {word}")
     return b"".join(int(word).to_bytes(-(-bits // 8), "little") for word in words)
 
 
@@ -68,6 +72,8 @@ class Board:
 
     def ask(self, command, payload=b""):
         """Send a request and return its reply's payload; BoardError if it is refused."""
+        if hasattr(self.line, "reset_input_buffer"):              # what is left of an earlier answer
+            self.line.reset_input_buffer()
         self.line.write(frame(command, payload))
         head = self.line.read(4)
         rest = self.line.read(int.from_bytes(head[2:4], "little") + 1) if len(head) == 4 else b""
@@ -97,16 +103,24 @@ class Board:
 
     def write(self, memory, address, word):
         """Write a word (bytes, lowest first) of a memory of a core with ``loadable`` memories."""
-        self.ask("write", struct.pack("<BI", memory, address)[:4] + word)
+        self.ask("write", self._place(memory, address) + word)
 
     def read(self, memory, address):
         """Read a word of a memory -> bytes, lowest first."""
-        return self.ask("read", struct.pack("<BI", memory, address)[:4])
+        return self.ask("read", self._place(memory, address))
 
-    def classify(self, image):
-        """Load, start, wait -> (class, cycles)."""
+    @staticmethod
+    def _place(memory, address):
+        if not 0 <= memory < 1 << 8 or not 0 <= address < 1 << 24:
+            raise ValueError(f"memory must be below 256 and address below 2^24, not {memory} and {address}")
+        return struct.pack("<BI", memory, address)[:4]
+
+    def classify(self, image, seconds=10):
+        """Load, start, wait -> (class, cycles); BoardError if there is no class after ``seconds``."""
         self.load(image)
         self.start()
+        until = time.monotonic() + seconds
         while not (found := self.status())["done"]:
-            pass
+            if time.monotonic() > until:
+                raise BoardError(f"the board gave no class within {seconds} seconds")
         return found["class"], found["cycles"]

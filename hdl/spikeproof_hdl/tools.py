@@ -25,8 +25,12 @@ def run(command, cwd, log=None, env=None, seconds=None):
     try:
         done = subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, text=True, timeout=seconds,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{Path(command[0]).name} did not end within {seconds} seconds") from None
+    except subprocess.TimeoutExpired as stopped:
+        said = stopped.stdout or b""
+        if log:
+            Path(log).write_bytes(said if isinstance(said, bytes) else said.encode())
+        raise RuntimeError(f"{Path(command[0]).name} did not end within {seconds} seconds"
+                           + (f"; its output is in {log}" if log else "")) from None
     if log:
         Path(log).write_text(done.stdout)
     if done.returncode:

@@ -2,9 +2,13 @@
 
 The folder holds core.v with its images, top.v, constraints, the bitstream top.bit and host.py, the other end of the line:
 
-  import serial, host
+  import json, serial, host                               # serial is pyserial
+  known = json.load(open("board.json"))
+  words = [int(line, 16) for line in open(".../rtl/vectors/input.hex")][:known["words"]]      # of the bundle: the first image
   board = host.Board(serial.Serial("/dev/ttyUSB1", 1_000_000, timeout=2))
-  print(board.identify(), board.classify(host.image_bytes(words, bits)))
+  print(board.identify(), board.classify(host.image_bytes(words, known["word_bits"])))
+
+A UP5K is small: cores for it want few lanes and a small fetch (`generate --lanes 8 --fetch 16`).
 """
 BOARDS = ("icebreaker", "ulx3s-25f", "ulx3s-85f")
 
@@ -32,9 +36,11 @@ def run(args, stage):
     check_files(args.rtl, load_manifest(args.rtl))
     out = Path(args.out)
     copy_core(args.rtl, out)
-    write_top(plan, args.board, digest, out)
+    link = write_top(plan, args.board, digest, out)
     write_text(out / "host.py", (resources.files("spikeproof_hdl") / "host.py").read_text())
+    stage.say(f"{out / 'top.v'} is written; yosys and nextpnr need a minute, or more where the device is nearly full")
     result = build(out, args.board, args.placer_seed)
-    write_json(out / "board.json", {**result, "network_sha256": digest, "provenance": provenance()})
+    write_json(out / "board.json", {**result, "words": link.words, "word_bits": link.bits,
+                                    "network_sha256": digest, "provenance": provenance()})
     stage.say(f"{result['board']}: {result['lut']} LUT, {result['bram']} block RAM, {result['fmax_mhz']} MHz of the "
               f"{result['clock_mhz']} of its clock; {out / result['bitstream']}")

@@ -13,11 +13,17 @@ def add_arguments(parser, json_argument):
 
 
 def run(args, stage):
+    from pathlib import Path
+
     from spikeproof_hdl.formal import PROOFS
     from spikeproof_hdl.tools import tool_versions
 
     from ..files import write_json
     from ..provenance import provenance
+    if args.seconds <= 0:
+        raise ValueError(f"--seconds must be above 0, not {args.seconds:g}")
+    if args.out and Path(args.out).is_dir():
+        raise ValueError(f"--out must be a file, but {args.out} is a folder")
     chosen = [proof for proof in PROOFS if not args.only or args.only in f"{proof.property}: {proof.name}"]
     if not chosen:
         known = ", ".join(sorted({proof.property for proof in PROOFS}))
