@@ -64,12 +64,12 @@ def prepare(folder, steps, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", required=True)
-    parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=15, help="of each of the two trainings (default 15)")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=16, help="of each of the two trainings (default 16)")
     parser.add_argument("--quantizer", default='{"kind": "int", "bits": 4, "membrane": {"bits": 10}}')
     parser.add_argument("--lanes", default="16,2")
     parser.add_argument("--fetch", default="16", help="input codes that a layer reads at once (default 16)")
-    parser.add_argument("--weight-decay", type=float, default=1e-4)
+    parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out")
     arguments = parser.parse_args()
@@ -130,7 +130,8 @@ def main():
         print(f"{name:38s}{shown[0]:>12s}{shown[1]:>9s}{shown[2]:>7s}{shown[3]:>7s}{shown[4]:>6s}{shown[5]:>12s}  {source}")
     spiker = PEERS[0]
     verdict = {"a twenty-fifth of Spiker+'s cycles": cycles <= spiker[2] / 25,
-               "a third of its LUTs": max(ecp5["lut"], xilinx["lut"]) <= spiker[4] / 3,
+               "a third of its LUTs, on Xilinx 7 as it is (LUT6)": xilinx["lut"] <= spiker[4] / 3,
+               "a third of its LUTs, on ECP5 (LUT4)": ecp5["lut"] <= spiker[4] / 3,
                "3 points more accuracy": ours["accuracy"] >= spiker[1] + 3}
     for target, met in verdict.items():
         print(f"{target}: {'met' if met else 'not met'}")
