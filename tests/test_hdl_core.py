@@ -1,11 +1,17 @@
 """The core equals the integer model in Amaranth's simulator: every spike, membrane and winner, and its cycles the model's."""
 import numpy as np
+import pytest
+from amaranth.hdl import ResetInserter, Signal
+from amaranth.sim import Simulator
 from coverage_of_options import ALL, covering_plans, options_of, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spikeproof_hdl.core import Core
+from spikeproof_hdl.cosim import input_words
+from spikeproof_hdl.plan import CorePlan
 from spikeproof_hdl.pysim import simulate
 from spikeproof_hdl.timing import predict
-from strategies import plans, random_frames
+from strategies import plans, random_frames, small_network
 
 from spikeproof import integer
 
@@ -44,3 +50,43 @@ def test_core_equals_integer_model_on_networks_that_cover_all_options(record_pro
         assert assert_equal_traces(plan, frames) == predict(plan, frames).cycles
         assert_equal_traces(plan, frames, seed=1)
     assert ALL - set().union(*map(options_of, chosen)) == set()
+
+
+@pytest.mark.parametrize("after", [1, 17, 400, 1500])
+def test_reset_in_the_middle_of_an_image(after):
+    """After a reset of one cycle the next word is the first of an image; nothing of what was under way is left."""
+    plan = CorePlan.of(small_network(), 4)
+    frames = random_frames(plan.net, 2, rate=0.6)
+    words = [sum(int(part) << (32 * k) for k, part in enumerate(word)) for word in input_words(plan, frames)]
+    core, reset, membranes = Core(plan), Signal(), []
+    expected = integer.run(plan.net, frames).membranes["out"].reshape(-1).tolist()
+
+    async def drive(ctx):
+        ctx.set(core.o.ready, 1)
+        for k in range(after):                                               # part of an image, or more
+            ctx.set(core.i.valid, k < len(words))
+            ctx.set(core.i.payload.as_value(), words[k % len(words)])
+            await ctx.tick()
+        ctx.set(core.i.valid, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        for word in words:
+            ctx.set(core.i.valid, 1)
+            ctx.set(core.i.payload.as_value(), word)
+            await ctx.tick().until(core.i.ready)
+        ctx.set(core.i.valid, 0)
+
+    async def watch(ctx):
+        while len(membranes) < len(expected):
+            _, _, in_reset, valid, update = await ctx.tick().sample(reset, core.trace_out_valid, core.trace_out_payload)
+            if in_reset:
+                membranes.clear()
+            elif valid:
+                membranes.append(update.membranes[0])
+    simulator = Simulator(ResetInserter(reset)(core))
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(drive)
+    simulator.add_testbench(watch)
+    simulator.run_until(0.02)
+    assert membranes == expected
