@@ -99,7 +99,7 @@ def _gate(draw, rng, name, earlier, shape):
               if height % k == width % k == 0 and shape[0] % (height // k) == shape[1] % (width // k) == 0
               and (height, width) != (k, k)]
     whole = [(name, 0) for name in earlier]                              # one gate for the whole map
-    source, pool = draw(st.sampled_from(blocks if blocks and draw(st.booleans()) else whole))
+    source, pool = draw(st.sampled_from(blocks if blocks and draw(st.integers(0, 3)) else whole))
     height, width, channels = earlier[source]
     kernel, pool = ((height, width), 1) if pool == 0 else ((1, 1), pool)
     out = draw(st.sampled_from([1, shape[2]]))
