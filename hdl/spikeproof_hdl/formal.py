@@ -115,6 +115,15 @@ class _Harness(wiring.Component):
         self.before = held
         return m
 
+    def passing(self):
+        """A part with streams i and o, both free -> (module, part, whether a word is taken, whether one is given)."""
+        m = self.module()
+        m.submodules.dut = dut = self.dut
+        wiring.connect(m, wiring.flipped(self.i), dut.i)
+        wiring.connect(m, dut.o, wiring.flipped(self.o))
+        self.stable(m, dut.o)
+        return m, dut, dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+
     def assume(self, *conditions):
         self.assumptions += conditions
 
@@ -266,13 +275,8 @@ class DrainHarness(_Harness):
         super().__init__(_streams(self.dut.i, self.dut.o))
 
     def elaborate(self, platform):
-        m = self.module()
-        m.submodules.dut = dut = self.dut
-        wiring.connect(m, wiring.flipped(self.i), dut.i)
-        wiring.connect(m, dut.o, wiring.flipped(self.o))
-        self.stable(m, dut.o)
+        m, dut, taken, given = self.passing()
         held, left = Signal(dut.i.payload.shape()), Signal(range(self.lanes // self.updaters + 1))
-        taken, given = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
         with m.If(given):
             m.d.sync += [left.eq(left - 1), Value.cast(held.sums).eq(Value.cast(held.sums) >> len(Value.cast(dut.o.p.sums)))]
         with m.If(taken):
@@ -329,16 +333,11 @@ class ScannerHarness(_Harness):
         super().__init__(_streams(self.dut.i, self.dut.o))
 
     def elaborate(self, platform):
-        m = self.module()
-        m.submodules.dut = dut = self.dut
-        wiring.connect(m, wiring.flipped(self.i), dut.i)
-        wiring.connect(m, dut.o, wiring.flipped(self.o))
-        self.stable(m, dut.o)
+        m, dut, taken, given = self.passing()
         # Two tokens are on the way at most: what is still to come of each.
         held = data.StructLayout({"left": self.width, "silent": 1, "row": len(dut.o.p.row), "plane_end": 1, "end": 1})
         first, second = (Signal(held, name=name) for name in ("first", "second"))
         double = Signal()
-        taken, given = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
 
         def idle(token):
             return (token.left == 0) & ~token.silent
@@ -385,14 +384,9 @@ class PackHarness(_Harness):
         super().__init__(_streams(self.dut.i, self.dut.o))
 
     def elaborate(self, platform):
-        m = self.module()
-        m.submodules.dut = dut = self.dut
-        wiring.connect(m, wiring.flipped(self.i), dut.i)
-        wiring.connect(m, dut.o, wiring.flipped(self.o))
-        self.stable(m, dut.o)
+        m, dut, taken, given = self.passing()
         per_word = self.lanes // self.updaters
         at, filling, word, ready = Signal(range(per_word)), Signal(self.lanes), Signal(self.lanes), Signal()
-        taken, given = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
         self.assume(~dut.i.valid | (dut.i.p.group_end == (at == per_word - 1)))
         now = Cat(filling, dut.i.p.spikes)[self.updaters:]
         with m.If(given):
