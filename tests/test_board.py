@@ -18,7 +18,7 @@ from spikeproof_hdl import board, host
 from spikeproof_hdl.audit import read_words
 from spikeproof_hdl.board import BOARDS, build, write_top
 from spikeproof_hdl.core import loadable_memories
-from spikeproof_hdl.cosim import input_words
+from spikeproof_hdl.cosim import input_ints
 from spikeproof_hdl.export import export_core
 from spikeproof_hdl.host import Board, BoardError, crc8, frame, image_bytes, parse
 from spikeproof_hdl.plan import CorePlan
@@ -35,7 +35,7 @@ NETWORK = "0123456789abcdef" * 4
 
 def words_of(plan, frames):
     """The words of each image, as ints."""
-    words = [sum(int(part) << (32 * k) for k, part in enumerate(word)) for word in input_words(plan, frames)]
+    words = input_ints(plan, frames)
     per_image = len(words) // len(frames)
     return [words[k * per_image:(k + 1) * per_image] for k in range(len(frames))]
 

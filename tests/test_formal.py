@@ -9,8 +9,9 @@ import pytest
 from amaranth.hdl import Signal
 from amaranth.lib.wiring import In
 from conftest import not_run
-from spikeproof_hdl import accumulate, formal, frames, gather, neuron, pool, route, scan
-from spikeproof_hdl.formal import PROOFS, prove
+from spikeproof_hdl import accumulate, formal, frames, gather, neuron, pool, proofs, route, scan
+from spikeproof_hdl.formal import prove
+from spikeproof_hdl.proofs import PROOFS
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +60,7 @@ MUTANTS = {
                       "five steps: soft reset"),
     "sums are not cleared": (accumulate, "m.d.sync += acc.eq(0)", "m.d.sync += acc.eq(sums[lane])", "Accumulator",
                              "no overflow: accumulator"),
-    "sums are too narrow": (formal, "span(*net.acc_range(net.layers[0])))", "span(-3, 3))", "AccumulatorHarness",
+    "sums are too narrow": (proofs, "span(*net.acc_range(net.layers[0])))", "span(-3, 3))", "AccumulatorHarness",
                             "no overflow: accumulator"),
     "h is too narrow": (neuron, "h_shape = span(min(-1, *(lo for lo, _ in ranges)), max(hi for _, hi in ranges))",
                         "h_shape = span(-4, 3)", "NeuronUpdate", "no overflow: neurons, soft reset"),
@@ -88,7 +89,7 @@ def test_mutated_design_is_refuted(name):
     module, old, new, used, beginning = MUTANTS[name]
     changed = getattr(mutant(module, old, new), used)
     proof = next(proof for proof in PROOFS if f"{proof.property}: {proof.name}".startswith(beginning))
-    users = [place for place in (formal, sys.modules["spikeproof_hdl.engine"], gather) if hasattr(place, used)]
+    users = [place for place in (proofs, sys.modules["spikeproof_hdl.engine"], gather) if hasattr(place, used)]
     patches = [patch.object(place, used, changed) for place in users]
     for each in patches:
         each.start()
@@ -104,7 +105,7 @@ def test_all_properties_have_mutants():
     assert {entry[-1].split(":")[0] for entry in MUTANTS.values()} == {proof.property for proof in PROOFS}
 
 
-class Counts(formal._Harness):
+class Counts(formal.Harness):
     """A counter that is said never to reach 5, or to stay below 16."""
     def __init__(self, limit, assumed=None):
         self.limit, self.assumed = limit, assumed
@@ -130,7 +131,7 @@ def test_assumptions_hold_until_they_are_broken():
 
 
 def test_nothing_to_prove_is_an_error():
-    class Empty(formal._Harness):
+    class Empty(formal.Harness):
         def __init__(self):
             super().__init__({"go": In(1)})
 

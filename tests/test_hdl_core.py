@@ -7,7 +7,7 @@ from coverage_of_options import ALL, covering_plans, options_of, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spikeproof_hdl.core import Core
-from spikeproof_hdl.cosim import input_words
+from spikeproof_hdl.cosim import input_ints
 from spikeproof_hdl.plan import CorePlan
 from spikeproof_hdl.pysim import simulate
 from spikeproof_hdl.timing import predict
@@ -57,7 +57,7 @@ def test_reset_in_the_middle_of_an_image(after):
     """After a reset of one cycle the next word is the first of an image; nothing of what was under way is left."""
     plan = CorePlan.of(small_network(), 4)
     frames = random_frames(plan.net, 2, rate=0.6)
-    words = [sum(int(part) << (32 * k) for k, part in enumerate(word)) for word in input_words(plan, frames)]
+    words = input_ints(plan, frames)
     core, reset, membranes = Core(plan), Signal(), []
     expected = integer.run(plan.net, frames).membranes["out"].reshape(-1).tolist()
 

@@ -16,11 +16,11 @@ from amaranth.lib.wiring import In, Out
 from spikeproof.files import write_text
 
 from .core import loadable_memories
-from .export import clean_verilog
+from .export import ASSIGNMENTS, clean_verilog
 from .host import COMMANDS, REPLY, REQUEST, VERSION
 from .load import ADDRESS_BITS
 from .synth import DEVICES, FAMILIES
-from .tools import nextpnr, packer, run, yosys
+from .tools import nextpnr, packer, run, synthesis_script, yosys
 from .uart import Receiver, Sender
 
 __all__ = ["BOARDS", "BoardSpec", "Link", "Top", "build", "write_top"]
@@ -42,9 +42,8 @@ BOARDS = {
     "ulx3s-85f": BoardSpec("ULX3S with LFE5U-85F", "85k", 25, {"clk": "G2", "rx": "M1", "tx": "L4"}),
 }
 BAUD = 1_000_000
-# As export.VERILOG, but the image buffer starts empty: a single-port RAM cannot be initialised.
-VERILOG = ("read_rtlil top.il; delete t:$meminit*; proc -norom -noopt; pmuxtree; memory_collect; "
-           "write_verilog -norename -sv top.v")
+# The image buffer starts empty: a single-port RAM cannot be initialised.
+VERILOG = f"read_rtlil top.il; delete t:$meminit*; {ASSIGNMENTS} top.v"
 #: A frame whose next byte does not come within so many byte times is given up.
 PATIENCE = 64
 #: Seconds that place and route may take: a device that is nearly full takes for ever.
@@ -305,10 +304,10 @@ def write_top(plan, board, network, out):
     Link
     """
     spec, net, out = BOARDS[board], plan.net, Path(out)
-    words = plan.frame_words * (1 if net.input.constant else net.steps)
     # The UP5K's single-port RAM holds the image: its block RAM is for the core.
     buffer = {"ram_style": "huge"} if spec.device == "up5k" else {}
-    link = Link(round(spec.clock * 1e6 / BAUD), words, plan.word * net.input.bits, net.classes, bytes.fromhex(network[:16]),
+    link = Link(round(spec.clock * 1e6 / BAUD), plan.image_words, plan.word * net.input.bits, net.classes,
+                bytes.fromhex(network[:16]),
                 (max(loadable_memories(plan).values()), ADDRESS_BITS) if plan.loadable else None, buffer)
     top = Top(link)
     with tempfile.TemporaryDirectory(dir=out, prefix=".top.") as work:
@@ -336,9 +335,8 @@ def build(folder, board, seed=1):
     spec = BOARDS[board]
     chip, folder, began = DEVICES[spec.device], Path(folder), time.monotonic()
     (folder / "top.bit").unlink(missing_ok=True)            # one that is there is of an earlier design
-    synth = f"{FAMILIES[chip.family][0]}{' -spram' if chip.family == 'ice40' else ''} -top top"
-    run([yosys(), "-q", "-l", "top.log", "-p", f"read_verilog -sv core.v top.v; {synth} -run :map_luts; opt_clean -purge; "
-         f"{synth} -run map_luts:; write_json top.json"], folder)
+    script = synthesis_script(FAMILIES[chip.family][0] + (" -spram" if chip.family == "ice40" else ""), "top")
+    run([yosys(), "-q", "-l", "top.log", "-p", f"read_verilog -sv core.v top.v; {script}; write_json top.json"], folder)
     constraint, packed = (("--pcf", "top.pcf"), ("--asc", "top.asc")) if chip.family == "ice40" else \
         (("--lpf", "top.lpf"), ("--textcfg", "top.config"))
     try:

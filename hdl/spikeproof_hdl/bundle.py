@@ -111,8 +111,8 @@ def write_vectors(plan, frames, folder):
 
 def _ports(plan):
     """Widths of the streams' payloads, and the words of an image."""
-    return {"i_bits": plan.word * plan.net.input.bits, "o_bits": (max(plan.net.classes, 2) - 1).bit_length(),
-            "image_words": plan.frame_words * (1 if plan.net.input.constant else plan.net.steps)}
+    return {"i_bits": plan.word * plan.net.input.bits, "o_bits": plan.class_bits,
+            "image_words": plan.image_words}
 
 
 def _render(name, folder, **known):

@@ -17,10 +17,11 @@ from spikeproof import integer
 
 from .audit import load_manifest, read_words
 from .codecs import span
+from .load import INPUTS
 from .neuron import Update
 from .tools import compiler, run, verilator
 
-__all__ = ["Simulator", "idle_limit", "input_words", "load_ties", "write_golden"]
+__all__ = ["Simulator", "idle_limit", "input_ints", "input_words", "load_ties", "write_golden"]
 
 
 def idle_limit(plan):
@@ -49,6 +50,11 @@ def input_words(plan, frames):
     out = np.zeros((len(padded), parts * 4), np.uint8)
     out[:, :packed.shape[1]] = packed
     return out.view("<u4")
+
+
+def input_ints(plan, frames):
+    """Input codes [B, (T,) H, W, C] -> list of int, the words of the input stream in order."""
+    return [int.from_bytes(word.tobytes(), "little") for word in input_words(plan, frames)]
 
 
 def write_golden(plan, frames, folder, batch=256):
@@ -91,12 +97,10 @@ def _layout_header(plan):
         cases.append(f"    case {n}: if (!d.trace_{layer.name}_valid) return false; "
                      f"p.load(d.trace_{layer.name}_payload); return true;")
         widest = max(widest, -(-Shape.cast(layout).width // 32))
-    height, width, channels = plan.input_shape
-    frame_words = height * width * -(-channels // plan.word)
     return "\n".join([
         f"constexpr int LAYERS = {len(net.layers)};",
         f"constexpr uint64_t STEPS = {net.steps};",
-        f"constexpr uint64_t IMAGE_WORDS = {frame_words * (1 if net.input.constant else net.steps)};",
+        f"constexpr uint64_t IMAGE_WORDS = {plan.image_words};",
         f"constexpr uint64_t WORD_U32 = {-(-plan.word * net.input.bits // 32)};",
         "constexpr LayerLayout LAYOUT[LAYERS] = {", *rows, "};",
         "template <class D> static bool trace(D& d, int layer, Bits& p) {", "  switch (layer) {", *cases,
@@ -105,7 +109,7 @@ def _layout_header(plan):
 
 def load_ties(plan):
     """Connections of a loadable core's port that leave its memories alone."""
-    return [f".load_{name}('0)" for name in ("memory", "address", "data", "write", "read")] if plan.loadable else []
+    return [f".load_{name}('0)" for name in INPUTS] if plan.loadable else []
 
 
 def _verify_top(plan, manifest):
@@ -113,7 +117,7 @@ def _verify_top(plan, manifest):
     net = plan.net
     wires = [("input", "clk", 1), ("input", "rst", 1), ("input", "i_valid", 1), ("output", "i_ready", 1),
              ("input", "i_payload", plan.word * net.input.bits), ("output", "o_valid", 1), ("input", "o_ready", 1),
-             ("output", "o_payload", max(1, (max(net.classes, 2) - 1).bit_length()))]
+             ("output", "o_payload", plan.class_bits)]
     for layer, part in zip(net.layers, plan.layers):
         wires += [("output", f"trace_{layer.name}_valid", 1),
                   ("output", f"trace_{layer.name}_payload", Shape.cast(Update(layer, part.updaters)).width)]

@@ -10,7 +10,7 @@ from spikeproof.files import sha256_file, write_json, write_text
 from .core import Core, loadable_memories, ports
 from .tools import run, yosys
 
-__all__ = ["BUFFERS", "KINDS", "clean_verilog", "declared_memories", "export_core"]
+__all__ = ["ASSIGNMENTS", "BUFFERS", "KINDS", "clean_verilog", "declared_memories", "export_core"]
 
 #: Kinds of memories that hold the model, and memories that hold data under way: spike frames, queued words, pooled
 #: lines, the readout's counts.
@@ -20,7 +20,7 @@ BUFFERS = ("frames", "storage", "line", "counts")
 # Combinational logic as assignments with ?: only. As always blocks that assign a default first, it glitches in simulators that
 # follow events, and blocks that read one another's vectors wake each other for ever (seen in Icarus Verilog 11). -norename
 # keeps our names; -extmem writes images.
-SCRIPT = "read_rtlil core.il; proc -norom -noopt; pmuxtree; memory_collect; write_verilog -norename -sv -extmem core.v"
+ASSIGNMENTS = "proc -norom -noopt; pmuxtree; memory_collect; write_verilog -norename -sv"
 #: Attributes that synthesis is to see; the others are the writer's own.
 ATTRIBUTE = re.compile(r"^\s*\(\* (?!ram_style).*\*\)$\n", re.MULTILINE)
 
@@ -82,7 +82,7 @@ def export_core(plan, out, core=None, network=None):
     with tempfile.TemporaryDirectory(dir=out, prefix=".export.") as work:
         work = Path(work)
         (work / "core.il").write_text(rtlil.convert(core, name="core", ports=ports(core), emit_src=False))
-        run([yosys(), "-q", "-p", SCRIPT], work)
+        run([yosys(), "-q", "-p", f"read_rtlil core.il; {ASSIGNMENTS} -extmem core.v"], work)
         verilog, images = _name_images(clean_verilog((work / "core.v").read_text()), work)
         contents = core.contents()
         memories = {}

@@ -6,9 +6,11 @@ from amaranth.hdl import Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["ADDRESS_BITS", "LoadPort", "LoadSignature"]
+__all__ = ["ADDRESS_BITS", "INPUTS", "LoadPort", "LoadSignature"]
 
 ADDRESS_BITS = 24
+#: The port's inputs.
+INPUTS = ("memory", "address", "data", "write", "read")
 
 
 class LoadSignature(wiring.Signature):
@@ -48,7 +50,7 @@ class LoadPort:
 
     def connect(self, m, port):
         """Join with the core's port."""
-        m.d.comb += [getattr(self, name).eq(getattr(port, name)) for name in ("memory", "address", "data", "write", "read")]
+        m.d.comb += [getattr(self, name).eq(getattr(port, name)) for name in INPUTS]
         m.d.comb += port.found.eq(functools.reduce(operator.or_, (
             Mux(self.memory == n, word, 0) for n, word in enumerate(self.words.values()))))
 

@@ -2,13 +2,11 @@
 from pathlib import Path
 
 from .audit import copy_core
-from .tools import run, yosys, yosys_share
+from .tools import run, synthesis_script, yosys, yosys_share
 
 __all__ = ["netlist"]
 
-# `opt_clean -purge` before the LUT mapping works round yosys #4349 (abc9 on single-bit names).
-SCRIPT = ("read_verilog -sv core.v; synth_ice40 -device u -top core -run :map_luts; opt_clean -purge; "
-          "synth_ice40 -device u -top core -run map_luts:; write_verilog -noattr netlist.v")
+SCRIPT = f"read_verilog -sv core.v; {synthesis_script('synth_ice40 -device u', 'core')}; write_verilog -noattr netlist.v"
 
 
 def netlist(rtl, work):

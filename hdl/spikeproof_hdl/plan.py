@@ -311,6 +311,16 @@ class CorePlan:
         height, width, channels = self.input_shape
         return height * width * -(-channels // self.word)
 
+    @property
+    def image_words(self):
+        """Words of one image of the input stream: of a constant input one frame, else a frame for every step."""
+        return self.frame_words * (1 if self.net.input.constant else self.net.steps)
+
+    @property
+    def class_bits(self):
+        """Bits of a class, the payload of the output stream."""
+        return (max(self.net.classes, 2) - 1).bit_length()
+
     def index(self, name):
         """Position of a layer in the network."""
         return self._indices[name]

@@ -4,7 +4,7 @@ import random
 from amaranth.sim import Simulator
 
 from .core import Core
-from .cosim import input_words
+from .cosim import input_ints
 
 __all__ = ["simulate"]
 
@@ -30,7 +30,7 @@ def simulate(plan, frames, seed=None, core=None, max_cycles=200_000):
     core = core or Core(plan)
     rng = None if seed is None else random.Random(seed)
     images = len(frames)
-    words = [sum(int(part) << (32 * k) for k, part in enumerate(word)) for word in input_words(plan, frames)]
+    words = input_ints(plan, frames)
     traces, winners = {layer.name: [] for layer in plan.net.layers}, []
     cycles = 0
 

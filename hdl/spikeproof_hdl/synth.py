@@ -12,7 +12,8 @@ from pathlib import Path
 from spikeproof.files import sha256_file
 
 from .audit import copy_core, load_manifest
-from .tools import nextpnr, run, tool_versions, yosys
+from .load import INPUTS
+from .tools import nextpnr, run, synthesis_script, tool_versions, yosys
 
 __all__ = ["DEVICES", "Device", "commands", "shell", "synthesize"]
 
@@ -29,10 +30,6 @@ module shell (input wire clk, input wire si, output reg so);
   end
 endmodule
 """
-
-# `opt_clean -purge` before the LUT mapping works round yosys #4349 (abc9 on single-bit names).
-YOSYS = ("read_verilog -sv core.v; read_verilog shell.v; {synth} -top shell -run :map_luts; opt_clean -purge; "
-         "{synth} -top shell -run map_luts:{json}; tee -o stat.json stat -json")
 
 #: yosys's primitives: FPGA family -> what is counted -> cells, or cells with a weight.
 CELLS = {
@@ -76,7 +73,7 @@ def shell(rtl):
     body = verilog[verilog.index("module core("):]
     declared = re.findall(r"^ *(?:input|output) (?:\[(\d+):0\] )?(\w+);", body, re.MULTILINE)
     width = {name: int(high or 0) + 1 for high, name in declared}
-    load = [f"load_{name}" for name in ("memory", "address", "data", "write", "read")] if "load_found" in width else []
+    load = [f"load_{name}" for name in INPUTS] if "load_found" in width else []
     connected, ends = [], {}
     for register, names in (("in", ["i_valid", "o_ready", "i_payload", *load, "rst"]),
                             ("o", ["i_ready", "o_valid", "o_payload", *(["load_found"] if load else [])])):
@@ -95,7 +92,9 @@ def commands(device, seed=1):
     """
     chip = DEVICES[device]
     out = "" if chip.options is None else " -json shell.json"
-    synthesis = ["-q", "-l", "yosys.log", "-p", YOSYS.format(synth=FAMILIES[chip.family][0], json=out)]
+    script = synthesis_script(FAMILIES[chip.family][0], "shell", out)
+    synthesis = ["-q", "-l", "yosys.log", "-p",
+                 f"read_verilog -sv core.v; read_verilog shell.v; {script}; tee -o stat.json stat -json"]
     if chip.options is None:
         return synthesis, None
     unconstrained = "--lpf-allow-unconstrained" if chip.family == "ecp5" else "--pcf-allow-unconstrained"

