@@ -2,17 +2,21 @@
 import numpy as np
 import pytest
 import torch
+from native_files import WRITERS
 from pydantic import ValidationError
 
 from spikeproof.catalog import CATALOG, load
 from spikeproof.datasets.base import PARTS, PreparedData, load_prepared, save_prepared
+from spikeproof.datasets.sources import Sources
+from spikeproof.model_files import make as make_entry
 from spikeproof.network import InputSpec
 from spikeproof.options import Options
 from spikeproof.spec import Leak
 
 EVERY = [(section, kind) for section in CATALOG for kind in CATALOG[section]]
 #: What an entry must say besides its kind.
-NEEDED = {("architectures", "feedforward"): {"layers": "8C3-AP2-10"}}
+NEEDED = {("architectures", "feedforward"): {"layers": "8C3-AP2-10"},
+          ("datasets", "folder"): {"path": "pets", "shape": [8, 8, 1], "classes": 2}}
 
 
 def make(section, kind, **values):
@@ -42,20 +46,25 @@ def test_entry_is_documented_and_strict(section, kind):
 
 @of("datasets")
 def test_dataset_is_complete_and_repeatable(kind, tmp_path):
-    first, second = make("datasets", kind).prepare(), make("datasets", kind).prepare()
-    assert isinstance(first, PreparedData) and set(first.frames) == set(first.labels) == set(PARTS)
-    assert {"name", "source", "licence", "split", "images"} <= set(first.about)
-    assert sum(len(labels) for labels in first.labels.values()) == first.about["images"]
-    assert make("datasets", kind).describe() == (first.input, first.steps, first.classes)
-    shape = first.input.shape if first.input.constant else (first.steps, *first.input.shape)
+    entry = WRITERS[kind](tmp_path, np.random.default_rng(1))
+    dataset = make_entry("datasets", entry)
+    one, two = (dataset.prepare(Sources(tmp_path, download=False, workers=workers)) for workers in (1, 2))
+    assert isinstance(one, PreparedData) and set(one.frames) == set(PARTS)
+    assert {"name", "source", "licence", "split", "images"} <= set(one.about)
+    assert sum(len(one.frames[part]) for part in PARTS) == one.about["images"]
+    assert dataset.describe() == (one.input, one.steps, one.classes)
+    digests = [save_prepared(tmp_path / f"{n}.safetensors", data) for n, data in enumerate((one, two))]
+    assert digests[0] == digests[1] and (tmp_path / "0.safetensors").read_bytes() == (tmp_path / "1.safetensors").read_bytes()
+    data, same = load_prepared(tmp_path / "0.safetensors", detection=one.boxes is not None)
+    assert same == digests[0]
+    shape = data.input.shape if data.input.constant else (data.steps, *data.input.shape)
     for part in PARTS:
-        assert first.frames[part].shape == (len(first.labels[part]), *shape)
-        assert 0 < first.frames[part].max() <= first.input.max_code
-        assert set(first.labels[part]) == set(range(first.classes))
-        assert np.array_equal(first.frames[part], second.frames[part])
-    digest = save_prepared(tmp_path / "data.safetensors", first)
-    loaded, same = load_prepared(tmp_path / "data.safetensors")
-    assert same == digest and np.array_equal(loaded.frames["test"], first.frames["test"])
+        assert data.frames[part].shape == (len(one.frames[part]), *shape)
+        assert 0 < data.frames[part].max() <= data.input.max_code
+        if data.boxes is None:
+            assert set(data.labels[part]) == set(range(data.classes))
+        else:
+            assert set(data.boxes[part].rows[:, 4]) <= set(range(data.classes)) and data.labels == {}
 
 
 def test_digits_facts():

@@ -14,7 +14,7 @@ from spikeproof.model_files import build, load_model, make, save_model
 from spikeproof.models import CodeNetwork
 from spikeproof.network import InputSpec
 from spikeproof.spec import Leak, NeuronSpec, Store
-from spikeproof.surrogates import SURROGATES, spike
+from spikeproof.surrogates import SURROGATES
 from spikeproof.training_options import TrainingOptions
 
 CHAIN = {"architecture": {"kind": "feedforward", "layers": "6C3-AP2-4C3s2-5"},
@@ -46,16 +46,13 @@ def tiny_float(data=None, **neuron):
 
 
 @pytest.mark.parametrize("name", sorted(SURROGATES))
-def test_surrogate_gradient_is_the_stated_formula(name):
-    x = torch.linspace(-3, 3, 601, dtype=torch.float64, requires_grad=True)
-    out = spike(x, name, 0.8)
-    assert torch.equal(out, (x >= 0).double()) and spike(torch.zeros(1)).item() == 1     # equality fires
-    out.sum().backward()
-    w, v = 0.8, x.detach().numpy()
+def test_surrogate_is_the_stated_formula(name):
+    x, w = torch.linspace(-3, 3, 601, dtype=torch.float64), 0.8
+    v = x.numpy()
     formula = {"atan": 1 / (w * (1 + (math.pi * v / w) ** 2)),
                "sigmoid": np.exp(-v / w) / (1 + np.exp(-v / w)) ** 2 / w,
                "triangle": np.maximum(0, 1 - np.abs(v) / w) / w, "rectangle": (np.abs(v) < w) / (2 * w)}[name]
-    assert np.allclose(x.grad.numpy(), formula)
+    assert np.allclose(SURROGATES[name](x, w).numpy(), formula)
     wide = torch.linspace(-400, 400, 800_001, dtype=torch.float64)
     assert float(SURROGATES[name](wide, w).sum() * 1e-3) == pytest.approx(1, abs=2e-3)     # integrates to 1
 

@@ -11,7 +11,21 @@ __all__ = ["CATALOG", "load", "module_of", "unknown"]
 
 CATALOG = {
     "datasets": {
+        "cifar10": "spikeproof.datasets.cifar10:Cifar10",
+        "cifar100": "spikeproof.datasets.cifar100:Cifar100",
+        "cifar10_dvs": "spikeproof.datasets.cifar10_dvs:Cifar10Dvs",
         "digits": "spikeproof.datasets.digits:Digits",
+        "dvs128_gesture": "spikeproof.datasets.dvs128_gesture:Dvs128Gesture",
+        "fashion_mnist": "spikeproof.datasets.fashion_mnist:FashionMnist",
+        "folder": "spikeproof.datasets.folder:Folder",
+        "gen1": "spikeproof.datasets.gen1:Gen1",
+        "imagenet": "spikeproof.datasets.imagenet:ImageNet",
+        "mnist": "spikeproof.datasets.mnist:Mnist",
+        "moving_shapes": "spikeproof.datasets.moving_shapes:MovingShapes",
+        "n_caltech101": "spikeproof.datasets.n_caltech101:NCaltech101",
+        "n_cars": "spikeproof.datasets.n_cars:NCars",
+        "n_mnist": "spikeproof.datasets.n_mnist:NMnist",
+        "speech_commands": "spikeproof.datasets.speech_commands:SpeechCommands",
     },
     "architectures": {
         "feedforward": "spikeproof.architectures.feedforward:Feedforward",

@@ -42,6 +42,13 @@ class HardwareOptions(Options):
     bundle_images: int = Field(4, ge=1)
 
 
+class FilesOptions(Options):
+    """Where the datasets' own files are (default: environment variable SPIKEPROOF_DATA_DIR, else data), and whether absent ones
+    may be downloaded into that folder."""
+    data_dir: str | None = Field(None, min_length=1)
+    download: bool = True
+
+
 class RunNames(Options):
     """The names of one run's chain; what is left out comes from the study's defaults."""
     dataset: str
@@ -189,9 +196,10 @@ def parse_entry(section, value, where):
 
 @dataclass(frozen=True)
 class Config:
-    """Checked configuration: the parsed entries (Options) of each section, and the hardware."""
+    """Checked configuration: the parsed entries (Options) of each section, the hardware, and where data come from."""
     entries: dict
     hardware: HardwareOptions
+    files: FilesOptions
 
     def entry(self, section, name):
         """The entry of a section as plain data, for a stage's parameters."""
@@ -217,7 +225,7 @@ def parse_config(raw, where="config"):
     ConfigError
         At the first unknown key or name, missing key, or value out of range.
     """
-    known = {*CATALOG, "hardware", "study"}
+    known = {*CATALOG, "hardware", "study", *FilesOptions.model_fields}
     for key in _mapping(raw, where):
         if key not in known:
             raise ConfigError(f"{where}: " + unknown("section", key, known))
@@ -230,7 +238,8 @@ def parse_config(raw, where="config"):
                 raise ConfigError(f"{at}: the names {FLOAT!r} and {NO_PRUNER!r} are reserved")
             entries[section][_name(name, f"{where}: {section}")] = parse_entry(section, value, at)
     hardware = {} if raw.get("hardware") is None else raw["hardware"]
-    return Config(entries, validate(HardwareOptions, hardware, f"{where}: hardware"))
+    files = {key: raw[key] for key in FilesOptions.model_fields if key in raw}
+    return Config(entries, validate(HardwareOptions, hardware, f"{where}: hardware"), validate(FilesOptions, files, f"{where}: "))
 
 
 class _Loader(yaml.SafeLoader):

@@ -5,7 +5,7 @@ import torch
 from . import integer
 from .network import INPUT, LayerSpec, NetworkSpec, Projection
 
-__all__ = ["ModelMismatch", "check_equal", "exact_dtype", "to_codes", "to_spec"]
+__all__ = ["ModelMismatch", "batches", "check_equal", "exact_dtype", "to_codes", "to_spec"]
 
 
 class ModelMismatch(RuntimeError):
@@ -56,12 +56,26 @@ def exact_dtype(net):
 
 def to_codes(frames, constant, dtype=torch.float32):
     """Input codes [B, H, W, C] or [B, T, H, W, C] -> torch [1 or T, B, C, H, W]."""
-    x = torch.from_numpy(np.ascontiguousarray(frames).astype(np.int64)).to(dtype)
+    x = torch.from_numpy(np.require(frames, requirements=("C", "W"))).to(dtype)
     return x.permute(0, 3, 1, 2)[None] if constant else x.permute(1, 0, 4, 2, 3)
 
 
-def check_equal(model, net, frames, batch=256):
+def batches(frames, constant, dtype=torch.float32, batch=512):
+    """Input codes -> torch tensors [1 or T, b, C, H, W] of at most ``batch`` images, in order."""
+    for at in range(0, len(frames), batch):
+        yield to_codes(frames[at:at + batch], constant, dtype)
+
+
+def check_equal(model, net, frames, batch=256, seen=None):
     """Compare torch in evaluation mode with the integer model on every neuron, step and image.
+
+    Parameters
+    ----------
+    model : CodeNetwork
+    net : NetworkSpec
+    frames : input codes [B, (T,) H, W, C]
+    batch : int, images at once
+    seen : function of (frames, Trace) of each batch, or None
 
     Returns
     -------
@@ -79,6 +93,8 @@ def check_equal(model, net, frames, batch=256):
         for at in range(0, len(frames), batch):
             part = frames[at:at + batch]
             expected = integer.run(net, part)
+            if seen is not None:
+                seen(part, expected)
             with torch.no_grad():
                 got, _ = model.trace(to_codes(part, net.input.constant, dtype))
             first = None

@@ -2,24 +2,64 @@
 
 Network files, prepared data and checkpoints are all safetensors: plain tensors with a JSON
 description in the metadata, and a SHA-256 over both that is checked on every read. No pickle.
+Tensors may be written piece by piece and read as maps of the file, so that data of any size pass through.
 """
+import errno
 import hashlib
 import json
 import os
 import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-__all__ = ["CorruptFile", "atomic_path", "canonical_json", "read_container", "sha256_file",
+__all__ = ["CorruptFile", "Pieces", "atomic_path", "canonical_json", "read_container", "room", "sha256_file",
            "write_container", "write_json", "write_text"]
+
+#: numpy's names of types -> those of the safetensors format.
+TYPES = {"|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<u2": "U16", "<i2": "I16", "<u4": "U32", "<i4": "I32", "<u8": "U64",
+         "<i8": "I64", "<f2": "F16", "<f4": "F32", "<f8": "F64"}
+BLOCK = 1 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class CorruptFile(ValueError):
     """A file is truncated, altered or of another kind; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A tensor that is made while it is written.
+
+    Members
+    -------
+    shape : tuple of int
+    dtype : numpy dtype
+    make : function without arguments -> iterable of arrays, which laid end to end along axis 0 have that shape
+    """
+    shape: tuple
+    dtype: object
+    make: object
+
+    def __len__(self):
+        return self.shape[0]
+
+
+@contextmanager
+def room(path, size=None):
+    """Say in one sentence that a disk (or quota) is full, when writing ``path`` of ``size`` bytes fails for that reason."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        need = "" if size is None else f" for its {size / 1e6:,.1f} MB"
+        raise OSError(error.errno, f"{path} was not written: there is no room{need} ({os.strerror(error.errno)}); free some, or "
+                      "put the folder on another disk") from None
 
 
 @contextmanager
@@ -60,33 +100,115 @@ def sha256_file(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest(description, tensors):
+def _header(shapes, metadata):
+    """The safetensors header of tensors {name: (type, shape)} -> (bytes, {name: first byte of the file}, size of the file)."""
+    # Wide types first, so that all are aligned.
+    names = sorted(shapes, key=lambda name: (-np.dtype(shapes[name][0]).itemsize, name))
+    at, entries = 0, {}
+    for name in names:
+        dtype, shape = shapes[name]
+        end = at + np.dtype(dtype).itemsize * prod(shape)
+        entries[name] = {"dtype": TYPES[dtype], "shape": list(shape), "data_offsets": [at, end]}
+        at = end
+    text = canonical_json({**entries, "__metadata__": {"spikeproof": metadata}}).encode()
+    text += b" " * (-len(text) % 8)
+    start = 8 + len(text)
+    return (len(text).to_bytes(8, "little") + text, {name: start + entries[name]["data_offsets"][0] for name in names}, start + at)
+
+
+def _pieces(name, tensor):
+    """The bytes of a tensor, an array or Pieces, piece by piece."""
+    rows = 0
+    for piece in [tensor] if isinstance(tensor, np.ndarray) else tensor.make():
+        if isinstance(tensor, Pieces) and (piece.dtype != tensor.dtype or piece.shape[1:] != tuple(tensor.shape[1:])):
+            raise ValueError(f"a piece of {name} must be {tensor.dtype} of shape [n, {', '.join(map(str, tensor.shape[1:]))}], not "
+                             f"{piece.dtype} of shape {list(piece.shape)}")
+        rows += piece.shape[0] if piece.ndim else 1
+        if piece.size:
+            yield np.ascontiguousarray(piece).data
+    if tensor.shape and rows != tensor.shape[0]:
+        raise ValueError(f"{name} must have {tensor.shape[0]} rows, but {rows} were made")
+
+
+def _digest(description, shapes, tensor_digests):
+    """SHA-256 of a description and of tensors {name: (type, shape)} with their own digests."""
     total = hashlib.sha256(canonical_json(description).encode())
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
-        total.update(canonical_json([name, array.dtype.str, list(array.shape)]).encode())
-        total.update(array.data if array.size else b"")
+    for name in sorted(shapes):
+        dtype, shape = shapes[name]
+        total.update(canonical_json([name, dtype, list(shape), tensor_digests[name]]).encode())
     return total.hexdigest()
 
 
 def write_container(path, kind, description, tensors):
-    """Write tensors (dict of numpy arrays) and a JSON description; returns the digest of both."""
-    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    digest = _digest(description, tensors)
-    # One metadata key: safetensors writes several in random order, and equal content shall give equal bytes.
-    metadata = canonical_json({"kind": kind, "description": description, "sha256": digest})
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"spikeproof": metadata})
+    """Write tensors and a JSON description; equal content gives equal bytes.
+
+    Parameters
+    ----------
+    path : file to write, whole or not at all
+    kind : str
+    description : JSON value
+    tensors : dict name -> numpy array or Pieces
+
+    Returns
+    -------
+    str, the digest of both
+
+    Raises
+    ------
+    OSError
+        If the disk has no room: before anything is made.
+    ValueError
+        If pieces do not give the tensor that was announced.
+    """
+    tensors = {name: tensor if isinstance(tensor, Pieces) else np.ascontiguousarray(tensor).reshape(np.shape(tensor))
+               for name, tensor in tensors.items()}
+    shapes = {name: (np.dtype(tensor.dtype).newbyteorder("<").str, tensor.shape) for name, tensor in tensors.items()}
+    unknown = "0" * 64                                      # the digest's place: it is known when all is written
+
+    def described(digest):
+        return _header(shapes, canonical_json({"kind": kind, "description": description, "sha256": digest}))
+    header, places, size = described(unknown)
+    digests = {}
+    with atomic_path(path) as temporary, open(temporary, "r+b") as file:
+        with room(path, size):
+            os.posix_fallocate(file.fileno(), 0, size)      # a map of a file that cannot grow would die
+            file.write(header)
+            for name, place in places.items():
+                file.seek(place)
+                own = hashlib.sha256()
+                for piece in _pieces(name, tensors[name]):
+                    file.write(piece)
+                    own.update(piece)
+                digests[name] = own.hexdigest()
+            digest = _digest(description, shapes, digests)
+            file.seek(0)
+            file.write(described(digest)[0])
     return digest
 
 
-def read_container(path, kind, remedy):
+def _file_digest(file, start, size):
+    """SHA-256 of a part of an open file."""
+    total, buffer = hashlib.sha256(), bytearray(BLOCK)
+    view = memoryview(buffer)
+    file.seek(start)
+    while size:
+        count = file.readinto(view[:min(size, BLOCK)])
+        if not count:
+            break
+        total.update(view[:count])
+        size -= count
+    return total.hexdigest()
+
+
+def read_container(path, kind, remedy, mapped=False):
     """Read what :func:`write_container` wrote -> (description, tensors, digest).
 
     Parameters
     ----------
     kind : the kind that the file must have
     remedy : what the user should do about a bad file; it ends the error's sentence
+    mapped : bool; give tensors as maps of the file, which cannot be written to: whoever uses a part reads that part, and
+        processes share it
 
     Raises
     ------
@@ -99,15 +221,30 @@ def read_container(path, kind, remedy):
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: {remedy}")
     try:
-        with safe_open(path, "numpy") as file:
+        with safe_open(path, "numpy") as file:              # refuses headers that do not fit the file
             metadata = json.loads((file.metadata() or {}).get("spikeproof", "{}"))
-            if metadata.get("kind") != kind:
-                raise CorruptFile(f"{path} is not a {kind} file: {remedy}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if metadata.get("kind") != kind:
+            raise CorruptFile(f"{path} is not a {kind} file: {remedy}")
         description = metadata["description"]
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            entries = json.loads(file.read(length))
+            del entries["__metadata__"]
+            names = {theirs: ours for ours, theirs in TYPES.items()}
+            shapes = {name: (names[entry["dtype"]], tuple(entry["shape"])) for name, entry in entries.items()}
+            digests, tensors = {}, {}
+            for name, entry in entries.items():
+                begin, end = entry["data_offsets"]
+                digests[name] = _file_digest(file, 8 + length + begin, end - begin)
+                dtype, shape = shapes[name]
+                if mapped and end > begin:
+                    tensors[name] = np.asarray(np.memmap(file, dtype, "r", 8 + length + begin, shape))
+                else:
+                    file.seek(8 + length + begin)
+                    tensors[name] = np.frombuffer(bytearray(file.read(end - begin)), dtype).reshape(shape)
     except (SafetensorError, AttributeError, KeyError, TypeError, json.JSONDecodeError):
         raise CorruptFile(f"{path} is truncated or not a {kind} file: {remedy}") from None
-    digest = _digest(description, tensors)
+    digest = _digest(description, shapes, digests)
     if digest != metadata.get("sha256"):
         raise CorruptFile(f"{path} was altered after it was written (its digest does not match): {remedy}")
     return description, tensors, digest

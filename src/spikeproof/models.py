@@ -16,33 +16,26 @@ import torch.nn.functional as F
 from torch import nn
 
 from .fixed_point import lfsr_draws
-from .quantizers.base import round_ste, straight_through
+from .neuron_steps import code_steps, float_steps
+from .quantizers.base import round_ste
 from .spec import NeuronSpec, Store
-from .surrogates import spike
+from .surrogates import Surrogate
 
-__all__ = ["CodeNetwork", "FloatNetwork", "Surrogate"]
+__all__ = ["CodeNetwork", "FloatNetwork"]
 
 
-def _convolve(x, weight, shape):
+def _convolve(x, weight, bias, shape):
     """x [M, C, H, W] pooled -> [M, C_out, Ho, Wo]; a dense layer is one matrix product."""
     if shape.kernel == tuple(x.shape[-2:]) and shape.padding == 0:
-        return F.linear(x.flatten(1), weight.flatten(1))[..., None, None]
-    return F.conv2d(x, weight, stride=shape.stride, padding=shape.padding)
+        return F.linear(x.flatten(1), weight.flatten(1), bias)[..., None, None]
+    # Channels last: half the time of a convolution with its backward pass, and of a normalisation.
+    return F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, shape.stride, shape.padding)
 
 
 def _folded(x, operation):
     """Apply an operation on [M, ...] to x [T, B, ...] with time folded into the batch."""
     out = operation(x.flatten(0, 1))
     return out.unflatten(0, x.shape[:2])
-
-
-class Surrogate:
-    """Name and width of the surrogate derivative that training uses."""
-    def __init__(self, name="atan", width=1.0):
-        self.name, self.width = name, width
-
-    def __call__(self, x):
-        return spike(x, self.name, self.width)
 
 
 class FloatLayer(nn.Module):
@@ -65,8 +58,8 @@ class FloatLayer(nn.Module):
         def one(x):
             if self.shape.pool > 1:
                 x = (F.avg_pool2d if self.shape.pool_kind == "sum" else F.max_pool2d)(x, self.shape.pool)
-            x = _convolve(x, self.weight, self.shape)
-            return self.norm(x) if self.norm is not None else x + self.bias[:, None, None]
+            x = _convolve(x, self.weight, self.bias, self.shape)
+            return x if self.norm is None else self.norm(x)
         return _folded(x, one)
 
     def affine(self):
@@ -97,24 +90,11 @@ class FloatNetwork(nn.Module):
         """Whether layer k has a threshold: all but the last under a membrane readout."""
         return k < len(self.shapes) - 1 or self.neuron.readout == "spike_count"
 
-    def _neurons(self, drive, fires):
-        """drive [T or 1, B, ...] -> (spikes or None, last membrane)."""
-        v, spikes = torch.zeros_like(drive[0]), []
-        for t in range(self.steps):
-            h = v * self.neuron.beta + drive[t if len(drive) > 1 else 0]
-            if fires:
-                s = self.surrogate(h - 1)
-                v = h - s if self.neuron.reset == "soft" else h * (1 - s)
-                spikes.append(s)
-            else:
-                v = h
-        return torch.stack(spikes) if fires else None, v
-
     def forward(self, x):
         """Input codes [T or 1, B, C, H, W] -> (logits [B, classes], spikes of each firing layer)."""
         x, spikes = x / self.input_spec.max_code, []
         for k, layer in enumerate(self.layers):
-            x, v = self._neurons(layer(x), self.fires(k))
+            x, v = float_steps(layer(x), self.steps, self.neuron, self.fires(k), self.surrogate)
             if x is not None:
                 spikes.append(x)
         logits = v if self.neuron.readout == "membrane" else x.sum(0)
@@ -165,30 +145,8 @@ class CodeLayer(nn.Module):
             if self.shape.pool > 1:
                 x = F.avg_pool2d(x, self.shape.pool, divisor_override=1) if self.shape.pool_kind == "sum" \
                     else F.max_pool2d(x, self.shape.pool)
-            return _convolve(x, weight, self.shape) + bias[:, None, None]
+            return _convolve(x, weight, bias, self.shape)
         return _folded(x, one)
-
-    def leak(self, v):
-        """Step 1; floors, with the gradient of the real-valued leak."""
-        spec = self.neuron.leak
-        if spec.kind == "subtract_shift":
-            part = v * 2.0**-spec.shift
-            return v - straight_through(part, part.floor())
-        if spec.kind == "none":
-            return v
-        part = v * (2.0**-spec.shift if spec.kind == "shift" else spec.multiplier * 2.0**-spec.fraction)
-        return straight_through(part, part.floor())
-
-    def store(self, h, draw):
-        """Step 5 -> (codes, v'); straight-through inside the stored range, no gradient outside."""
-        store = self.neuron.store
-        x = h * 2.0**-store.shift
-        if store.rounding == "stochastic":
-            rounded = (x + draw * 2.0**-store.shift).floor()
-        else:
-            rounded = {"floor": x.floor, "half_up": lambda: (x + 0.5).floor(), "half_even": x.round}[store.rounding]()
-        code = straight_through(x, rounded).clamp(store.lo, store.hi)
-        return code, code * 2.0**store.shift
 
     def draws(self, steps, like):
         """LFSR draws [T, C, H, W] in the contract's order (neuron index is channels-last), or zeros."""
@@ -204,17 +162,8 @@ class CodeLayer(nn.Module):
         weight, bias, theta, scale = self.codes()
         acc = self.current(x, weight, bias)
         theta = theta[:, None, None]
-        v = torch.full_like(acc[0], self.neuron.v_init * 2.0**self.neuron.store.shift)
-        draws, spikes, codes = self.draws(steps, acc), [], []
-        for t in range(steps):
-            h = self.leak(v) + acc[t if len(acc) > 1 else 0]
-            if self.fires:
-                s = surrogate((h - theta) / theta)
-                h = h - s * theta if self.neuron.reset == "soft" else h * (1 - s) + s * self.neuron.v_reset
-                spikes.append(s)
-            code, v = self.store(h, draws[t])
-            codes.append(code)
-        return torch.stack(spikes) if spikes else None, torch.stack(codes), scale
+        spikes, codes = code_steps(acc, theta, steps, self.neuron, self.draws(steps, acc), self.fires, surrogate)
+        return spikes, codes, scale
 
 
 class CodeNetwork(nn.Module):

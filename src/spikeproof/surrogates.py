@@ -1,4 +1,4 @@
-"""The spike, and the derivatives that stand in for its own. Each integrates to 1 over x.
+"""The derivatives that stand in for that of the spike. Each integrates to 1 over x.
 
 With w the width and x the distance to the threshold, both in units of the threshold:
 
@@ -8,10 +8,11 @@ With w the width and x the distance to the threshold, both in units of the thres
 * rectangle: 1 / (2 w) where |x| < w (Wu et al. 2018, STBP)
 """
 import math
+from dataclasses import dataclass
 
 import torch
 
-__all__ = ["SURROGATES", "spike"]
+__all__ = ["SURROGATES", "Surrogate"]
 
 SURROGATES = {
     "atan": lambda x, w: 1 / (w * (1 + (math.pi / w * x) ** 2)),
@@ -21,19 +22,8 @@ SURROGATES = {
 }
 
 
-class _Spike(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, name, width):
-        ctx.save_for_backward(x)
-        ctx.name, ctx.width = name, width
-        return (x >= 0).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return grad * SURROGATES[ctx.name](x, ctx.width), None, None
-
-
-def spike(x, name="atan", width=1.0):
-    """x, any shape -> 1.0 where x >= 0 (equality fires), else 0.0; surrogate gradient ``name`` of ``width``."""
-    return _Spike.apply(x, name, width)
+@dataclass
+class Surrogate:
+    """Name and width of the derivative that training uses."""
+    name: str = "atan"
+    width: float = 1.0

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
-from .convert import to_codes
+from .augmentation import Targets, augment
+from .convert import batches, to_codes
 from .files import CorruptFile, canonical_json, read_container, write_container
+from .training_options import AugmentationOptions
 
-__all__ = ["accuracy", "fit", "seed_of"]
+__all__ = ["accuracy", "firing_rates", "fit", "seed_of"]
 
 CHECKPOINT = "spikeproof checkpoint"
 #: Seconds between checkpoints.
@@ -24,16 +25,23 @@ def seed_of(*names):
     return int.from_bytes(hashlib.sha256(canonical_json(names).encode()).digest()[:8], "little") >> 1
 
 
-def accuracy(model, data, part, batch=512, dtype=torch.float32):
+def accuracy(model, data, part, dtype=torch.float32):
     """Fraction of right decisions on one part, in evaluation mode; ``dtype`` is that of the module."""
     model.eval()
-    frames, labels = data.frames[part], data.labels[part]
-    right = 0
     with torch.no_grad():
-        for at in range(0, len(labels), batch):
-            x = to_codes(frames[at:at + batch], data.input.constant, dtype)
-            right += int((model.decide(x) == labels[at:at + batch]).sum())
-    return right / len(labels)
+        winners = [model.decide(x) for x in batches(data.frames[part], data.input.constant, dtype)]
+    return float((np.concatenate(winners) == data.labels[part]).mean())
+
+
+def firing_rates(model, data, part, dtype=torch.float32):
+    """Mean number of spikes per neuron and step, over one part -> list of float64 [C], per firing layer and channel."""
+    model.eval()
+    total = None
+    with torch.no_grad():
+        for x in batches(data.frames[part], data.input.constant, dtype):
+            sums = [s.mean((0, 3, 4)).sum(0).double() for s in model(x)[1]]
+            total = sums if total is None else [a + b for a, b in zip(total, sums)]
+    return [of / len(data.labels[part]) for of in total]
 
 
 def _save(path, epoch, model, optimizer, history, job):
@@ -104,8 +112,11 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     """
     model.surrogate.name, model.surrogate.width = options.surrogate, options.surrogate_width
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    x = to_codes(data.frames["train"], data.input.constant)          # once, not per batch
-    y = torch.from_numpy(np.ascontiguousarray(data.labels["train"]))
+    augmentation = options.augmentation
+    if augmentation.mixup and data.input.bits == 1:
+        raise ValueError("augmentation.mixup must be 0 for an input of one bit: a mixture of spikes has no code")
+    frames = data.frames["train"]                                    # a map of the file: batches are taken out of it
+    y = torch.from_numpy(np.array(data.labels["train"]))
     batches = math.ceil(len(y) / options.batch_size)
     total = batches * options.epochs
     job = {"options": options.model_dump(), "seed": seed, "images": len(y), "start": _digest_of(model), "context": context}
@@ -122,14 +133,18 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
             lr = options.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch * batches + n) / total))
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            logits, spikes = model(x[:, index])
-            loss = F.cross_entropy(logits, y[index])
+            x, targets = to_codes(frames[index.numpy()], data.input.constant), Targets(y[index])
+            if augmentation != AugmentationOptions():
+                draws = torch.Generator().manual_seed(seed_of(seed, "augmentation", epoch, n))
+                x, targets = augment(x, y[index], augmentation, draws)
+            logits, spikes = model(x)
+            loss = targets.loss(logits)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             loss_sum += loss.item() * len(index)
-            right += int((logits.detach().argmax(1) == y[index]).sum())
-            rate += sum(float(s.detach().mean()) for s in spikes) / max(len(spikes), 1)
+            right += targets.right(logits.detach())
+            rate += sum(float(s.detach().flatten(0, 1).mean()) for s in spikes) / max(len(spikes), 1)
         if not math.isfinite(loss_sum):
             raise FloatingPointError(f"{label}: the loss is not finite in epoch {epoch + 1}; lower learning_rate "
                                      f"(now {options.learning_rate})")

@@ -40,6 +40,12 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
+# Not parameters of the rule: data are the same wherever their files lie.
+if CONFIG.files.data_dir is not None:
+    os.environ["SPIKEPROOF_DATA_DIR"] = CONFIG.files.data_dir
+if not CONFIG.files.download:
+    os.environ["SPIKEPROOF_OFFLINE"] = "1"
+
 
 wildcard_constraints:
     dataset="[^/]+",

@@ -8,12 +8,14 @@ rule prepare:
         "results/logs/prepare/{dataset}.log",
     conda:
         "../../environment.yml"
+    threads: 2
     params:
         config=entry("datasets", "dataset"),
         code=code_of("prepare", "datasets"),
         label=label,
     shell:
-        "python -m spikeproof prepare --label {params.label} --log {log} --config {params.config:q} --out {output}"
+        "python -m spikeproof prepare --label {params.label} --log {log} --threads {threads} --config {params.config:q} "
+        "--out {output}"
 
 
 rule pretrain:

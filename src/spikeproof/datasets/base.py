@@ -1,29 +1,52 @@
 """Prepared data: what every dataset becomes, and how it lies on disk."""
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
+from tqdm import tqdm
 
-from ..files import CorruptFile, read_container, write_container
+from ..files import CorruptFile, Pieces, read_container, write_container
 from ..network import InputSpec
 
-__all__ = ["PARTS", "PreparedData", "load_prepared", "save_prepared", "split_indices"]
+__all__ = ["PARTS", "Boxes", "PreparedData", "in_order", "load_prepared", "save_prepared", "split_indices", "stratified"]
 
 KIND = "spikeproof prepared data"
 PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
+class Boxes:
+    """Objects to detect in the samples of one part.
+
+    Members
+    -------
+    start : int64 [B + 1]; the objects of sample i are rows start[i] to start[i + 1]
+    rows : float32 [N, 5]: left, top, width, height in pixels of the prepared frames, class
+    """
+    start: np.ndarray
+    rows: np.ndarray
+
+    def of(self, sample):
+        """Rows of one sample, float32 [n, 5]."""
+        return self.rows[self.start[sample]:self.start[sample + 1]]
+
+
+@dataclass(frozen=True)
 class PreparedData:
-    """Integer input codes and labels of three parts.
+    """Integer input codes of three parts, with a label or boxes for each sample.
 
     Members
     -------
     input : InputSpec
     steps : int, time steps per image
     classes : int
-    frames : dict part -> uint8 or uint16 [B, H, W, C] (constant input) or [B, T, H, W, C], codes
-    labels : dict part -> int64 [B]
-    about : dict, source, licence, split rule
+    frames : dict part -> uint8 or uint16 [B, H, W, C] (constant input) or [B, T, H, W, C], codes; an array, or Pieces
+        that make it while it is written
+    labels : dict part -> int64 [B]; empty for detection
+    about : dict: name, source, licence, split, images
+    boxes : dict part -> Boxes, for detection, or None
     """
     input: InputSpec
     steps: int
@@ -31,6 +54,23 @@ class PreparedData:
     frames: dict
     labels: dict
     about: dict
+    boxes: dict | None = None
+
+
+def stratified(labels, fraction, rng):
+    """Indices of a part of each class, drawn by a seeded permutation -> (chosen, others), ascending.
+
+    Parameters
+    ----------
+    labels : int array [N]
+    fraction : of each class, rounded to whole samples
+    rng : numpy Generator
+    """
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        chosen[members[:round(len(members) * fraction)]] = True
+    return np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
 
 def split_indices(labels, test, validation, seed):
@@ -55,34 +95,116 @@ def split_indices(labels, test, validation, seed):
     return {part: np.sort(np.concatenate(chosen)) for part, chosen in parts.items()}
 
 
+def in_order(function, items, workers):
+    """Results of a function in the order of the items, by so many processes; only a few wait at a time."""
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        items = iter(items)
+        waiting = deque(pool.submit(function, item) for item in islice(items, 4 * workers))
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(items, 1))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _frames_shape(data):
+    spec = data.input
+    return spec.shape if spec.constant else (data.steps, *spec.shape)
+
+
+def _watched(frames, part, data):
+    """The frames of a part with a progress bar, every piece checked."""
+    shape = _frames_shape(data)
+    if tuple(frames.shape[1:]) != shape:
+        raise ValueError(f"frames of the {part} part must be [n, {', '.join(map(str, shape))}], not {list(frames.shape)}")
+
+    def make():
+        with tqdm(total=len(frames), desc=f"prepare {part}", unit="sample", mininterval=1) as bar:
+            for piece in frames.make() if isinstance(frames, Pieces) else [frames]:
+                if piece.size and (piece.min() < 0 or piece.max() > data.input.max_code):
+                    raise ValueError(f"codes of the {part} part must be 0 to {data.input.max_code}, not {piece.min()} or "
+                                     f"{piece.max()}")
+                bar.update(len(piece))
+                yield piece
+    return Pieces(tuple(frames.shape), np.dtype(frames.dtype), make)
+
+
 def save_prepared(path, data):
-    """Write prepared data atomically; returns its digest."""
+    """Write prepared data atomically, with a progress bar; returns its digest.
+
+    Raises
+    ------
+    ValueError
+        If a part is empty, or a code, label or box is out of range.
+    OSError
+        If the disk has no room.
+    """
     description = {"input": data.input.to_dict(), "steps": data.steps, "classes": data.classes, "about": data.about}
-    tensors = {f"{part}.{what}": getattr(data, what)[part] for part in PARTS for what in ("frames", "labels")}
+    tensors = {f"{part}.frames": _watched(data.frames[part], part, data) for part in PARTS}
+    if data.boxes is None:
+        tensors |= {f"{part}.labels": np.asarray(data.labels[part], np.int64) for part in PARTS}
+    else:
+        for part in PARTS:
+            tensors |= {f"{part}.box_start": np.asarray(data.boxes[part].start, np.int64),
+                        f"{part}.boxes": np.asarray(data.boxes[part].rows, np.float32).reshape(-1, 5)}
+    _check(data, {part: len(data.frames[part]) for part in PARTS})
     return write_container(path, KIND, description, tensors)
 
 
-def load_prepared(path):
-    """Read prepared data -> (PreparedData, digest).
+def _check(data, counts):
+    """ValueError where a part is empty, or labels or boxes do not fit."""
+    for part in PARTS:
+        if not counts[part]:
+            raise ValueError(f"the {part} part must have at least one sample, but is empty")
+        if data.boxes is None:
+            labels = data.labels[part]
+            if len(labels) != counts[part]:
+                raise ValueError(f"the {part} part must have a label for each of its {counts[part]} samples, not {len(labels)}")
+            if labels.min() < 0 or labels.max() >= data.classes:
+                worst = labels.max() if labels.max() >= data.classes else labels.min()
+                raise ValueError(f"labels of the {part} part must be 0 to {data.classes - 1}, not {worst}")
+            continue
+        start, rows = data.boxes[part].start, data.boxes[part].rows
+        if len(start) != counts[part] + 1 or start[0] != 0 or start[-1] != len(rows) or (np.diff(start) < 0).any():
+            raise ValueError(f"boxes of the {part} part do not belong to its {counts[part]} samples")
+        if len(rows) and (rows[:, 4].min() < 0 or rows[:, 4].max() >= data.classes or rows[:, 2:4].min() <= 0):
+            raise ValueError(f"boxes of the {part} part must have classes 0 to {data.classes - 1} and sizes above 0")
+
+
+def load_prepared(path, detection=False):
+    """Read prepared data -> (PreparedData, digest). Frames and labels are maps of the file, which all processes share.
+
+    Parameters
+    ----------
+    detection : bool, whether the caller wants boxes; a classifier wants labels
 
     Raises
     ------
     FileNotFoundError, CorruptFile
-        If the file is absent, truncated, altered, or holds codes or labels out of range.
+        If the file is absent, truncated, altered, or holds labels out of range.
+    ValueError
+        If the data are of the other task.
     """
     remedy = "delete it and run the prepare stage again"
-    description, tensors, digest = read_container(path, KIND, remedy)
+    description, tensors, digest = read_container(path, KIND, remedy, mapped=True)
     try:
-        spec = InputSpec.from_dict(description["input"])
-        data = PreparedData(spec, description["steps"], description["classes"],
+        boxes = None
+        if "train.boxes" in tensors:
+            boxes = {part: Boxes(tensors[f"{part}.box_start"], tensors[f"{part}.boxes"]) for part in PARTS}
+        data = PreparedData(InputSpec.from_dict(description["input"]), description["steps"], description["classes"],
                             {part: tensors[f"{part}.frames"] for part in PARTS},
-                            {part: tensors[f"{part}.labels"] for part in PARTS}, description["about"])
-        shape = spec.shape if spec.constant else (data.steps, *spec.shape)
+                            {} if boxes else {part: tensors[f"{part}.labels"] for part in PARTS}, description["about"], boxes)
         for part in PARTS:
-            frames, labels = data.frames[part], data.labels[part]
-            if frames.shape != (len(labels), *shape) or frames.max() > spec.max_code \
-                    or labels.min() < 0 or labels.max() >= data.classes:
-                raise ValueError(f"the {part} part has frames or labels out of range")
+            if data.frames[part].shape[1:] != _frames_shape(data):
+                raise ValueError(f"the {part} part has frames of another shape")
+        _check(data, {part: len(data.frames[part]) for part in PARTS})
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path} holds no valid prepared data ({error}): {remedy}") from None
+    if detection != (data.boxes is not None):
+        has, wants = ("boxes", "labels") if data.boxes is not None else ("labels", "boxes")
+        raise ValueError(f"{path} must have {wants} for this stage, but has {has}: choose a dataset with {wants}")
     return data, digest

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from ..network import InputSpec
 from ..options import Options
-from .base import PreparedData, split_indices
+from .base import PARTS, PreparedData, split_indices
+from .images import encode, image_spec
 
 __all__ = ["Digits"]
 
@@ -36,27 +36,18 @@ class Digits:
 
     def describe(self):
         """(InputSpec, steps, classes), without reading anything."""
-        o = self.options
-        direct = o.encoding == "direct"
-        return InputSpec((8, 8, 1), o.bits if direct else 1, constant=direct), o.steps, 10
+        return image_spec(self.options, (8, 8, 1)), self.options.steps, 10
 
-    def prepare(self):
+    def prepare(self, sources=None):
         """Read, encode, split -> PreparedData."""
         from sklearn.datasets import load_digits
-        bunch, o = load_digits(), self.options
+        bunch, seed = load_digits(), self.options.split_seed
         spec, steps, classes = self.describe()
-        pixels, labels = bunch.images.astype(np.int64), bunch.target.astype(np.int64)
-        if o.encoding == "direct":
-            codes = (pixels * spec.max_code + GREY_LEVELS // 2) // GREY_LEVELS
-            frames = codes[..., None].astype(np.uint8)
-        else:
-            rng = np.random.default_rng(o.split_seed)
-            draws = rng.integers(0, GREY_LEVELS, (len(pixels), steps, 8, 8))
-            frames = (draws < pixels[:, None])[..., None].astype(np.uint8)
-        parts = split_indices(labels, test=0.2, validation=0.1, seed=o.split_seed)
+        labels = bunch.target.astype(np.int64)
+        frames = encode(bunch.images.astype(np.uint8)[..., None], self.options, seed, GREY_LEVELS)
+        parts = split_indices(labels, test=0.2, validation=0.1, seed=seed)
         about = {"name": "scikit-learn digits", "images": len(labels),
                  "source": "sklearn.datasets.load_digits (UCI, Alpaydin and Kaynak 1998)", "licence": "CC BY 4.0",
-                 "split": f"stratified, seed {o.split_seed}: " +
-                          ", ".join(f"{part} {len(index)}" for part, index in parts.items())}
+                 "split": f"stratified, seed {seed}: " + ", ".join(f"{part} {len(parts[part])}" for part in PARTS)}
         return PreparedData(spec, steps, classes, {part: frames[index] for part, index in parts.items()},
                             {part: labels[index] for part, index in parts.items()}, about)

@@ -15,11 +15,9 @@ def add_arguments(parser, json_argument, config_help, model=False):
 
 def start(args):
     """Fix threads and determinism, load the data -> PreparedData; its digest becomes ``args.data_digest``."""
-    import torch
-
     from ..datasets.base import load_prepared
-    torch.set_num_threads(args.threads)
-    torch.use_deterministic_algorithms(True)
+    from ..torch_setup import set_up
+    set_up(args.threads)
     data, args.data_digest = load_prepared(args.data)
     return data
 

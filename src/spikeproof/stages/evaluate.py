@@ -16,27 +16,28 @@ def run(args, stage):
 
     import torch
 
-    from ..convert import exact_dtype, to_codes, to_spec
+    from ..convert import exact_dtype, to_spec
     from ..datasets.base import load_prepared
     from ..files import write_json
     from ..metrics import float_memory_bits
     from ..model_files import load_model
     from ..models import CodeNetwork
     from ..provenance import provenance
-    from ..training import accuracy
-    torch.set_num_threads(args.threads)
+    from ..torch_setup import set_up
+    from ..training import accuracy, firing_rates
+    set_up(args.threads)
     data, data_digest = load_prepared(args.data)
     reference, _ = load_model(args.float_model)
     model, description = load_model(args.model)
     coded = isinstance(model, CodeNetwork)
     dtype = exact_dtype(to_spec(model)) if coded else torch.float32
-    with model.exact(dtype) if coded else nullcontext(), torch.no_grad():
-        spikes = model(to_codes(data.frames["test"], data.input.constant, dtype))[1]
+    with model.exact(dtype) if coded else nullcontext():
+        rates = firing_rates(model, data, "test", dtype)
         reached = {part: accuracy(model, data, part, dtype=dtype) for part in ("validation", "test")}
     result = {
         "accuracy_float": accuracy(reference, data, "test"), "accuracy": reached["test"],
         "validation_accuracy": reached["validation"], "test_images": len(data.labels["test"]),
-        "firing_rates": [float(s.mean()) for s in spikes],
+        "firing_rates": [float(of.mean()) for of in rates],
         "float_memory_bits": float_memory_bits(reference.shapes),
         "architecture": [{"name": s.name, "weights": s.weights, "neurons": s.neurons} for s in model.shapes],
         "chain": description["chain"], "data": data.about, "data_sha256": data_digest, "provenance": provenance()}

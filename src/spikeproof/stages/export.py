@@ -13,7 +13,6 @@ def add_arguments(parser, json_argument):
 
 def run(args, stage):
     import numpy as np
-    import torch
 
     from .. import integer
     from ..convert import check_equal, to_spec
@@ -24,7 +23,8 @@ def run(args, stage):
     from ..models import CodeNetwork
     from ..netfile import load_network, save_network
     from ..provenance import provenance
-    torch.set_num_threads(args.threads)
+    from ..torch_setup import set_up
+    set_up(args.threads)
     data, _ = load_prepared(args.data)
     model, description = load_model(args.model)
     if not isinstance(model, CodeNetwork):
@@ -32,18 +32,25 @@ def run(args, stage):
     digest = save_network(args.out, to_spec(model))
     net, _ = load_network(args.out)                      # what is on disk is what is proved
     frames, labels = data.frames["test"], data.labels["test"]
-    values = check_equal(model, net, frames)
-    trace = integer.run(net, frames)
+    winners, synops, spiking, first = [], [], dict.fromkeys(net.by_name, 0), []
+
+    def count(part, trace):
+        winners.append(trace.winner)
+        synops.append(integer.count_synops(net, part, trace))
+        for name, spikes in trace.spikes.items():
+            spiking[name] += int(spikes.sum(dtype=np.int64))
+        first.extend([] if first else [{name: spikes[0] for name, spikes in trace.spikes.items()}])
+    values = check_equal(model, net, frames, seen=count)
+    winners, synops = np.concatenate(winners), np.concatenate(synops)
     formula = formula_memory_bits(model.shapes, model.quantizer.codec.bits, [l.neuron.store.bits for l in model.layers],
                                   [l.theta_width for l in net.layers], [l.bias_width for l in net.layers])
     if formula != net.memory_bits():
         raise RuntimeError(f"memory by formula must equal the network's, but {formula} is not {net.memory_bits()}")
-    synops = integer.count_synops(net, frames, trace)
-    shown = {layer.name: [np.flatnonzero(step).tolist() for step in trace.spikes[layer.name][0]] for layer in net.layers
+    shown = {layer.name: [np.flatnonzero(step).tolist() for step in first[0][layer.name]] for layer in net.layers
              if layer.theta is not None}
     result = {
         "network_sha256": digest, "torch_equal": True, "torch_values_compared": values, "images": len(frames),
-        "accuracy": float((trace.winner == labels).mean()), "steps": net.steps,
+        "accuracy": float((winners == labels).mean()), "steps": net.steps,
         "synops_per_image": float(synops.mean()),
         "memory_bits_formula": formula, "memory_bits": net.memory_bits(),
         "bits_per_weight": model.quantizer.codec.bits,
@@ -51,9 +58,9 @@ def run(args, stage):
                     "codec": layer.projections[0].codec.name, "weights": int(layer.projections[0].weights.size),
                     "membrane_bits": layer.neuron.store.bits, "store": [layer.neuron.store.lo, layer.neuron.store.hi],
                     "unit": 1 << layer.neuron.store.shift, "rounding": layer.neuron.store.rounding,
-                    "firing_rate": float(trace.spikes[layer.name].mean()), "bits": layer.memory_bits()}
+                    "firing_rate": spiking[layer.name] / (len(frames) * net.steps * layer.neurons), "bits": layer.memory_bits()}
                    for layer in net.layers],
-        "raster": {"label": int(labels[0]), "winner": int(trace.winner[0]), "image": frames[0].tolist(), "spikes": shown},
+        "raster": {"label": int(labels[0]), "winner": int(winners[0]), "image": frames[0].tolist(), "spikes": shown},
         "chain": description["chain"], "provenance": provenance()}
     if args.result:
         write_json(args.result, result)

@@ -1,17 +1,28 @@
-"""Read a dataset, encode it as integer input codes and split it.
+"""Read a dataset's own files, encode them as integer input codes and split them.
 
-Writes one safetensors file with its digest; later stages refuse it if it was altered.
+Files are looked for in the data folder, <data-dir>/<dataset>/ first and <data-dir>/ then; what is absent there is downloaded into
+it, continued where an earlier download stopped, checked against the published digest, and unpacked. Writes one safetensors file
+with its digest; later stages map it, and refuse it if it was altered.
 """
+import os
+
+DATA_DIR = "SPIKEPROOF_DATA_DIR"
 
 
 def add_arguments(parser, json_argument):
     parser.add_argument("--config", type=json_argument, required=True, help="dataset entry, JSON or a file of it")
+    parser.add_argument("--data-dir", default=os.environ.get(DATA_DIR, "data"),
+                        help=f"folder of the datasets' files (default: environment variable {DATA_DIR}, else data)")
+    parser.add_argument("--offline", action="store_true", default=os.environ.get("SPIKEPROOF_OFFLINE", "") not in ("", "0"),
+                        help="download nothing (also: environment variable SPIKEPROOF_OFFLINE=1)")
     parser.add_argument("--out", required=True, help="prepared data, .safetensors")
 
 
 def run(args, stage):
     from ..datasets.base import save_prepared
+    from ..datasets.sources import Sources
     from ..model_files import make
-    data = make("datasets", args.config).prepare()
+    sources = Sources(args.data_dir, not args.offline, args.threads, stage.say)
+    data = make("datasets", args.config).prepare(sources)
     save_prepared(args.out, data)
-    stage.say(f"{data.about['images']} images, {data.about['split']}")
+    stage.say(f"{data.about['images']} samples, {data.about['split']}")

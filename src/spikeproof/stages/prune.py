@@ -9,10 +9,9 @@ def add_arguments(parser, json_argument):
 def run(args, stage):
     import torch
 
-    from ..convert import to_codes
     from ..model_files import load_model, make, save_model
     from ..models import CodeNetwork
-    from ..training import fit
+    from ..training import firing_rates, fit
     data = training.start(args)
     source, description = load_model(args.model)
     if not isinstance(source, CodeNetwork):
@@ -21,9 +20,8 @@ def run(args, stage):
         raise ValueError(f"{args.model} must have a hidden layer to prune, and has none")
     pruner = make("pruners", args.config)
     with torch.no_grad():
-        trace, _ = source.trace(to_codes(data.frames["train"], data.input.constant))
-        kept = [pruner.kept(spikes.mean((0, 1, 3, 4)), following.weight)
-                for (spikes, _), following in zip(trace, source.layers[1:])]
+        kept = [pruner.kept(rates.float(), following.weight)
+                for rates, following in zip(firing_rates(source, data, "train"), source.layers[1:])]
     model = source.pruned(kept)
     chain = {**description["chain"], "pruner": args.config}
     history = fit(model, data, pruner.options.training, **training.arguments(args, stage, chain))

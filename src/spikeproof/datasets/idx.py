@@ -1,0 +1,75 @@
+"""MNIST's file format, and what datasets in it share."""
+import gzip
+import zlib
+
+import numpy as np
+
+from ..files import CorruptFile
+from .images import image_spec, prepare_images
+from .sources import check_count
+
+__all__ = ["IdxDataset", "read_idx"]
+
+#: What the third and fourth byte of an IDX file say: unsigned bytes in so many dimensions.
+UNSIGNED_BYTES = 8
+
+
+def read_idx(path, dimensions):
+    """An IDX file of unsigned bytes, gzipped or not -> uint8 array.
+
+    The format: two zero bytes, the type, the number of dimensions, each dimension as a big-endian uint32, the values.
+
+    Raises
+    ------
+    CorruptFile
+        If the file is truncated, too long, or no IDX file with that many dimensions.
+    """
+    remedy = "delete it and run prepare again"
+    with open(path, "rb") as file:
+        raw = file.read()
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            raw = gzip.decompress(raw)
+        except (EOFError, OSError, zlib.error) as error:
+            raise CorruptFile(f"{path} is truncated or damaged ({error}): {remedy}") from None
+    magic = int.from_bytes(raw[:4], "big")
+    expected = UNSIGNED_BYTES << 8 | dimensions
+    if len(raw) < 4 or magic != expected:
+        raise CorruptFile(f"{path} must begin with the magic number {expected}, not {magic}: it is not the file that its name "
+                          f"says; {remedy}")
+    start = 4 + 4 * dimensions
+    shape = np.frombuffer(raw[4:start], ">u4").tolist()
+    if len(raw) - start != np.prod(shape, dtype=np.int64) or len(shape) != dimensions:
+        raise CorruptFile(f"{path} must have {' x '.join(map(str, shape))} values, but has {len(raw) - start}: {remedy}")
+    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+
+
+class IdxDataset:
+    """Base of the datasets in four IDX files; subclasses say FOLDER, FILES (part -> Remote of images, of labels) and ABOUT."""
+    CLASSES = 10
+    COUNTS = {"train": 60000, "test": 10000}
+
+    def __init__(self, options):
+        self.options = options
+
+    def describe(self):
+        """(InputSpec, steps, classes), without reading anything."""
+        return image_spec(self.options, (28, 28, 1)), self.options.steps, self.CLASSES
+
+    def prepare(self, sources):
+        """Read, encode, split -> PreparedData."""
+        spec, _, classes = self.describe()
+        parts = {}
+        for part, remotes in self.FILES.items():
+            paths = [sources.file(self.FOLDER, remote, self.options.official) for remote in remotes]
+            images, labels = read_idx(paths[0], 3), read_idx(paths[1], 1)
+            if len(images) != len(labels):
+                raise CorruptFile(f"{paths[1]} has {len(labels)} labels for the {len(images)} images of {paths[0]}")
+            if images.shape[1:] != spec.shape[:2]:
+                raise CorruptFile(f"{paths[0]} must have images of 28 x 28, not {' x '.join(map(str, images.shape[1:]))}")
+            if len(labels) and labels.max() >= classes:
+                raise CorruptFile(f"{paths[1]} must have labels 0 to {classes - 1}, not {labels.max()} at position "
+                                  f"{labels.argmax()}")
+            check_count(paths[0], "images", len(labels), self.COUNTS[part], self.options.official)
+            parts[part] = images[..., None], labels.astype(np.int64)
+        return prepare_images(self.options, spec, classes, parts["train"], parts["test"], self.ABOUT, "official")

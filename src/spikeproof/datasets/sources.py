@@ -1,0 +1,260 @@
+"""Where a dataset's files come from: a folder of the user's that is looked at first, else a download.
+
+A download continues where it stopped, is checked, and takes its name only when it is whole.
+"""
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from lzma import LZMAError
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..files import CorruptFile, room
+
+__all__ = ["Archive", "Missing", "Remote", "Sources", "check_count", "unpack"]
+
+BLOCK = 1 << 20
+#: Bytes that are kept at once: what comes after the last of them is lost when a connection breaks.
+RECEIVED = 1 << 16
+DAMAGED = (EOFError, LZMAError, OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+
+
+class Missing(FileNotFoundError):
+    """Files of a dataset are not there; the message says which, where they belong and where they can be had."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A published file.
+
+    Members
+    -------
+    name : str, its name
+    urls : tuple of str, addresses to try in turn; none where the publisher wants a form filled in, or a login
+    page : str, the publisher's page
+    md5, sha256 : str or None, as published
+    size : int, bytes, or None
+    """
+    name: str
+    urls: tuple
+    page: str
+    md5: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+
+    @property
+    def digest(self):
+        """(name of the algorithm, published digest), or None."""
+        if self.sha256:
+            return "sha256", self.sha256
+        return ("md5", self.md5) if self.md5 else None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive and the folder that comes out of it.
+
+    Members
+    -------
+    remotes : tuple of Remote; all are unpacked into one place
+    folder : str, what is there afterwards, relative to the dataset's folder
+    inside : bool, whether the archives have no such folder themselves, and are unpacked into it
+    """
+    remotes: tuple
+    folder: str
+    inside: bool = False
+
+
+def check_count(place, what, found, published, official):
+    """CorruptFile where there are not as many samples as were published; files of one's own may have any number above none."""
+    if found != published and (official or not found):
+        raise CorruptFile(f"{place} must have {published} {what}, not {found}; set `official: false` to use files of your own")
+
+
+def _digest(path, algorithm, label):
+    total = hashlib.new(algorithm)
+    with open(path, "rb") as file, tqdm(total=path.stat().st_size, desc=f"check {label}", unit="B", unit_scale=True,
+                                        mininterval=1, leave=False) as bar:
+        while block := file.read(BLOCK):
+            total.update(block)
+            bar.update(len(block))
+    return total.hexdigest()
+
+
+def _fetch(url, part, remote):
+    """Download into ``part``, from its end on where the server can."""
+    import requests
+    # Without a digest nothing would tell that what is there belongs to what comes.
+    have = part.stat().st_size if part.exists() and remote.digest else 0
+    headers = {"Accept-Encoding": "identity", "User-Agent": "spikeproof"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=(20, 60)) as answer:
+        if answer.status_code == 416:                       # nothing behind what is there
+            return
+        answer.raise_for_status()
+        if answer.status_code not in (200, 206):
+            raise requests.HTTPError(f"status {answer.status_code} without the file")
+        if answer.status_code == 200:
+            have = 0
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length else remote.size
+        with open(part, "ab" if have else "wb") as file, room(part.with_suffix(""), total), \
+                tqdm(total=total, initial=have, desc=f"download {remote.name}", unit="B", unit_scale=True, mininterval=1) as bar:
+            for block in answer.iter_content(RECEIVED):
+                file.write(block)
+                bar.update(len(block))
+            file.flush()
+            if total and file.tell() != total:
+                raise requests.ConnectionError(f"ended after {file.tell()} of {total} bytes")
+
+
+class Sources:
+    """Finds the files of datasets.
+
+    Parameters
+    ----------
+    data_dir : folder with a folder for each dataset
+    download : bool, whether files that are absent may be fetched
+    workers : int, processes that decode files
+    say : function of a sentence
+    """
+    def __init__(self, data_dir="data", download=True, workers=1, say=print):
+        self.data_dir, self.download, self.workers, self.say = Path(data_dir), download, workers, say
+
+    def find(self, folder, *names):
+        """The first of some files or folders that is there, in the dataset's folder or in the data folder itself, or None."""
+        for name in names:
+            for place in (self.data_dir / folder / name, self.data_dir / name):
+                if place.exists():
+                    return place
+        return None
+
+    def file(self, folder, remote, official=True):
+        """A published file -> Path: the user's own, else a download.
+
+        Parameters
+        ----------
+        folder : str, the dataset's
+        official : bool; check the user's own file against the published digest
+
+        Raises
+        ------
+        Missing
+            If it is not there and cannot be downloaded.
+        CorruptFile
+            If it is not the published file.
+        """
+        place = self.find(folder, remote.name)
+        if place is None:
+            return self._get(folder, remote)
+        if official and remote.digest:
+            algorithm, expected = remote.digest
+            found = _digest(place, algorithm, remote.name)
+            if found != expected:
+                raise CorruptFile(f"{place} is not the published file (its {algorithm} is {found}, published is {expected}): "
+                                  "delete it to have it fetched again, or set `official: false` to use files of your own")
+        return place
+
+    def folder(self, folder, archive, official=True):
+        """The folder of an archive -> Path: the user's own, else unpacked from the user's own archive or a download.
+
+        Raises
+        ------
+        Missing, CorruptFile
+            As :meth:`file`; or if an archive is damaged.
+        """
+        from filelock import FileLock
+        place = self.find(folder, archive.folder)
+        if place is not None:
+            return place
+        sources = [self.file(folder, remote, official) for remote in archive.remotes]
+        target = self.data_dir / folder / archive.folder
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if not target.exists():                         # nobody else has unpacked it meanwhile
+                with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as work:
+                    into = Path(work) / archive.folder if archive.inside else Path(work)
+                    for source in sources:
+                        unpack(source, into)
+                    out = Path(work) / archive.folder
+                    if not out.is_dir():
+                        raise CorruptFile(f"{', '.join(map(str, sources))} must hold a folder {archive.folder}, but does not")
+                    os.replace(out, target)
+        Path(f"{target}.lock").unlink(missing_ok=True)
+        return target
+
+    def _get(self, folder, remote):
+        """Download a file -> Path."""
+        import requests
+        from filelock import FileLock
+        target = self.data_dir / folder / remote.name
+        by_hand = f"get it from {remote.page} and put it at {target}"
+        if not remote.urls or not self.download:
+            why = "downloads are switched off" if remote.urls else "its publisher gives it on request only"
+            raise Missing(f"{target} is missing, and {why}: {by_hand}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.part")
+        with FileLock(f"{target}.lock"):
+            if target.exists():                             # somebody else has fetched it meanwhile
+                return target
+            errors = []
+            for url in remote.urls:
+                self.say(f"downloading {url}")
+                try:
+                    _fetch(url, part, remote)
+                except requests.RequestException as error:
+                    errors.append(f"{url}: {' '.join(str(error).split())[:200]}")
+                    continue
+                if remote.digest:
+                    algorithm, expected = remote.digest
+                    found = _digest(part, algorithm, remote.name)
+                    if found != expected:
+                        part.unlink()
+                        errors.append(f"{url}: what came is not the published file (its {algorithm} is {found}, published is "
+                                      f"{expected})")
+                        continue
+                os.replace(part, target)
+                break
+            else:
+                if not remote.digest:
+                    part.unlink(missing_ok=True)
+                raise Missing(f"{remote.name} could not be downloaded ({'; '.join(errors)}): try again later, which continues "
+                              f"where this stopped, or {by_hand}")
+        Path(f"{target}.lock").unlink(missing_ok=True)
+        return target
+
+
+def unpack(archive, into):
+    """Unpack a tar or zip archive into a folder, with a progress bar.
+
+    Raises
+    ------
+    CorruptFile
+        If it is no archive, or damaged.
+    OSError
+        If the disk has no room.
+    """
+    archive, into = Path(archive), Path(into)
+    into.mkdir(parents=True, exist_ok=True)
+    label = f"unpack {archive.name}"
+    with room(into):
+        try:
+            if zipfile.is_zipfile(archive):
+                with zipfile.ZipFile(archive) as file:
+                    for member in tqdm(file.infolist(), desc=label, unit="file", mininterval=1):
+                        file.extract(member, into)
+            else:
+                with tarfile.open(archive) as file:
+                    for member in tqdm(file, desc=label, unit="file", mininterval=1):
+                        file.extract(member, into, filter="data")
+        except DAMAGED as error:
+            shutil.rmtree(into, ignore_errors=True)
+            if isinstance(error, OSError) and not isinstance(error, tarfile.TarError) and error.errno:
+                raise
+            raise CorruptFile(f"{archive} is truncated or no archive ({' '.join(str(error).split())[:150]}): delete it and run "
+                              "prepare again") from None

@@ -1,0 +1,378 @@
+"""Readers on files of one's own making: events to the bit, boxes, damaged files in one sentence each, memory that does not grow."""
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from native_files import (
+    WRITERS,
+    aedat2,
+    aedat3,
+    cifar_record,
+    dat,
+    events40,
+    idx,
+    recording,
+    sound,
+)
+
+from spikeproof.__main__ import main
+from spikeproof.config import parse_entry
+from spikeproof.datasets import event_files, moving_shapes
+from spikeproof.datasets.base import PARTS, load_prepared, save_prepared
+from spikeproof.datasets.events import BinOptions, bin_events
+from spikeproof.datasets.sources import Sources
+from spikeproof.files import CorruptFile, Pieces
+from spikeproof.model_files import build, make
+from spikeproof.training import accuracy, fit
+from spikeproof.training_options import TrainingOptions
+
+
+def prepared(tmp_path, kind, **changes):
+    """A dataset written by its writer, prepared and read back."""
+    entry = {**WRITERS[kind](tmp_path, np.random.default_rng(1)), **changes}
+    return again(tmp_path, entry)
+
+
+def again(tmp_path, entry):
+    data = make("datasets", entry).prepare(Sources(tmp_path, download=False))
+    save_prepared(tmp_path / "data.safetensors", data)
+    return load_prepared(tmp_path / "data.safetensors", detection=data.boxes is not None)[0]
+
+
+@pytest.mark.parametrize("encode, read, size", [
+    (events40, event_files.read_events40, (34, 34)), (aedat2, event_files.read_aedat2, (128, 128)),
+    (aedat3, event_files.read_aedat3, (128, 128)), (lambda e: dat(e, 240, 304), event_files.read_dat, (240, 304)),
+    (lambda e: dat(e, 240, 304, 1), event_files.read_dat, (240, 256))])
+def test_events_come_back_as_they_were_written(tmp_path, encode, read, size):
+    events = recording(np.random.default_rng(0), *size, 2000)
+    (tmp_path / "file").write_bytes(encode(events))
+    found = event_files.check_events(read(tmp_path / "file"), "file", size)
+    assert [tuple(int(v) for v in event) for event in zip(*found)] == events
+
+
+def test_times_beyond_31_bits(tmp_path):
+    (tmp_path / "file").write_bytes(aedat3([(5, 1, 2, 1), (7, 3, 4, 0)], overflow=1))
+    assert event_files.read_aedat3(tmp_path / "file").t.tolist() == [(1 << 31) + 5, (1 << 31) + 7]
+
+
+def test_events40_leaves_out_marks(tmp_path):
+    (tmp_path / "file").write_bytes(events40([(1, 2, 3, 1), (2, 0, 240, 0), (3, 4, 5, 0)]))
+    assert event_files.read_events40(tmp_path / "file").t.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("binning, bits, size, polarity", [("steps", 1, None, "separate"), ("steps", 4, [5, 7], "merged"),
+                                                           ("time", 2, [4, 4], "separate"), ("time", 8, None, "merged")])
+def test_binning_is_that_of_a_plain_loop(binning, bits, size, polarity):
+    options = BinOptions(steps=5, binning=binning, step_us=40_000, bits=bits, size=size, polarity=polarity)
+    events = recording(np.random.default_rng(2), 12, 20, 3000)
+    height, width = size or (12, 20)
+    channels = 1 if polarity == "merged" else 2
+    expected = np.zeros((5, height, width, channels), int)
+    first, last = events[0][0], events[-1][0]
+    for t, x, y, p in events:
+        step = (t - first) // 40_000 if binning == "time" else (t - first) * 5 // (last - first + 1)
+        if step < 5:
+            expected[step, y * height // 12, x * width // 20, 0 if channels == 1 else p] += 1
+    array = event_files.Events(*(np.array(column, kind) for column, kind in zip(zip(*events), ("i8", "u2", "u2", "u1"))))
+    found = bin_events(array, options, (12, 20))
+    assert np.array_equal(found, np.minimum(expected, (1 << bits) - 1))
+
+
+def test_rate_code_fires_in_proportion(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    WRITERS["fashion_mnist"](tmp_path, np.random.default_rng(0))
+    images = np.repeat(np.linspace(0, 255, 28).astype(np.uint8)[None, None], 28, 1).repeat(100, 0)
+    (tmp_path / "fashion_mnist" / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+    data = again(tmp_path, {"kind": "fashion_mnist", "official": False, "encoding": "rate", "steps": 8})
+    rates = data.frames["train"].mean((0, 1, 2, 4))
+    assert np.allclose(rates, images[0, 0] / 255, atol=0.02) and rates[0] == 0 and rates[-1] == 1
+
+
+def test_direct_code_is_the_nearest(tmp_path):
+    data = prepared(tmp_path, "mnist", bits=3)
+    raw = np.frombuffer(gzip.decompress((tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16)
+    expected = np.floor(raw.astype(float) * 7 / 255 + 0.5).astype(int).reshape(30, 28, 28, 1)
+    assert np.array_equal(data.frames["test"], expected)
+
+
+def test_parts_are_disjoint_stratified_and_seeded(tmp_path):
+    options = {"train_images": 50, "test_images": 20, "validation": 0.2}
+    one, two = (prepared(tmp_path / str(seed), "mnist", **options, split_seed=seed) for seed in (0, 1))
+    assert [len(one.labels[part]) for part in PARTS] == [40, 10, 20]
+    whole = np.concatenate([one.frames[part] for part in PARTS]).reshape(70, -1)
+    assert len(np.unique(whole, axis=0)) == 70
+    for part, count in zip(PARTS, (4, 1, 2)):
+        assert np.bincount(one.labels[part]).tolist() == [count] * 10
+    assert not np.array_equal(one.frames["train"], two.frames["train"])
+    assert "train 40, validation 10, test 20" in one.about["split"]
+
+
+def test_cifar_pixels_stand_where_they_belong(tmp_path):
+    data = prepared(tmp_path, "cifar100")
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[3, 5] = (10, 20, 30)
+    (tmp_path / "cifar100/cifar-100-binary/test.bin").write_bytes(cifar_record([7, 93], image) * 2)
+    data = again(tmp_path, {"kind": "cifar100", "official": False})
+    assert data.labels["test"].tolist() == [93, 93] and np.array_equal(data.frames["test"][0], image)
+
+
+def test_gen1_boxes_are_filtered_cut_and_scaled(tmp_path):
+    data = prepared(tmp_path, "gen1")
+    boxes, frames = data.boxes["validation"], data.frames["validation"]
+    # Of 250 ms to 1.75 s those above half a second; at 1 s the box over the edge too; a quarter of the sensor's size.
+    assert len(frames) == 5 and frames.shape[1:] == (4, 60, 76, 2)
+    assert boxes.of(0).tolist() == [[3.25, 5.0, 15.0, 10.0, 1.0]]
+    assert boxes.of(1).tolist() == [[3.5, 5.0, 15.0, 10.0, 0.0], [72.5, 50.0, 3.5, 10.0, 1.0]]
+    raw = event_files.read_dat(next((tmp_path / "gen1/val").glob("*.dat")))
+    for n, end in enumerate((750_000, 1_000_000)):
+        own = raw.between(end - 200_000, end)
+        expected = np.zeros((4, 60, 76, 2), int)
+        for t, x, y, p in zip(*own):
+            expected[int(t - end + 200_000) // 50_000, int(y) // 4, int(x) // 4, int(p)] = 1
+        assert np.array_equal(frames[n], expected)
+
+
+def test_gen1_reads_older_names_of_fields(tmp_path):
+    one = prepared(tmp_path, "gen1")
+    for path in (tmp_path / "gen1").rglob("*_bbox.npy"):
+        rows = np.load(path)
+        rows.dtype.names = ("ts", *rows.dtype.names[1:7], "confidence")
+        np.save(path, rows)
+    two = again(tmp_path, {"kind": "gen1", "steps": 4, "step_us": 50_000, "size": [60, 76]})
+    assert all(np.array_equal(one.boxes[part].rows, two.boxes[part].rows) for part in PARTS)
+
+
+def test_moving_shapes_have_their_boxes_where_the_events_are(tmp_path):
+    options = {"kind": "moving_shapes", "task": "detection", "train": 6, "validation": 6, "test": 40, "noise": 0.0, "objects": 1}
+    data = again(tmp_path, options)
+    parsed = parse_entry("datasets", options, "x")
+    for k in range(40):
+        left, top, width, height, kind = data.boxes["test"].of(k)[0]
+        events, _ = moving_shapes.simulate((2, k, k % 3), parsed)
+        assert kind == k % 3
+        late = events.between(events.t[-1] - 5000, events.t[-1] + 1)
+        assert late.x.min() >= left - 3 and late.x.max() < left + width + 3
+        assert late.y.min() >= top - 3 and late.y.max() < top + height + 3
+
+
+def test_moving_shapes_can_be_learnt(tmp_path):
+    """A small convolutional network is far above chance (a third)."""
+    data = again(tmp_path, {"kind": "moving_shapes", "validation": 100, "test": 300})
+    torch.manual_seed(0)
+    chain = {"architecture": {"kind": "feedforward", "layers": "8C5s2-16C3s2-3"}, "neuron": {"kind": "lif"}}
+    model = build(chain, data.input, data.steps, data.classes)
+    fit(model, data, TrainingOptions(epochs=6, batch_size=32, learning_rate=0.004), 0, say=lambda text: None)
+    assert accuracy(model, data, "test") > 0.7
+
+
+def test_npz_of_codes_and_of_pixels(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 4, (30, 5, 4, 4, 2)), np.arange(30) % 3
+    np.savez(tmp_path / "a.npz", x_train=x[:24], y_train=y[:24], x_test=x[24:], y_test=y[24:])
+    entry = {"kind": "folder", "path": str(tmp_path / "a.npz"), "shape": [4, 4, 2], "classes": 3, "encoding": "codes", "bits": 2,
+             "constant": False, "steps": 5, "validation": 0.25}
+    data = again(tmp_path, entry)
+    assert np.array_equal(data.frames["test"], x[24:]) and not data.input.constant and data.input.bits == 2
+    np.savez(tmp_path / "b.npz", x=rng.integers(0, 256, (60, 4, 4)).astype(np.uint8), y=np.arange(60) % 3)
+    data = again(tmp_path, {"kind": "folder", "path": str(tmp_path / "b.npz"), "shape": [4, 4, 1], "classes": 3})
+    assert [len(data.labels[part]) for part in PARTS] == [42, 6, 12] and "drawn by seed 0" in data.about["split"]
+
+
+def flat_index(tmp_path, name, change):
+    """Rewrite a gzipped IDX file."""
+    path = tmp_path / "mnist" / name
+    path.write_bytes(gzip.compress(change(bytearray(gzip.decompress(path.read_bytes())))))
+
+
+def cut(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def replaced(at, value):
+    def change(raw):
+        raw[at] = value
+        return raw
+    return change
+
+
+MNIST, CIFAR = "mnist/train-images-idx3-ubyte.gz", "cifar10/cifar-10-batches-bin/data_batch_1.bin"
+EVENTS = "n_mnist/Train/3/00004.bin"
+SPEECH = "speech_commands/speech_commands_v0.02"
+#: kind, what is done to its files, the sentence.
+DAMAGE = {
+    "truncated gz": ("mnist", lambda at: cut(at / MNIST, 5000), r"train-images-idx3-ubyte.gz is truncated or damaged \(.*\): "),
+    "no gz": ("mnist", lambda at: (at / MNIST).write_bytes(b"<html>not found</html>"),
+              r"train-images-idx3-ubyte.gz must begin with the magic number 2051, not 1013478509: it is not the file"),
+    "wrong magic": ("mnist", lambda at: shutil.copy(at / "mnist/t10k-labels-idx1-ubyte.gz", at / MNIST),
+                    r"must begin with the magic number 2051, not 2049"),
+    "too few values": ("mnist", lambda at: flat_index(at, "t10k-images-idx3-ubyte.gz", lambda raw: raw[:-3]),
+                       r"must have 30 x 28 x 28 values, but has 23517"),
+    "label out of range": ("mnist", lambda at: flat_index(at, "t10k-labels-idx1-ubyte.gz", replaced(8 + 4, 11)),
+                           r"must have labels 0 to 9, not 11 at position 4"),
+    "labels missing": ("mnist", lambda at: (at / "mnist/t10k-labels-idx1-ubyte.gz").unlink(),
+                       r"t10k-labels-idx1-ubyte.gz is missing, and downloads are switched off: get it from https://yann.lecun.com"),
+    "cifar cut": ("cifar10", lambda at: cut(at / CIFAR, 5000), r"data_batch_1.bin must have records of 3073 bytes, but has 5000"),
+    "cifar label": ("cifar10", lambda at: (at / CIFAR).write_bytes(replaced(3073 * 2, 200)(bytearray((at / CIFAR).read_bytes()))),
+                    r"data_batch_1.bin must have labels 0 to 9, not 200 in record 2"),
+    "no picture": ("folder", lambda at: (at / "pets/train/cats/3.png").write_bytes(b"GIF89a"), r"3.png is no whole image"),
+    "cut picture": ("folder", lambda at: cut(at / "pets/train/cats/3.png", 150), r"3.png is no whole image"),
+    "a class without files": ("folder", lambda at: shutil.rmtree(at / "pets/test/dogs"), r"dogs is missing: it must have those of"),
+    "split file": ("speech_commands", lambda at: (at / SPEECH / "testing_list.txt").unlink(),
+                   r"testing_list.txt is missing: it must name the clips of the test part"),
+    "no wav": ("speech_commands", lambda at: (at / SPEECH / "bird/00000001_nohash_0.wav").write_text("?"),
+               r"00000001_nohash_0.wav is no whole WAV file"),
+    "wav of another rate": ("speech_commands", lambda at: sound(
+        at / SPEECH / "bird/00000001_nohash_0.wav", range(100), 8000),
+        r"must have one channel at 16000 Hz, not 1 at 8000 Hz"),
+    "half an event": ("n_mnist", lambda at: cut(at / EVENTS, 502), r"00004.bin must have 5 bytes an event, but has 502"),
+    "an empty recording": ("n_mnist", lambda at: cut(at / EVENTS, 0), r"00004.bin has no events: get the file again, or leave"),
+    "outside the sensor": ("n_mnist", lambda at: (at / EVENTS).write_bytes(events40([(1, 2, 3, 1), (2, 34, 3, 0)])),
+                           r"00004.bin: event 1 is at x 34, y 3, outside the sensor of 34 x 34"),
+    "out of order": ("n_mnist", lambda at: (at / EVENTS).write_bytes(events40([(1, 2, 3, 1), (9, 2, 3, 1), (5, 2, 3, 0)])),
+                     r"00004.bin: event 2 at 5 us comes after one at 9 us; events must be in the order of time"),
+    "another aedat": ("cifar10_dvs", lambda at: shutil.copy(at / "cifar10_dvs/cat/cifar10_cat_1.aedat", at / "x") and (
+        at / "cifar10_dvs/cat/cifar10_cat_1.aedat").write_bytes(aedat3([(1, 2, 3, 1)])),
+        r"cifar10_cat_1.aedat must begin with #!AER-DAT2.0, not b'#!AER-DAT3.1'"),
+    "a cut packet": ("dvs128_gesture", lambda at: cut(at / "dvs128_gesture/DvsGesture/user01_led.aedat", 20_000),
+                     r"user01_led.aedat: the packet at byte \d+ is cut short or damaged"),
+    "split of recordings": ("dvs128_gesture", lambda at: (at / "dvs128_gesture/DvsGesture/trials_to_test.txt").unlink(),
+                            r"trials_to_test.txt is missing: it must name the recordings of the test part"),
+    "a gesture too many": ("dvs128_gesture", lambda at: (at / "dvs128_gesture/DvsGesture/user01_led_labels.csv").write_text(
+        "class,startTime_usec,endTime_usec\n12,5,9\n"), r"line 2 must have a class of 1 to 11, not 12"),
+    "a gesture without events": ("dvs128_gesture", lambda at: (at / "dvs128_gesture/DvsGesture/user01_led_labels.csv").write_text(
+        "class,startTime_usec,endTime_usec\n1,90000000,90000005\n"), r"user01_led.aedat, 90000000 to 90000005 us has no events"),
+    "no dat": ("n_cars", lambda at: (at / "n_cars/n-cars_test/test/cars/obj_000001_td.dat").write_bytes(bytes(80)),
+               r"obj_000001_td.dat must begin with lines of %"),
+    "a cut dat": ("n_cars", lambda at: cut(at / "n_cars/n-cars_test/test/cars/obj_000001_td.dat", 500),
+                  r"obj_000001_td.dat must have 8 bytes an event after its header"),
+    "no boxes": ("gen1", lambda at: (at / "gen1/val/17-03-30_0_bbox.npy").unlink(), r"_bbox.npy is missing: it must hold"),
+    "other boxes": ("gen1", lambda at: np.save(at / "gen1/val/17-03-30_0_bbox.npy", np.zeros((3, 5))), r"no whole array of boxes"),
+    "too few classes": ("imagenet", lambda at: shutil.rmtree(at / "imagenet/train/n02102040"), r"train must have 3 classes, not 2"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_one_sentence_and_leaves_nothing(name, tmp_path, capsys):
+    kind, damage, sentence = DAMAGE[name]
+    entry = WRITERS[kind](tmp_path, np.random.default_rng(1))
+    damage(tmp_path)
+    with pytest.raises((CorruptFile, FileNotFoundError), match=sentence) as error:
+        save_prepared(tmp_path / "out" / "data.safetensors", make("datasets", entry).prepare(Sources(tmp_path, download=False)))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("arrays, sentence", [
+    ({"x": np.zeros((9, 4, 4)), "y": np.arange(9) % 3}, r"x must be integers \[n, 4, 4, 1\], not float64"),
+    ({"x": np.zeros((9, 4, 4), int), "z": np.arange(9)}, r"must have arrays x_train, .*; y is missing among x, z"),
+    ({"x": np.full((9, 4, 4), 256), "y": np.arange(9) % 3}, r"x must be 0 to 255, not 256 to 256"),
+    ({"x": np.zeros((9, 4, 4), int), "y": np.arange(9)}, r"y must be 0 to 2, not 0 to 8"),
+    ({"x": np.zeros((9, 4, 4), int), "y": np.arange(8) % 3}, r"y must be 9 integers, one for each sample"),
+    ({"x": np.array([{}] * 9), "y": np.arange(9) % 3}, r"is no whole .npz file of plain arrays \(.*allow_pickle=False")])
+def test_npz_that_does_not_fit(tmp_path, arrays, sentence):
+    np.savez(tmp_path / "a.npz", **arrays)
+    entry = {"kind": "folder", "path": str(tmp_path / "a.npz"), "shape": [4, 4, 1], "classes": 3}
+    with pytest.raises(CorruptFile, match=sentence):
+        make("datasets", entry).prepare(None)
+
+
+def test_official_counts_are_checked(tmp_path):
+    WRITERS["cifar10"](tmp_path, np.random.default_rng(1))
+    with pytest.raises(FileNotFoundError, match="data_batch_2.bin is missing"):
+        make("datasets", {"kind": "cifar10"}).prepare(Sources(tmp_path, download=False))
+    WRITERS["n_cars"](tmp_path, np.random.default_rng(1))
+    with pytest.raises(CorruptFile, match="must have 7482 recordings .*, not 10; set `official: false`"):
+        make("datasets", {"kind": "n_cars"}).prepare(Sources(tmp_path, download=False))
+
+
+def test_command_says_it_in_one_line(tmp_path, capsys):
+    assert main(["prepare", "--offline", "--data-dir", str(tmp_path), "--config", '{"kind": "mnist"}', "--out",
+                 str(tmp_path / "x.safetensors")]) == 2
+    err = capsys.readouterr().err.strip()
+    assert err.count("\n") == 0 and err.startswith("spikeproof prepare: error: ") and "put it at" in err
+
+
+def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+    """A limit on the size of files stands for the disk that is full: the system refuses in the same place."""
+    WRITERS["mnist"](tmp_path, np.random.default_rng(0))
+    code = textwrap.dedent(f"""
+        import resource, signal, sys
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        from spikeproof.__main__ import main
+        sys.exit(main(["prepare", "--offline", "--data-dir", {str(tmp_path)!r}, "--config",
+                       '{{"kind": "mnist", "official": false}}', "--out", {str(tmp_path / "out" / "x.safetensors")!r}]))
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'hdl'}"})
+    assert done.returncode == 1
+    line = done.stderr.strip().splitlines()[-1]
+    assert "x.safetensors was not written: there is no room for its 0.1 MB" in line and "free some" in line
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_data(tmp_path):
+    """Four times the samples, written and read by batches: the peak of anonymous memory stays where it was."""
+    code = textwrap.dedent("""
+        import sys, numpy as np
+        from spikeproof.datasets.base import PreparedData, load_prepared, save_prepared
+        from spikeproof.files import Pieces
+        from spikeproof.network import InputSpec
+        from spikeproof.convert import batches
+        path, count = sys.argv[1], int(sys.argv[2])
+        spec = InputSpec((128, 128, 3), 8, True)
+        def pieces(n):
+            return Pieces((n, 128, 128, 3), np.dtype(np.uint8), lambda: (
+                np.full((50, 128, 128, 3), k, np.uint8) for k in range(n // 50)))
+        n = {"train": count, "validation": 50, "test": 50}
+        data = PreparedData(spec, 2, 2, {p: pieces(n[p]) for p in n}, {p: np.arange(n[p]) % 2 for p in n}, {"name": "x"})
+        def own():
+            return sum(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
+        save_prepared(path, data)
+        data, _ = load_prepared(path)
+        most = own()
+        for x in batches(data.frames["train"], True, batch=50):
+            most = max(most, own())
+        print(most)
+    """)
+    peaks = []
+    for count in (2000, 8000):
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / f"{count}"), str(count)], capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'hdl'}"})
+        assert done.returncode == 0, done.stderr[-2000:]
+        peaks.append(int(done.stdout))
+    assert (tmp_path / "8000").stat().st_size > 390e6
+    assert peaks[1] < peaks[0] + 100_000, peaks                          # kB; there are 295,000 more of data
+
+
+def test_pieces_that_do_not_fit_are_refused(tmp_path):
+    from spikeproof.files import write_container
+    for made, sentence in (([np.zeros((2, 3), np.uint8)], "must have 4 rows, but 2 were made"),
+                           ([np.zeros((4, 2), np.uint8)], "a piece of a must be uint8 of shape"),
+                           ([np.zeros((4, 3), np.int8)], "not int8 of shape")):
+        with pytest.raises(ValueError, match=sentence):
+            write_container(tmp_path / "x", "k", {}, {"a": Pieces((4, 3), np.dtype(np.uint8), lambda made=made: made)})
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_changed_byte_is_noticed(tmp_path):
+    prepared(tmp_path, "mnist")
+    path = tmp_path / "data.safetensors"
+    raw = bytearray(path.read_bytes())
+    raw[-100] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(CorruptFile, match="was altered after it was written"):
+        load_prepared(path)
+
+
+def test_boxes_and_labels_are_not_mistaken(tmp_path):
+    prepared(tmp_path, "gen1")
+    with pytest.raises(ValueError, match="must have labels for this stage, but has boxes"):
+        load_prepared(tmp_path / "data.safetensors")

@@ -1,0 +1,193 @@
+"""Neurons as one operation against the same steps recorded by autograd; augmentation and its labels; batches from a map."""
+import numpy as np
+import pytest
+import torch
+
+from spikeproof.augmentation import Targets, augment
+from spikeproof.neuron_steps import code_steps, float_steps
+from spikeproof.spec import Leak, NeuronSpec, Store
+from spikeproof.surrogates import SURROGATES, Surrogate
+from spikeproof.training_options import AugmentationOptions
+
+STEPS = 3
+
+
+class Spike(torch.autograd.Function):
+    """1 where x >= 0; the surrogate's derivative."""
+    @staticmethod
+    def forward(ctx, x, surrogate):
+        ctx.save_for_backward(x)
+        ctx.surrogate = surrogate
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * SURROGATES[ctx.surrogate.name](ctx.saved_tensors[0], ctx.surrogate.width), None
+
+
+def through(x, value):
+    """``value``, with the gradient of x."""
+    return x + (value - x).detach()
+
+
+def plain_float(drive, neuron, fires, surrogate):
+    v, spikes = torch.zeros_like(drive[0]), []
+    for t in range(STEPS):
+        h = v * neuron.beta + drive[t if len(drive) > 1 else 0]
+        s = Spike.apply(h - 1, surrogate) if fires else torch.zeros_like(h)
+        v = h - s if neuron.reset == "soft" else h * (1 - s)
+        spikes.append(s)
+    return torch.stack(spikes), v
+
+
+def plain_codes(acc, theta, neuron, draws, fires, surrogate):
+    store, leak = neuron.store, neuron.leak
+    unit = 2.0**store.shift
+    v, spikes, codes = torch.full_like(acc[0], neuron.v_init * unit), [], []
+    for t in range(STEPS):
+        if leak.kind == "subtract_shift":
+            part = v * 2.0**-leak.shift
+            leaked = v - through(part, part.floor())
+        elif leak.kind == "none":
+            leaked = v
+        else:
+            part = v * (2.0**-leak.shift if leak.kind == "shift" else leak.multiplier * 2.0**-leak.fraction)
+            leaked = through(part, part.floor())
+        h = leaked + acc[t if len(acc) > 1 else 0]
+        if fires:
+            s = Spike.apply((h - theta) / theta, surrogate)
+            h = h - s * theta if neuron.reset == "soft" else h * (1 - s) + s * neuron.v_reset
+            spikes.append(s)
+        x = h / unit
+        rounded = {"floor": x.floor(), "half_up": (x + 0.5).floor(), "half_even": x.round(),
+                   "stochastic": (x + draws[t] / unit).floor()}[store.rounding]
+        code = through(x, rounded).clamp(store.lo, store.hi)
+        codes.append(code)
+        v = code * unit
+    return torch.stack(spikes) if fires else None, torch.stack(codes)
+
+
+class Neuron:
+    def __init__(self, beta, reset):
+        self.beta, self.reset = beta, reset
+
+
+def compare(ours, theirs, inputs, exact, seed=0):
+    """Equal outputs (of real numbers up to rounding), and equal gradients of a random combination of them."""
+    generator = torch.Generator().manual_seed(seed)
+    results = []
+    for outputs in (ours, theirs):
+        outputs = [out for out in outputs if out is not None]
+        weights = [torch.rand(out.shape, generator=generator.manual_seed(seed), dtype=out.dtype) for out in outputs]
+        sum((out * weight).sum() for out, weight in zip(outputs, weights)).backward()
+        results.append((outputs, inputs.grad.clone()))
+        inputs.grad = None
+    (mine, grad), (reference, expected) = results
+    for a, b in zip(mine, reference):
+        assert torch.equal(a, b) if exact else torch.allclose(a, b, rtol=0, atol=1e-12)
+    assert torch.allclose(grad, expected, rtol=1e-12, atol=1e-12) and grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("length", [1, STEPS])
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+@pytest.mark.parametrize("fires", [True, False])
+@pytest.mark.parametrize("name", sorted(SURROGATES))
+def test_float_steps_are_those_of_autograd(length, reset, fires, name):
+    drive = torch.randn(length, 2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    neuron, surrogate = Neuron(0.75, reset), Surrogate(name, 0.8)
+    ours = float_steps(drive, STEPS, neuron, fires, surrogate)
+    theirs = plain_float(drive, neuron, fires, surrogate)
+    compare(ours, theirs if fires else (None, theirs[1]), drive, exact=False)
+
+
+LEAKS = (Leak(), Leak("subtract_shift", 2), Leak("shift", 1), Leak("multiply", multiplier=3, fraction=2))
+
+
+@pytest.mark.parametrize("length", [1, STEPS])
+@pytest.mark.parametrize("reset, v_reset", [("soft", 0), ("hard", 0), ("hard", -2)])
+@pytest.mark.parametrize("leak", LEAKS, ids=str)
+@pytest.mark.parametrize("rounding", ["floor", "half_up", "half_even", "stochastic"])
+@pytest.mark.parametrize("fires", [True, False])
+def test_code_steps_are_those_of_autograd(length, reset, v_reset, leak, rounding, fires):
+    generator = torch.Generator().manual_seed(1)
+    acc = torch.randint(-30, 31, (length, 2, 3, 4, 5), generator=generator).double().requires_grad_()
+    theta = torch.tensor([7.0, 12.0, 20.0], dtype=torch.float64)[:, None, None]
+    draws = torch.randint(0, 4, (STEPS, 1, 3, 4, 5), generator=generator).double()
+    neuron = NeuronSpec(leak, Store(-8, 7, 2, rounding, 5 if rounding == "stochastic" else 0), reset, v_reset, v_init=1)
+    arguments = (neuron, draws, fires, Surrogate("triangle", 1.0))
+    compare(code_steps(acc, theta, STEPS, *arguments), plain_codes(acc, theta, *arguments), acc, exact=True)
+
+
+def batch(bits=4, steps=2, count=64, height=6, width=7):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 1 << bits, (steps, count, 2, height, width), generator=generator).float(), torch.arange(count)
+
+
+def seeded(options, x, labels, seed=3):
+    return augment(x, labels, AugmentationOptions(**options), torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("options", [{"crop": 2}, {"flip": True}, {"roll": 3}, {"cutout": 3}, {"mixup": 1.0},
+                                     {"crop": 1, "flip": True, "cutout": 2, "mixup": 0.5}])
+def test_augmentation_is_seeded_and_keeps_codes(options):
+    x, labels = batch()
+    first, second, other = seeded(options, x, labels), seeded(options, x, labels), seeded(options, x, labels, 4)
+    assert torch.equal(first[0], second[0]) and not torch.equal(first[0], other[0]) and not torch.equal(first[0], x)
+    assert torch.equal(first[0], first[0].round()) and first[0].min() >= 0 and first[0].max() <= 15
+    assert first[0].shape == x.shape
+
+
+def test_flip_turns_about_half_of_the_images_at_all_steps():
+    x, labels = batch()
+    out, targets = seeded({"flip": True}, x, labels)
+    turned = [torch.equal(out[:, k], x[:, k].flip(-1)) for k in range(64)]
+    same = [torch.equal(out[:, k], x[:, k]) for k in range(64)]
+    assert all(a != b for a, b in zip(turned, same)) and 16 < sum(turned) < 48
+    assert torch.equal(targets.labels, labels) and targets.others is None
+
+
+def test_roll_and_crop_move_whole_images():
+    x, labels = batch(count=24)
+    rolled, _ = seeded({"roll": 2}, x, labels)
+    cropped, _ = seeded({"crop": 2}, x, labels)
+    padded = torch.nn.functional.pad(x, (2, 2, 2, 2))
+    moves = set()
+    for k in range(24):
+        found = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)
+                 if torch.equal(rolled[:, k], x[:, k].roll((-dy, -dx), (-2, -1)))]
+        assert len(found) == 1
+        moves.add(found[0])
+        assert any(torch.equal(cropped[:, k], padded[:, k, :, dy:dy + 6, dx:dx + 7]) for dy in range(5) for dx in range(5))
+    assert len(moves) > 8
+
+
+def test_cutout_clears_one_square():
+    x, labels = batch()
+    out, _ = seeded({"cutout": 3}, x + 1, labels)
+    for k in range(64):
+        hole = (out[0, k, 0] == 0).nonzero()
+        sides = hole.max(0).values - hole.min(0).values + 1
+        assert sides.max() <= 3 and len(hole) == sides.prod()           # smaller where it reaches over the edge
+        assert torch.equal(out[0, k] == 0, out[1, k] == 0) and torch.equal((out == 0) | (out == x + 1), torch.ones_like(out) == 1)
+
+
+def test_mixup_weights_pixels_and_labels_alike():
+    """An image of its own label's value everywhere: the mixture tells the shares."""
+    labels = torch.arange(16)
+    x = (labels.float() * 10)[None, :, None, None, None].expand(1, 16, 1, 2, 2).clone()
+    out, targets = seeded({"mixup": 1.0}, x, labels)
+    assert 0 < targets.share < 1 and not torch.equal(targets.others, labels)
+    expected = targets.share * labels + (1 - targets.share) * targets.others
+    assert (out[0, :, 0, 0, 0] / 10 - expected).abs().max() <= 0.05          # rounded to codes
+    logits = torch.randn(16, 16)
+    one_hot = targets.share * torch.eye(16)[labels] + (1 - targets.share) * torch.eye(16)[targets.others]
+    assert targets.loss(logits).item() == pytest.approx(-(one_hot * logits.log_softmax(1)).sum(1).mean().item(), rel=1e-5)
+    main = labels if targets.share >= 0.5 else targets.others
+    assert targets.right(torch.eye(16)[main]) == 16
+    assert Targets(labels).right(torch.eye(16)) == 16
+
+
+def test_mixup_shares_have_the_beta_distribution():
+    x, labels = batch(count=2)
+    shares = np.array([seeded({"mixup": 0.5}, x, labels, seed)[1].share for seed in range(2000)])
+    assert shares.mean() == pytest.approx(0.5, abs=0.03) and shares.var() == pytest.approx(1 / 8, abs=0.01)    # Beta(1/2, 1/2)
