@@ -4,12 +4,11 @@ Trains, quantizes, exports, generates, proves on all 10,000 test images and synt
 Figures of others are published ones, for other FPGAs and tools; sources stand in the table. 784-128-10, pixels of one bit (at
 least half of full scale), the same at every step.
 
-    python benchmarks/peers_mnist.py --mnist FOLDER [--out peers_mnist.json]
+    python benchmarks/peers_mnist.py [--mnist FOLDER] [--out peers_mnist.json]
 
-FOLDER has train- and t10k-images-idx3-ubyte.gz and -labels-idx1-ubyte.gz.
+FOLDER (default data) has MNIST's four files, or gets them.
 """
 import argparse
-import gzip
 import json
 import os
 import subprocess
@@ -22,9 +21,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "hdl")]
 
-from spikeproof.datasets.base import PreparedData, save_prepared  # noqa: E402
 from spikeproof.files import write_json  # noqa: E402
-from spikeproof.network import InputSpec  # noqa: E402
 from spikeproof.provenance import provenance  # noqa: E402
 
 #: name, accuracy %, cycles an image, latency us, LUT, block RAM, cycles per synaptic operation, source
@@ -35,35 +32,9 @@ PEERS = (
 )
 
 
-def idx(path, magic):
-    """An IDX file of bytes -> array; ValueError if it is none, or truncated."""
-    raw = gzip.open(path).read()
-    found, *shape = np.frombuffer(raw[:4 * (1 + magic % 256)], ">u4").tolist()
-    body = np.frombuffer(raw, np.uint8, offset=4 * (1 + magic % 256))
-    if found != magic or body.size != np.prod(shape):
-        raise ValueError(f"{path} must be an IDX file with magic {magic}, not {found} with {body.size} bytes for {shape}")
-    return body.reshape(shape)
-
-
-def prepare(folder, steps, path):
-    """The four files -> prepared data: 55,000 training, 5,000 validation (drawn from the training part), 10,000 test images."""
-    parts = {}
-    for part, name in (("train", "train"), ("test", "t10k")):
-        parts[part] = [idx(Path(folder) / f"{name}-{what}-ubyte.gz", magic)
-                       for what, magic in (("images-idx3", 2051), ("labels-idx1", 2049))]
-    order = np.random.default_rng(0).permutation(len(parts["train"][1]))
-    images, labels = parts["train"]
-    chosen = {"train": (images[order[5000:]], labels[order[5000:]]), "test": parts["test"],
-              "validation": (images[order[:5000]], labels[order[:5000]])}
-    data = PreparedData(InputSpec((28, 28, 1), 1, True), steps, 10,
-                        {part: (x >= 128)[..., None].astype(np.uint8) for part, (x, _) in chosen.items()},
-                        {part: y.astype(np.int64) for part, (_, y) in chosen.items()}, {"name": "MNIST, one bit a pixel"})
-    save_prepared(path, data)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", required=True)
+    parser.add_argument("--mnist", default="data")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=16, help="of each of the two trainings (default 16)")
     parser.add_argument("--quantizer", default='{"kind": "int", "bits": 4, "membrane": {"bits": 10}}')
@@ -87,7 +58,8 @@ def main():
     accuracies = []
     with tempfile.TemporaryDirectory() as work:
         at = Path(work)
-        prepare(arguments.mnist, arguments.steps, at / "data")
+        stage("prepare", "--data-dir", arguments.mnist, "--out", at / "data",
+              "--config", json.dumps({"kind": "mnist", "bits": 1, "steps": arguments.steps}))
         (at / "chain.json").write_text(json.dumps(chain))
         for seed in arguments.seeds:
             own = at / str(seed)

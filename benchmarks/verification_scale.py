@@ -7,7 +7,6 @@ generation of the Verilog, compilation, golden traces, simulation, comparison, r
     python benchmarks/verification_scale.py [--images 10000] [--shards 2] [--mnist t10k-images-idx3-ubyte.gz]
 """
 import argparse
-import gzip
 import resource
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from spikeproof_hdl.export import export_core  # noqa: E402
 from spikeproof_hdl.plan import CorePlan  # noqa: E402
 from spikeproof_hdl.verify import verify  # noqa: E402
 
+from spikeproof.datasets.idx import read_idx  # noqa: E402
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,8 +36,7 @@ def main():
     plan = CorePlan.of(mnist_shape(rng), [16, 2])
     pixels = np.full((arguments.images, 1, 1, 1, 784), 0.1307, np.float32)
     if arguments.mnist:
-        raw = np.frombuffer(gzip.open(arguments.mnist).read()[16:], np.uint8)
-        pixels = raw.reshape(-1, 1, 1, 1, 784)[:arguments.images] / np.float32(255)
+        pixels = read_idx(arguments.mnist, 3).reshape(-1, 1, 1, 1, 784)[:arguments.images] / np.float32(255)
     frames = (rng.random((len(pixels), 4, 1, 1, 784), dtype=np.float32) < pixels).astype(np.uint8)
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
