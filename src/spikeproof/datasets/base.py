@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ..files import CorruptFile, Pieces, read_container, write_container
 from ..network import InputSpec
 
-__all__ = ["PARTS", "Boxes", "PreparedData", "in_order", "load_prepared", "save_prepared", "split_indices", "stratified"]
+__all__ = ["PARTS", "Boxes", "PreparedData", "in_order", "load_prepared", "save_prepared"]
 
 KIND = "spikeproof prepared data"
 PARTS = ("train", "validation", "test")
@@ -55,44 +55,6 @@ class PreparedData:
     labels: dict
     about: dict
     boxes: dict | None = None
-
-
-def stratified(labels, fraction, rng):
-    """Indices of a part of each class, drawn by a seeded permutation -> (chosen, others), ascending.
-
-    Parameters
-    ----------
-    labels : int array [N]
-    fraction : of each class, rounded to whole samples
-    rng : numpy Generator
-    """
-    chosen = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        chosen[members[:round(len(members) * fraction)]] = True
-    return np.flatnonzero(chosen), np.flatnonzero(~chosen)
-
-
-def split_indices(labels, test, validation, seed):
-    """Stratified split by a seeded permutation within each class.
-
-    Parameters
-    ----------
-    labels : int array [N]
-    test, validation : fractions of each class, rounded to whole images
-
-    Returns
-    -------
-    dict part -> int64 indices, ascending
-    """
-    rng = np.random.default_rng(seed)
-    parts = {part: [] for part in PARTS}
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        first, second = round(len(members) * test), round(len(members) * (test + validation))
-        for part, chosen in zip(("test", "validation", "train"), np.split(members, [first, second])):
-            parts[part].append(chosen)
-    return {part: np.sort(np.concatenate(chosen)) for part, chosen in parts.items()}
 
 
 def in_order(function, items, workers):

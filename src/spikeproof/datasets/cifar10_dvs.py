@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from ..files import CorruptFile
-from .base import stratified
 from .event_files import check_events, read_aedat2
 from .events import EventOptions, event_spec, prepare_events
 from .pictures import class_folders
 from .sources import Archive, Remote, check_count
+from .splits import stratified
 
 __all__ = ["Cifar10Dvs"]
 

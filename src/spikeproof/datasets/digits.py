@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from ..options import Options
-from .base import PARTS, PreparedData, split_indices
+from .base import PARTS, PreparedData
 from .images import encode, image_spec
+from .splits import split_indices
 
 __all__ = ["Digits"]
 

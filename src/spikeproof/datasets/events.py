@@ -9,7 +9,7 @@ from ..files import Pieces
 from ..network import InputSpec
 from ..options import Options
 from .base import PARTS, PreparedData, in_order
-from .images import describe_split, split_parts
+from .splits import SplitOptions, describe_split, split_parts
 
 __all__ = ["BinOptions", "EventOptions", "bin_events", "describe_binning", "event_spec", "prepare_events"]
 
@@ -30,13 +30,8 @@ class BinOptions(Options):
     polarity: Literal["separate", "merged"] = "separate"
 
 
-class EventOptions(BinOptions):
+class EventOptions(BinOptions, SplitOptions):
     """What every dataset of classified events may say: how they are binned, and of images' keys those on the split."""
-    validation: float = Field(0.1, gt=0, lt=1)
-    split_seed: int = Field(0, ge=0)
-    train_images: int | None = Field(None, ge=1)
-    test_images: int | None = Field(None, ge=1)
-    official: bool = True
 
 
 def event_spec(options, sensor):

@@ -15,9 +15,10 @@ from pydantic import Field
 
 from ..files import CorruptFile
 from ..network import InputSpec
-from .base import PARTS, PreparedData, stratified
-from .images import ImageOptions, describe_split, image_spec, prepare_images, split_parts
+from .base import PARTS, PreparedData
+from .images import ImageOptions, image_spec, prepare_images
 from .pictures import class_folders, read_picture
+from .splits import describe_split, split_parts, stratified
 
 __all__ = ["Folder"]
 

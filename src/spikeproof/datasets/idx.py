@@ -6,9 +6,9 @@ import numpy as np
 
 from ..files import CorruptFile
 from .images import image_spec, prepare_images
-from .sources import check_count
+from .sources import Remote, check_count
 
-__all__ = ["IdxDataset", "read_idx"]
+__all__ = ["IdxDataset", "read_idx", "remotes"]
 
 #: What the third and fourth byte of an IDX file say: unsigned bytes in so many dimensions.
 UNSIGNED_BYTES = 8
@@ -42,6 +42,11 @@ def read_idx(path, dimensions):
     if len(raw) - start != np.prod(shape, dtype=np.int64) or len(shape) != dimensions:
         raise CorruptFile(f"{path} must have {' x '.join(map(str, shape))} values, but has {len(raw) - start}: {remedy}")
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+
+
+def remotes(mirrors, page, files):
+    """(name, md5, bytes) of published files -> tuple of Remote."""
+    return tuple(Remote(name, tuple(mirror + name for mirror in mirrors), page, md5=md5, size=size) for name, md5, size in files)
 
 
 class IdxDataset:

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from ..files import Pieces
 from ..network import InputSpec
-from ..options import Options
-from .base import PARTS, PreparedData, in_order, stratified
+from .base import PARTS, PreparedData, in_order
+from .splits import SplitOptions, describe_split, split_parts
 
 __all__ = ["ImageOptions", "encode", "image_spec", "prepare_images"]
 
@@ -17,22 +17,15 @@ PIECE = 256
 LEVELS = 255
 
 
-class ImageOptions(Options):
+class ImageOptions(SplitOptions):
     """What every dataset of images may say.
 
     ``direct``: pixels as unsigned codes of ``bits`` bits, the same at every step. ``rate``: spikes, a seeded Bernoulli draw
-    per pixel and step with probability pixel / full scale. ``validation`` is the fraction of the training images that is set
-    aside, stratified and seeded. ``train_images`` and ``test_images`` take that many, drawn likewise (default all).
-    ``official: false`` takes files that are not the published ones: a subset of one's own, another packing.
+    per pixel and step with probability pixel / full scale.
     """
     encoding: Literal["direct", "rate"] = "direct"
     bits: int = Field(8, ge=1, le=8)
     steps: int = Field(4, ge=1, le=64)
-    validation: float = Field(0.1, gt=0, lt=1)
-    split_seed: int = Field(0, ge=0)
-    train_images: int | None = Field(None, ge=1)
-    test_images: int | None = Field(None, ge=1)
-    official: bool = True
 
 
 def image_spec(options, shape):
@@ -58,40 +51,6 @@ def encode(pixels, options, seed, levels=LEVELS):
         return ((pixels.astype(np.uint16) * most + levels // 2) // levels).astype(np.uint8)
     draws = np.random.default_rng(seed).integers(0, levels, (len(pixels), options.steps, *pixels.shape[1:]), np.uint8)
     return (draws < pixels[:, None]).astype(np.uint8)
-
-
-def _drawn(labels, count, rng, what):
-    """Indices of about ``count`` samples, drawn from each class by its share; all for None."""
-    if count is None:
-        return np.arange(len(labels))
-    if count > len(labels):
-        raise ValueError(f"{what} must be at most {len(labels)}, the images there are, not {count}")
-    order = rng.permutation(len(labels))
-    # The k-th image of a class of n stands at (k + 1/2) / n: any beginning of that order has all classes in proportion.
-    place, sizes = np.empty(len(labels)), np.bincount(labels)
-    seen = np.zeros_like(sizes)
-    for index in order:
-        place[index] = (seen[labels[index]] + 0.5) / sizes[labels[index]]
-        seen[labels[index]] += 1
-    return np.sort(order[np.argsort(place[order], kind="stable")][:count])
-
-
-def split_parts(options, train_labels, test_labels):
-    """Which samples each part has -> dict part -> (index into the training or test samples, ascending)."""
-    rng = np.random.default_rng(options.split_seed)
-    chosen = _drawn(train_labels, options.train_images, rng, "train_images")
-    validation, train = stratified(train_labels[chosen], options.validation, rng)
-    return {"train": chosen[train], "validation": chosen[validation],
-            "test": _drawn(test_labels, options.test_images, rng, "test_images")}
-
-
-def describe_split(options, parts, rule):
-    """The sentence on the split for ``about``."""
-    taken = [f"{getattr(options, name)} {what} images drawn by seed {options.split_seed}"
-             for name, what in (("train_images", "training"), ("test_images", "test")) if getattr(options, name)]
-    return (f"{rule}; validation {options.validation:g} of the training images, stratified, seed {options.split_seed}"
-            + "".join(f"; {sentence}" for sentence in taken)
-            + (": " + ", ".join(f"{part} {len(parts[part])}" for part in PARTS)))
 
 
 def prepare_images(options, spec, classes, train, test, about, rule, read=None, workers=1):

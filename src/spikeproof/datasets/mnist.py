@@ -6,18 +6,13 @@ The test part is the official one.
 """
 from typing import Literal
 
-from .idx import IdxDataset
+from .idx import IdxDataset, remotes
 from .images import ImageOptions
-from .sources import Remote
 
 __all__ = ["Mnist"]
 
 PAGE = "https://yann.lecun.com/exdb/mnist/"
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
-
-
-def _remote(name, md5, size):
-    return Remote(name, tuple(mirror + name for mirror in MIRRORS), PAGE, md5=md5, size=size)
 
 
 class Mnist(IdxDataset):
@@ -26,9 +21,9 @@ class Mnist(IdxDataset):
         kind: Literal["mnist"]
 
     FOLDER = "mnist"
-    FILES = {"train": (_remote("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 9912422),
-                       _remote("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", 28881)),
-             "test": (_remote("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", 1648877),
-                      _remote("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", 4542))}
+    FILES = {"train": remotes(MIRRORS, PAGE, (("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 9912422),
+                                              ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", 28881))),
+             "test": remotes(MIRRORS, PAGE, (("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", 1648877),
+                                             ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", 4542)))}
     ABOUT = {"name": "MNIST", "source": f"{PAGE} (LeCun, Cortes and Burges 1998)",
              "licence": "commonly given as CC BY-SA 3.0; none stated by the publisher"}
