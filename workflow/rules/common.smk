@@ -42,9 +42,9 @@ except ConfigError as error:
 
 # Not parameters of the rule: data are the same wherever their files lie.
 if CONFIG.files.data_dir is not None:
-    os.environ["SPIKEPROOF_DATA_DIR"] = CONFIG.files.data_dir
+    os.environ.update(SPIKEPROOF_DATA_DIR=CONFIG.files.data_dir)
 if not CONFIG.files.download:
-    os.environ["SPIKEPROOF_OFFLINE"] = "1"
+    os.environ.update(SPIKEPROOF_OFFLINE="1")
 
 
 wildcard_constraints:
