@@ -78,7 +78,7 @@ def imagenet(root, rng):
             for k in range(6):
                 size = (rng.integers(20, 60), rng.integers(20, 60), 3)
                 Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(folder / f"{name}_{k}.JPEG")
-    return {"kind": "imagenet", "classes": 3, "size": 16, "resize": 18, "validation": 0.2}
+    return {"kind": "imagenet", "official": False, "classes": 3, "size": 16, "resize": 18, "validation": 0.2}
 
 
 @writer
@@ -173,7 +173,7 @@ def cifar10_dvs(root, rng):
         at.mkdir(parents=True)
         for k in range(PER_CLASS):
             (at / f"cifar10_{name}_{k}.aedat").write_bytes(aedat2(recording(rng, 128, 128)))
-    return {"kind": "cifar10_dvs", "official": False, "size": [48, 48]}
+    return {"kind": "cifar10_dvs", "official": False, "size": [48, 48], "validation": 0.25}
 
 
 def aedat3(events, packet=150, overflow=0):

@@ -119,6 +119,21 @@ def test_architectures_that_do_not_fit_are_refused_before_training(tmp_path, lay
     assert str(error.value) == f"{path}: runs.a: architecture 'dense' on dataset 'digits': {message}"
 
 
+def test_boxes_are_refused_before_training(tmp_path):
+    raw = changed("datasets", "moving_shapes", task="detection")
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"title": "t", "runs": {"a": {**RUN, "dataset": "moving_shapes"}}}))
+    with pytest.raises(ConfigError, match="the dataset has boxes, and this training wants labels"):
+        load_study(path, parse_config(raw))
+
+
+@pytest.mark.parametrize("given, meant", [("false", False), ("no", False), (0, False), (False, False), ("true", True)])
+def test_download_as_the_command_line_gives_it(given, meant):
+    assert parse_config({**SHIPPED, "download": given}).files.download is meant
+    with pytest.raises(ConfigError, match="download must be a valid boolean, not 'maybe'"):
+        parse_config({**SHIPPED, "download": "maybe"})
+
+
 def test_keys_that_stand_twice_and_reserved_study_names(tmp_path):
     (tmp_path / "models.yaml").write_text("title: t\nruns:\n  a: {dataset: x}\n  a: {dataset: y}\n")
     with pytest.raises(ConfigError, match="models.yaml is not valid YAML: key 'a' stands twice"):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -182,7 +183,7 @@ def test_npz_of_codes_and_of_pixels(tmp_path):
     assert np.array_equal(data.frames["test"], x[24:]) and not data.input.constant and data.input.bits == 2
     np.savez(tmp_path / "b.npz", x=rng.integers(0, 256, (60, 4, 4)).astype(np.uint8), y=np.arange(60) % 3)
     data = again(tmp_path, {"kind": "folder", "path": str(tmp_path / "b.npz"), "shape": [4, 4, 1], "classes": 3})
-    assert [len(data.labels[part]) for part in PARTS] == [42, 6, 12] and "drawn by seed 0" in data.about["split"]
+    assert [len(data.labels[part]) for part in PARTS] == [43, 5, 12] and "drawn by seed 0" in data.about["split"]
 
 
 def flat_index(tmp_path, name, change):
@@ -283,13 +284,99 @@ def test_npz_that_does_not_fit(tmp_path, arrays, sentence):
         make("datasets", entry).prepare(None)
 
 
+def test_folder_without_its_test_part_is_refused(tmp_path):
+    entry = WRITERS["folder"](tmp_path, np.random.default_rng(0))
+    (tmp_path / "pets" / "test").rename(tmp_path / "pets" / "val")
+    with pytest.raises(FileNotFoundError, match="test is missing beside train: a folder must have both, or classes only"):
+        make("datasets", entry).prepare(None)
+
+
+def test_hidden_files_are_left_out(tmp_path):
+    entry = WRITERS["folder"](tmp_path, np.random.default_rng(0))
+    cats = tmp_path / "pets" / "train" / "cats"
+    for place in (cats / "._3.png", cats / ".checkpoints" / "3.png", tmp_path / "pets" / "train" / "__MACOSX" / "3.png"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"not a picture")
+    assert again(tmp_path, entry).about["images"] == 26
+
+
+@pytest.mark.parametrize("pixels, mode", [(np.full((8, 9), 40_000, np.uint16), "I;16"), (np.full((8, 9), 0.5, np.float32), "F")])
+def test_pictures_of_more_than_8_bits_are_refused(tmp_path, pixels, mode):
+    from PIL import Image
+    entry = WRITERS["folder"](tmp_path, np.random.default_rng(0))
+    Image.fromarray(pixels).save(tmp_path / "pets" / "train" / "cats" / "x.tiff")
+    with pytest.raises(CorruptFile, match=f"x.tiff must have 8 bits a channel, not pixels of mode '{mode}'"):
+        again(tmp_path, entry)
+
+
+@pytest.mark.parametrize("changes, sentence", [
+    ({"shape": [8, 9, 4]}, "shape must have 1 channel .* or 3 .* not 4"), ({"resize": 8}, "resize must be at least 9"),
+    ({"train_images": 30}, "train_images must be at most 20, the samples there are, not 30"),
+    ({"validation": 0.99}, "validation must leave samples for training, but 0.99 of 20 leaves none"),
+    ({"classes": 3}, "must have 3 classes, not 2")])
+def test_options_that_do_not_fit_the_folder(tmp_path, changes, sentence):
+    entry = WRITERS["folder"](tmp_path, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=sentence):
+        make("datasets", {**entry, **changes}).prepare(None)
+
+
+def test_validation_of_small_classes_is_drawn_over_all(tmp_path):
+    data = prepared(tmp_path, "folder", train_images=6, validation=0.1)
+    assert [len(data.labels[part]) for part in PARTS] == [5, 1, 6] and np.bincount(data.labels["test"]).tolist() == [3, 3]
+
+
+def test_own_files_are_not_called_official(tmp_path):
+    for kind in ("mnist", "cifar10", "n_mnist", "n_cars", "dvs128_gesture", "imagenet"):
+        assert prepared(tmp_path / kind, kind).about["split"].startswith("that of the files, which are not the published ones;")
+
+
+def started(tmp_path):
+    """A long prepare with two workers, in the middle of its work."""
+    entry = '{"kind": "moving_shapes", "train": 100000, "side": 64}'
+    process = subprocess.Popen([sys.executable, "-m", "spikeproof", "prepare", "--threads", "2", "--config", entry, "--out",
+                                str(tmp_path / "x.safetensors")], stderr=subprocess.PIPE, text=True, start_new_session=True,
+                               env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'hdl'}"})
+    while not list(tmp_path.iterdir()):
+        time.sleep(0.1)
+    time.sleep(2)
+    return process
+
+
+def test_told_to_end_leaves_nothing_behind(tmp_path):
+    """SIGTERM in the middle: no file, no process."""
+    process = started(tmp_path)
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in error and list(tmp_path.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_workers_end_with_a_killed_parent(tmp_path):
+    process = started(tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    for _ in range(100):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("a worker lives on")
+
+
 def test_official_counts_are_checked(tmp_path):
     WRITERS["cifar10"](tmp_path, np.random.default_rng(1))
     with pytest.raises(FileNotFoundError, match="data_batch_2.bin is missing"):
         make("datasets", {"kind": "cifar10"}).prepare(Sources(tmp_path, download=False))
-    WRITERS["n_cars"](tmp_path, np.random.default_rng(1))
-    with pytest.raises(CorruptFile, match="must have 7482 recordings .*, not 10; set `official: false`"):
-        make("datasets", {"kind": "n_cars"}).prepare(Sources(tmp_path, download=False))
+    for kind, count, there in (("n_cars", "7482 recordings", 10), ("n_caltech101", "8709 recordings", 505),
+                               ("dvs128_gesture", "1176 gestures", 22), ("n_mnist", "60000 recordings", 100)):
+        WRITERS[kind](tmp_path, np.random.default_rng(1))
+        with pytest.raises(CorruptFile, match=f"must have {count}.*, not {there}; set `official: false`"):
+            make("datasets", {"kind": kind}).prepare(Sources(tmp_path, download=False))
+    entry = WRITERS["imagenet"](tmp_path, np.random.default_rng(1))
+    with pytest.raises(CorruptFile, match="must have 1281167 images, not 18"):
+        make("datasets", {**entry, "official": True}).prepare(Sources(tmp_path, download=False))
 
 
 def test_command_says_it_in_one_line(tmp_path, capsys):

@@ -71,12 +71,17 @@ def test_download_is_whole_and_shows_progress(server, tmp_path, capsys):
 
 
 def test_own_files_come_first(server, tmp_path):
-    for place in ("set", "."):
-        (tmp_path / place).mkdir(exist_ok=True)
-        (tmp_path / place / "a.bin").write_bytes(BODY)
-        assert Sources(tmp_path).file("set", remote(server)) == tmp_path / place / "a.bin"
-        (tmp_path / place / "a.bin").unlink()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.bin").write_bytes(BODY)
+    assert Sources(tmp_path).file("set", remote(server)) == tmp_path / "set" / "a.bin"
     assert server.seen == []
+
+
+def test_files_of_another_dataset_are_not_taken(server, tmp_path):
+    (tmp_path / "other").mkdir()
+    for place in (tmp_path, tmp_path / "other"):
+        (place / "a.bin").write_bytes(b"another")
+    assert Sources(tmp_path).file("set", remote(server)).read_bytes() == BODY
 
 
 def test_interrupted_download_continues(server, tmp_path):
@@ -144,8 +149,9 @@ def test_offline_says_what_to_do(server, tmp_path):
 
 
 def test_own_file_that_is_not_the_published_one(server, tmp_path):
-    (tmp_path / "a.bin").write_bytes(b"mine")
-    with pytest.raises(CorruptFile, match="is not the published file .*: delete it to have it fetched again, or set"):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.bin").write_bytes(b"mine")
+    with pytest.raises(CorruptFile, match="is not the published file .*: move it away to have it fetched again, or set"):
         Sources(tmp_path).file("set", remote(server))
     assert Sources(tmp_path).file("set", remote(server), official=False).read_bytes() == b"mine"
 
@@ -188,7 +194,8 @@ def test_damaged_archive_leaves_nothing(tmp_path, kind):
 
 
 def test_archive_of_something_else(tmp_path):
-    (tmp_path / "a.tar").write_bytes(packed("gz", ["other/x.txt"]))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.tar").write_bytes(packed("gz", ["other/x.txt"]))
     with pytest.raises(CorruptFile, match="must hold a folder top, but does not"):
         Sources(tmp_path).folder("set", Archive((Remote("a.tar", (), "p"),), "top"))
 

@@ -2,7 +2,9 @@
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from importlib import import_module
 from pathlib import Path
@@ -70,10 +72,21 @@ def parser():
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
         command.add_argument("--log", help="file for progress bars and details (default: standard error)")
         command.add_argument("--label", default="", help="name of the run, for the lines on the terminal")
-        command.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+        command.add_argument("--threads", type=positive, default=1, help="CPU threads (default 1)")
         module.add_arguments(command, json_argument)
         command.set_defaults(run=module.run)
     return top
+
+
+def _terminated(number, frame):
+    raise KeyboardInterrupt
+
+
+def positive(text):
+    """An integer above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
+    return int(text)
 
 
 def main(argv=None):
@@ -83,14 +96,21 @@ def main(argv=None):
     terminal = sys.stderr
     log = None
     if arguments.log:
-        Path(arguments.log).parent.mkdir(parents=True, exist_ok=True)
-        log = sys.stderr = open(arguments.log, "w", encoding="utf-8", buffering=1)
+        try:
+            Path(arguments.log).parent.mkdir(parents=True, exist_ok=True)
+            log = sys.stderr = open(arguments.log, "w", encoding="utf-8", buffering=1)
+        except OSError as error:
+            print(f"spikeproof {arguments.stage}: error: --log {arguments.log} cannot be written: {error.strerror}", file=terminal)
+            return 2
+    # A stage that is told to end leaves nothing half-written, as after Ctrl-C.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     stage = Stage(arguments.stage, arguments.label)
     try:
         arguments.run(arguments, stage)
         return 0
     except KeyboardInterrupt:
-        print(f"spikeproof {arguments.stage}: interrupted; run it again to continue", file=terminal)
+        print(f"spikeproof {arguments.stage}: interrupted; run it again", file=terminal)
         return 130
     except Exception as error:
         if log or os.environ.get("SPIKEPROOF_TRACEBACK"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
@@ -47,6 +47,11 @@ class FilesOptions(Options):
     may be downloaded into that folder."""
     data_dir: str | None = Field(None, min_length=1)
     download: bool = True
+
+    @field_validator("download", mode="before")
+    @classmethod
+    def _as_on_the_command_line(cls, value):
+        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(str(value).lower(), value)
 
 
 class RunNames(Options):
@@ -210,6 +215,8 @@ class Config:
         chosen = self.entries["datasets"][dataset], self.entries["architectures"][architecture]
         data, network = (load(section, entry.kind)(entry) for section, entry in zip(("datasets", "architectures"), chosen))
         spec, _, classes = data.describe()
+        if getattr(data, "detection", False):
+            raise ValueError("the dataset has boxes, and this training wants labels")
         network.layers(spec, classes)
 
     def modules(self, section, name):

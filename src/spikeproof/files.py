@@ -66,6 +66,8 @@ def room(path, size=None):
 def atomic_path(path):
     """Yield a temporary path beside ``path``; on success it replaces ``path``, else it is removed."""
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} must be a file to write, but is a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -219,7 +221,7 @@ def read_container(path, kind, remedy, mapped=False):
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: {remedy}")
+        raise FileNotFoundError(f"{path} does not exist: {remedy.removeprefix('delete it and ')}")
     try:
         with safe_open(path, "numpy") as file:              # refuses headers that do not fit the file
             metadata = json.loads((file.metadata() or {}).get("spikeproof", "{}"))

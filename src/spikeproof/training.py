@@ -115,6 +115,10 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     augmentation = options.augmentation
     if augmentation.mixup and data.input.bits == 1:
         raise ValueError("augmentation.mixup must be 0 for an input of one bit: a mixture of spikes has no code")
+    side = min(data.input.shape[:2])
+    for name in ("crop", "roll", "cutout"):
+        if 0 < side <= (pixels := getattr(augmentation, name)):
+            raise ValueError(f"augmentation.{name} must be below {side}, the input's shorter side, not {pixels}")
     frames = data.frames["train"]                                    # a map of the file: batches are taken out of it
     y = torch.from_numpy(np.array(data.labels["train"]))
     batches = math.ceil(len(y) / options.batch_size)

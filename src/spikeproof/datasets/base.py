@@ -1,4 +1,7 @@
 """Prepared data: what every dataset becomes, and how it lies on disk."""
+import ctypes
+import os
+import signal
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -57,12 +60,24 @@ class PreparedData:
     boxes: dict | None = None
 
 
+def _end_with(parent):
+    """In a worker: be ended by the system when the parent ends, however it does, and leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)          # PR_SET_PDEATHSIG
+    except (AttributeError, OSError):                       # not Linux
+        return
+    if os.getppid() != parent:                              # it ended before that
+        os._exit(1)
+
+
 def in_order(function, items, workers):
     """Results of a function in the order of the items, by so many processes; only a few wait at a time."""
     if workers <= 1:
         yield from map(function, items)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(min(workers, 64), initializer=_end_with, initargs=(os.getpid(),)) as pool:
         items = iter(items)
         waiting = deque(pool.submit(function, item) for item in islice(items, 4 * workers))
         try:

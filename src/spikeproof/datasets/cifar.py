@@ -51,9 +51,9 @@ class CifarDataset:
             paths = [folder / name for name in names]
             absent = [path for path in paths if not path.is_file()]
             if absent and (official or len(absent) == len(paths)):
-                raise FileNotFoundError(f"{absent[0]} is missing: delete the folder to have it unpacked again")
+                raise FileNotFoundError(f"{absent[0]} is missing: move the folder away to have it unpacked again, or set "
+                                        "`official: false` to use files of your own")
             read = [read_cifar(path, self.LABEL_BYTES, classes) for path in paths if path.is_file()]
             parts[part] = tuple(np.concatenate(each) for each in zip(*read))
             check_count(folder, f"{part} images", len(parts[part][1]), self.COUNTS[part], official)
-        return prepare_images(self.options, spec, classes, parts["train"], parts["test"], self.ABOUT,
-                              "official" if official else "that of the files, which are not the published ones")
+        return prepare_images(self.options, spec, classes, parts["train"], parts["test"], self.ABOUT, "official")

@@ -13,7 +13,7 @@ from .event_files import check_events, read_aedat2
 from .events import EventOptions, event_spec, prepare_events
 from .pictures import class_folders
 from .sources import Archive, Remote, check_count
-from .splits import stratified
+from .splits import share, stratified
 
 __all__ = ["Cifar10Dvs"]
 
@@ -71,7 +71,7 @@ class Cifar10Dvs:
             is_test = np.array([_number(path) < 100 for path in paths])
             test, train, rule = np.flatnonzero(is_test), np.flatnonzero(~is_test), "test is recordings 0 to 99 of each class"
         else:
-            test, train = stratified(labels, TEST, np.random.default_rng(o.split_seed))
+            test, train = stratified(labels, share(len(labels), TEST), np.random.default_rng(o.split_seed))
             rule = f"test is {TEST:g} of each class, drawn by seed {o.split_seed}"
         about = {"name": "CIFAR10-DVS", "source": f"{PAGE} (Li et al. 2017)", "licence": "none found"}
         return prepare_events(o, SENSOR, len(FILES), ([paths[k] for k in train], labels[train]),

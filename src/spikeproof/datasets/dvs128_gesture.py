@@ -14,7 +14,7 @@ import numpy as np
 from ..files import CorruptFile
 from .event_files import check_events, read_aedat3
 from .events import EventOptions, event_spec, prepare_events
-from .sources import Archive, Remote
+from .sources import Archive, Remote, check_count, lines_of
 
 __all__ = ["Dvs128Gesture"]
 
@@ -36,14 +36,11 @@ def _read(item):
 
 def _gestures(path):
     """The rows of a labels file: list of (label from 0, first and last time in us)."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file))
+    rows = list(csv.reader(lines_of(path)))
     if not rows or [word.strip() for word in rows[0]] != FIELDS:
         raise CorruptFile(f"{path} must begin with the line {','.join(FIELDS)}")
     found = []
     for number, row in enumerate(rows[1:], 2):
-        if not row:
-            continue
         if len(row) != 3 or not all(word.strip().isdecimal() for word in row):
             raise CorruptFile(f"{path}: line {number} must be three whole numbers, not {','.join(row)!r}")
         label, begin, end = map(int, row)
@@ -61,6 +58,7 @@ class Dvs128Gesture:
         kind: Literal["dvs128_gesture"]
         other: bool = True
 
+    COUNTS = {"train": 1176, "test": 288}                    # as spikingjelly and snnTorch count them
     ARCHIVE = Archive((Remote("DvsGesture.tar.gz", (), PAGE, md5="8a5c71fb11e24e5ca5b11866ca6c00a1"),), "DvsGesture")
 
     def __init__(self, options):
@@ -78,7 +76,7 @@ class Dvs128Gesture:
             trials, items, labels = folder / f"trials_to_{part}.txt", [], []
             if not trials.is_file():
                 raise FileNotFoundError(f"{trials} is missing: it must name the recordings of the {part} part")
-            for name in filter(None, map(str.strip, trials.read_text(encoding="utf-8").splitlines())):
+            for name in lines_of(trials):
                 path = folder / name
                 table = path.with_name(f"{path.stem}_labels.csv")
                 for file in (path, table):
@@ -90,6 +88,8 @@ class Dvs128Gesture:
                         labels.append(label)
             if not items:
                 raise CorruptFile(f"{trials} must name recordings with gestures, but names none")
+            if self.options.other:
+                check_count(trials, "gestures of the recordings that it names", len(items), self.COUNTS[part], o.official)
             parts[part] = items, np.array(labels, np.int64)
         about = {"name": "DVS128 Gesture", "source": f"{PAGE} (Amir et al. 2017)", "licence": "CC BY 4.0"}
         return prepare_events(o, SENSOR, classes, parts["train"], parts["test"], _read, about, "official, by person",

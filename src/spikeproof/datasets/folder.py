@@ -8,7 +8,7 @@ same at every step or [N, T, H, W, C] a frame for each, for instance binned even
 from functools import partial
 from pathlib import Path
 from typing import Literal
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 from pydantic import Field
@@ -18,7 +18,7 @@ from ..network import InputSpec
 from .base import PARTS, PreparedData
 from .images import ImageOptions, image_spec, prepare_images
 from .pictures import class_folders, read_picture
-from .splits import describe_split, split_parts, stratified
+from .splits import describe_split, share, split_parts, stratified
 
 __all__ = ["Folder"]
 
@@ -62,7 +62,7 @@ class Folder:
 
     def _halves(self, items, labels):
         """A seeded test part of one set of samples."""
-        test, train = stratified(labels, TEST, np.random.default_rng(self.options.split_seed))
+        test, train = stratified(labels, share(len(labels), TEST), np.random.default_rng(self.options.split_seed))
         pick = (lambda index: items[index]) if isinstance(items, np.ndarray) else (lambda index: [items[k] for k in index])
         return ((pick(train), labels[train]), (pick(test), labels[test]),
                 f"test is {TEST:g} of each class, drawn by seed {self.options.split_seed}")
@@ -71,7 +71,14 @@ class Folder:
         o, (spec, _, classes) = self.options, self.describe()
         if o.encoding == "codes":
             raise ValueError("encoding must be 'direct' or 'rate' for a folder of images, not 'codes'")
-        if (path / "train").is_dir() and (path / "test").is_dir():
+        if o.shape[2] not in (1, 3):
+            raise ValueError(f"shape must have 1 channel (grey) or 3 (colour) for images, not {o.shape[2]}")
+        if o.resize is not None and o.resize < max(o.shape[:2]):
+            raise ValueError(f"resize must be at least {max(o.shape[:2])}, the longer side of shape, not {o.resize}")
+        if (path / "train").is_dir() != (path / "test").is_dir():
+            here, there = ("train", "test") if (path / "train").is_dir() else ("test", "train")
+            raise FileNotFoundError(f"{path / there} is missing beside {here}: a folder must have both, or classes only")
+        if (path / "train").is_dir():
             names, *train = class_folders(path / "train")
             _, *test = class_folders(path / "test", names)
             rule = "that of the folder"
@@ -85,6 +92,8 @@ class Folder:
 
     def _arrays(self, path, about):
         o, (spec, steps, classes) = self.options, self.describe()
+        if not is_zipfile(path):
+            raise CorruptFile(f"{path} must be a folder of images or an .npz file, and is neither, or is cut short")
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -109,7 +118,7 @@ class Folder:
 
     def _pair(self, path, names, arrays, shape, spec):
         """(samples, labels) of two arrays, checked."""
-        x, y = (arrays[name] for name in names)
+        x, y = (np.atleast_1d(arrays[name]) for name in names)
         if x.shape == (len(x), *shape[:-1]) and shape[-1] == 1:
             x = x[..., None]
         most = 255 if self.options.encoding != "codes" else spec.max_code

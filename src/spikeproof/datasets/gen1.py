@@ -41,11 +41,14 @@ def read_boxes(path):
         rows = np.load(path, allow_pickle=False)
         t = rows["t" if "t" in rows.dtype.names else "ts"].astype(np.int64)
         boxes = np.stack([rows[name].astype(np.float32) for name in ("x", "y", "w", "h", "class_id")], 1)
-    except (EOFError, OSError, TypeError, ValueError) as error:
+    except (AttributeError, EOFError, OSError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path} is no whole array of boxes with fields t, x, y, w, h, class_id "
                           f"({' '.join(str(error).split())[:150]}): get it again") from None
-    if len(boxes) and boxes[:, 4].max() >= len(CLASSES):
-        raise CorruptFile(f"{path} must have classes 0 to {len(CLASSES) - 1}, not {int(boxes[:, 4].max())}")
+    wrong = boxes[(boxes[:, 4] < 0) | (boxes[:, 4] >= len(CLASSES)), 4]
+    if len(wrong):
+        raise CorruptFile(f"{path} must have classes 0 to {len(CLASSES) - 1}, not {int(wrong[0])}")
+    if not np.isfinite(boxes).all():
+        raise CorruptFile(f"{path} must have boxes of finite numbers, not {boxes[~np.isfinite(boxes).all(1)][0].tolist()}")
     return t, boxes
 
 
@@ -68,6 +71,8 @@ class Gen1:
         skip_us: int = Field(500_000, ge=0)
         min_diagonal: float = Field(30, ge=0)
         min_side: float = Field(10, gt=0)
+
+    detection = True
 
     def __init__(self, options):
         self.options = options
@@ -108,7 +113,7 @@ class Gen1:
             boxes[part] = Boxes(np.array(start, np.int64), np.concatenate(rows))
             frames[part] = Pieces((len(items), steps, *spec.shape), np.dtype(np.uint8),
                                   lambda items=items: in_order(self._read, items, sources.workers))
-        split = "official: " + ", ".join(f"{part} {len(frames[part])}" for part in PARTS)
+        split = "that of the folders, the publisher's: " + ", ".join(f"{part} {len(frames[part])}" for part in PARTS)
         about = {"name": "Prophesee Gen1 automotive detection", "source": f"{PAGE} (de Tournemire et al. 2020)",
                  "licence": "as agreed with the publisher", "images": sum(map(len, frames.values())), "split": split,
                  "binning": describe_binning(o) + " before a label"}

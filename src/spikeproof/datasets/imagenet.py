@@ -4,6 +4,7 @@ The publisher gives the files on request (https://image-net.org/download.php; te
 they are not downloaded. They must lie as ``train/<wnid>/*.JPEG`` and ``val/<wnid>/*.JPEG``. The test part is the official
 validation part, as is usual; ours is drawn from the training part. Images are decoded one at a time while they are written.
 """
+import re
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from pydantic import Field
 from ..files import CorruptFile
 from .images import ImageOptions, image_spec, prepare_images
 from .pictures import class_folders, read_picture
-from .sources import Missing
+from .sources import Missing, check_count, lines_of
 
 __all__ = ["ImageNet"]
 
@@ -48,8 +49,12 @@ class ImageNet:
         o, (spec, _, classes) = self.options, self.describe()
         names = None
         if o.class_list is not None:
-            lines = (line.partition("#")[0].strip() for line in Path(o.class_list).read_text(encoding="utf-8").splitlines())
-            names = [line for line in lines if line]
+            if not Path(o.class_list).is_file():
+                raise FileNotFoundError(f"{o.class_list} does not exist: `class_list` must be a file of one wnid a line")
+            names = [line.partition("#")[0].strip() for line in lines_of(o.class_list) if not line.startswith("#")]
+            for name in names:
+                if not re.fullmatch(r"n\d{8}", name) or names.count(name) > 1:
+                    raise CorruptFile(f"{o.class_list} must have different wnids like n01440764, each once, not {name!r}")
         parts = {}
         for part, folder in (("train", "train"), ("test", "val")):
             place = sources.find("imagenet", folder)
@@ -59,6 +64,8 @@ class ImageNet:
             found, paths, labels = class_folders(place, names)
             if len(found) != classes:
                 raise CorruptFile(f"{o.class_list or place} must have {classes} classes, not {len(found)}: set `classes`")
+            if part == "test" or o.class_list is None:
+                check_count(place, "images", len(paths), 50 * classes if part == "test" else 1_281_167, o.official)
             names = found
             parts[part] = paths, labels
         about = {"name": "ImageNet" if o.class_list is None else f"ImageNet, {classes} classes of {Path(o.class_list).name}",

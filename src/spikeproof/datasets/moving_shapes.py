@@ -85,16 +85,17 @@ class MovingShapes:
         task: Literal["classification", "detection"] = "classification"
         binning: Literal["time"] = "time"
         steps: int = Field(8, ge=1, le=256)
+        step_us: int = Field(10_000, ge=100, le=1_000_000)
         side: int = Field(32, ge=16, le=512)
         objects: int = Field(2, ge=1, le=8)
-        noise: float = Field(1.0, ge=0)                     # events per pixel and second
+        noise: float = Field(1.0, ge=0, le=1000)                     # events per pixel and second
         train: int = Field(2000, ge=3)
         validation: int = Field(200, ge=3)
         test: int = Field(500, ge=3)
         seed: int = Field(0, ge=0)
 
     def __init__(self, options):
-        self.options = options
+        self.options, self.detection = options, options.task == "detection"
 
     def describe(self):
         """(InputSpec, steps, classes), without making anything."""

@@ -12,8 +12,8 @@ from ..files import CorruptFile
 from .event_files import check_events, read_events40
 from .events import EventOptions, event_spec, prepare_events
 from .pictures import class_folders
-from .sources import Archive, Remote
-from .splits import stratified
+from .sources import Archive, Remote, check_count
+from .splits import share, stratified
 
 __all__ = ["NCaltech101"]
 
@@ -51,7 +51,9 @@ class NCaltech101:
         if len(names) != classes:
             raise CorruptFile(f"{folder} must have {classes} folders of classes, not {len(names)}")
         _, paths, labels = class_folders(folder, names, {".bin"})
-        test, train = stratified(labels, TEST, np.random.default_rng(o.split_seed))
+        if o.background:
+            check_count(folder, "recordings", len(paths), 8709, o.official)
+        test, train = stratified(labels, share(len(labels), TEST), np.random.default_rng(o.split_seed))
         about = {"name": "N-Caltech101", "source": f"{PAGE} (Orchard et al. 2015)", "licence": "CC BY 4.0"}
         return prepare_events(o, SENSOR, classes, ([paths[k] for k in train], labels[train]),
                               ([paths[k] for k in test], labels[test]), _read, about,

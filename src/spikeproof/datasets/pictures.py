@@ -8,6 +8,13 @@ from ..files import CorruptFile
 __all__ = ["class_folders", "read_picture"]
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+#: Pillow's modes that lose nothing in 8 bits.
+EIGHT_BIT = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
+
+
+def _foreign(name):
+    """Whether a file or folder is of an editor or a system, not of the dataset."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def class_folders(folder, names=None, suffixes=SUFFIXES):
@@ -26,11 +33,12 @@ def class_folders(folder, names=None, suffixes=SUFFIXES):
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing: it must have a folder for each class")
-    names = names or sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = names or sorted(path.name for path in folder.iterdir() if path.is_dir() and not _foreign(path.name))
     paths, labels = [], []
     for label, name in enumerate(names):
         own = folder / name
-        found = sorted(path for path in own.rglob("*") if path.suffix.lower() in suffixes) if own.is_dir() else []
+        found = sorted(path for path in own.rglob("*") if path.suffix.lower() in suffixes and path.is_file()
+                       and not any(map(_foreign, path.relative_to(own).parts))) if own.is_dir() else []
         if not found:
             raise FileNotFoundError(f"{own} {'has no files of the dataset' if own.is_dir() else 'is missing'}: it must have those "
                                     f"of class {name}")
@@ -59,9 +67,12 @@ def read_picture(path, shape, resize=None):
     height, width, channels = shape
     try:
         with Image.open(path) as image:
+            mode = image.mode
             image = image.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise CorruptFile(f"{path} is no whole image ({' '.join(str(error).split())[:150]}): replace or delete it") from None
+    if mode not in EIGHT_BIT:
+        raise CorruptFile(f"{path} must have 8 bits a channel, not pixels of mode {mode!r}: convert it")
     if resize is not None:
         scale = resize / min(image.size)
         image = image.resize([max(round(side * scale), resize) for side in image.size], Image.Resampling.BILINEAR)

@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from ..files import CorruptFile, room
 
-__all__ = ["Archive", "Missing", "Remote", "Sources", "check_count", "unpack"]
+__all__ = ["Archive", "Missing", "Remote", "Sources", "check_count", "lines_of", "unpack"]
 
 BLOCK = 1 << 20
 #: Bytes that are kept at once: what comes after the last of them is lost when a connection breaks.
@@ -73,8 +74,24 @@ class Archive:
 
 def check_count(place, what, found, published, official):
     """CorruptFile where there are not as many samples as were published; files of one's own may have any number above none."""
-    if found != published and (official or not found):
+    if not found:
+        raise CorruptFile(f"{place} must have {published} {what}, or some of your own with `official: false`, but has none")
+    if found != published and official:
         raise CorruptFile(f"{place} must have {published} {what}, not {found}; set `official: false` to use files of your own")
+
+
+def lines_of(path):
+    """The lines of a text file that are not blank, without white space around them.
+
+    Raises
+    ------
+    CorruptFile
+        If it is not UTF-8.
+    """
+    try:
+        return [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise CorruptFile(f"{path} must be UTF-8 text") from None
 
 
 def _digest(path, algorithm, label):
@@ -125,14 +142,12 @@ class Sources:
     """
     def __init__(self, data_dir="data", download=True, workers=1, say=print):
         self.data_dir, self.download, self.workers, self.say = Path(data_dir), download, workers, say
+        if self.data_dir.exists() and not self.data_dir.is_dir():
+            raise ValueError(f"the data folder must be a folder, but {data_dir} is a file")
 
     def find(self, folder, *names):
-        """The first of some files or folders that is there, in the dataset's folder or in the data folder itself, or None."""
-        for name in names:
-            for place in (self.data_dir / folder / name, self.data_dir / name):
-                if place.exists():
-                    return place
-        return None
+        """The first of some files or folders that is there, in the dataset's folder, or None."""
+        return next((place for name in names if (place := self.data_dir / folder / name).exists()), None)
 
     def file(self, folder, remote, official=True):
         """A published file -> Path: the user's own, else a download.
@@ -157,7 +172,7 @@ class Sources:
             found = _digest(place, algorithm, remote.name)
             if found != expected:
                 raise CorruptFile(f"{place} is not the published file (its {algorithm} is {found}, published is {expected}): "
-                                  "delete it to have it fetched again, or set `official: false` to use files of your own")
+                                  "move it away to have it fetched again, or set `official: false` to use files of your own")
         return place
 
     def folder(self, folder, archive, official=True):
@@ -168,14 +183,15 @@ class Sources:
         Missing, CorruptFile
             As :meth:`file`; or if an archive is damaged.
         """
-        from filelock import FileLock
         place = self.find(folder, archive.folder)
         if place is not None:
             return place
-        sources = [self.file(folder, remote, official) for remote in archive.remotes]
         target = self.data_dir / folder / archive.folder
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
+        try:
+            sources = [self.file(folder, remote, official) for remote in archive.remotes]
+        except Missing as error:
+            raise Missing(f"{error}; or put what is unpacked at {target}") from None
+        with self._locked(target):
             if not target.exists():                         # nobody else has unpacked it meanwhile
                 with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as work:
                     into = Path(work) / archive.folder if archive.inside else Path(work)
@@ -185,21 +201,37 @@ class Sources:
                     if not out.is_dir():
                         raise CorruptFile(f"{', '.join(map(str, sources))} must hold a folder {archive.folder}, but does not")
                     os.replace(out, target)
-        Path(f"{target}.lock").unlink(missing_ok=True)
         return target
+
+    @staticmethod
+    @contextmanager
+    def _locked(target):
+        """A file or folder that one process at a time makes."""
+        from filelock import FileLock
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(f"{target}.lock")
+            lock.acquire()
+        except OSError as error:
+            raise OSError(error.errno, f"{target} cannot be made ({error.strerror}): the data folder must be one that can be "
+                          "written to, unless it has all files, unpacked") from None
+        try:
+            yield
+        finally:
+            lock.release()
+            if target.exists():                             # else whoever waits needs the same lock as those who come
+                Path(f"{target}.lock").unlink(missing_ok=True)
 
     def _get(self, folder, remote):
         """Download a file -> Path."""
         import requests
-        from filelock import FileLock
         target = self.data_dir / folder / remote.name
         by_hand = f"get it from {remote.page} and put it at {target}"
         if not remote.urls or not self.download:
             why = "downloads are switched off" if remote.urls else "its publisher gives it on request only"
             raise Missing(f"{target} is missing, and {why}: {by_hand}")
-        target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{target.name}.part")
-        with FileLock(f"{target}.lock"):
+        with self._locked(target):
             if target.exists():                             # somebody else has fetched it meanwhile
                 return target
             errors = []
@@ -225,7 +257,6 @@ class Sources:
                     part.unlink(missing_ok=True)
                 raise Missing(f"{remote.name} could not be downloaded ({'; '.join(errors)}): try again later, which continues "
                               f"where this stopped, or {by_hand}")
-        Path(f"{target}.lock").unlink(missing_ok=True)
         return target
 
 

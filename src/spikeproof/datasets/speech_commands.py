@@ -22,12 +22,12 @@ from ..network import InputSpec
 from ..options import Options
 from .base import PARTS, PreparedData, in_order
 from .pictures import class_folders
-from .sources import Archive, Remote, check_count
+from .sources import Archive, Remote, check_count, lines_of
 
 __all__ = ["SpeechCommands", "cepstra"]
 
-PAGE = "https://arxiv.org/abs/1804.03209"
-URLS = ("http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+PAGE = "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
+URLS = (PAGE,
         "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz")
 RATE = 16000
 WORDS = tuple("backward bed bird cat dog down eight five follow forward four go happy house learn left marvin nine no off on one "
@@ -67,11 +67,11 @@ class SpeechCommands:
         bits: int = Field(8, ge=1, le=8)
         steps: int = Field(4, ge=1, le=64)
         coefficients: int = Field(10, ge=1)
-        fft: int = Field(1024, ge=2)
+        fft: int = Field(1024, ge=2, le=RATE)
         window: int = Field(640, ge=2)
         hop: int = Field(320, ge=1)
         padding: int = Field(320, ge=0, lt=RATE)
-        mels: int = Field(40, ge=1)
+        mels: int = Field(40, ge=1, le=256)
         f_min: float = Field(20.0, ge=0)
         f_max: float = Field(4000.0, gt=0, le=RATE / 2)
         official: bool = True
@@ -110,7 +110,7 @@ class SpeechCommands:
         for part, name in LISTS.items():
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name} is missing: it must name the clips of the {part} part")
-            part_of |= dict.fromkeys(filter(None, map(str.strip, (folder / name).read_text(encoding="utf-8").splitlines())), part)
+            part_of |= dict.fromkeys(lines_of(folder / name), part)
         mine = np.array([part_of.get(path.relative_to(folder).as_posix(), "train") for path in paths])
         index = {part: np.flatnonzero(mine == part) for part in PARTS}
         for part in PARTS:
@@ -121,7 +121,7 @@ class SpeechCommands:
         codes = np.clip(np.rint((values - lo) / np.maximum(hi - lo, 1e-6) * spec.max_code), 0, spec.max_code).astype(np.uint8)
         counts = ", ".join(f"{part} {len(index[part])}" for part in PARTS)
         about = {"name": "Speech Commands V2", "source": f"{URLS[0]} (Warden 2018)", "licence": "CC BY 4.0", "images": len(paths),
-                 "split": f"{'official' if o.official else 'that of the lists'}: {counts}",
+                 "split": f"{'official' if o.official else 'that of the lists, which are not the published ones'}: {counts}",
                  "scale": {"low": [float(v) for v in lo], "high": [float(v) for v in hi]}}
         return PreparedData(spec, steps, classes, {part: codes[index[part]][..., None] for part in PARTS},
                             {part: labels[index[part]] for part in PARTS}, about)

@@ -5,7 +5,7 @@ from pydantic import Field
 from ..options import Options
 from .base import PARTS
 
-__all__ = ["SplitOptions", "describe_split", "split_indices", "split_parts", "stratified"]
+__all__ = ["SplitOptions", "describe_split", "share", "split_indices", "split_parts", "stratified"]
 
 
 class SplitOptions(Options):
@@ -22,20 +22,29 @@ class SplitOptions(Options):
     official: bool = True
 
 
-def stratified(labels, fraction, rng):
-    """Indices of a part of each class, drawn by a seeded permutation -> (chosen, others), ascending.
+def stratified(labels, count, rng):
+    """Indices of ``count`` samples, each class by its share as nearly as whole samples allow -> (chosen, others), ascending.
 
     Parameters
     ----------
     labels : int array [N]
-    fraction : of each class, rounded to whole samples
+    count : int, at most N
     rng : numpy Generator
     """
-    chosen = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        chosen[members[:round(len(members) * fraction)]] = True
-    return np.flatnonzero(chosen), np.flatnonzero(~chosen)
+    order = rng.permutation(len(labels))
+    # The k-th sample of a class of n stands at (k + 1/2) / n: any beginning of that order has all classes in proportion.
+    place, sizes = np.empty(len(labels)), np.bincount(labels)
+    seen = np.zeros_like(sizes)
+    for index in order:
+        place[index] = (seen[labels[index]] + 0.5) / sizes[labels[index]]
+        seen[labels[index]] += 1
+    order = order[np.argsort(place[order], kind="stable")]
+    return np.sort(order[:count]), np.sort(order[count:])
+
+
+def share(total, fraction):
+    """Samples that a fraction is: at least one."""
+    return max(1, round(total * fraction))
 
 
 def split_indices(labels, test, validation, seed):
@@ -60,35 +69,26 @@ def split_indices(labels, test, validation, seed):
     return {part: np.sort(np.concatenate(chosen)) for part, chosen in parts.items()}
 
 
-def _drawn(labels, count, rng, what):
-    """Indices of about ``count`` samples, drawn from each class by its share; all for None."""
-    if count is None:
-        return np.arange(len(labels))
-    if count > len(labels):
-        raise ValueError(f"{what} must be at most {len(labels)}, the images there are, not {count}")
-    order = rng.permutation(len(labels))
-    # The k-th image of a class of n stands at (k + 1/2) / n: any beginning of that order has all classes in proportion.
-    place, sizes = np.empty(len(labels)), np.bincount(labels)
-    seen = np.zeros_like(sizes)
-    for index in order:
-        place[index] = (seen[labels[index]] + 0.5) / sizes[labels[index]]
-        seen[labels[index]] += 1
-    return np.sort(order[np.argsort(place[order], kind="stable")][:count])
-
-
 def split_parts(options, train_labels, test_labels):
     """Which samples each part has -> dict part -> (index into the training or test samples, ascending)."""
-    rng = np.random.default_rng(options.split_seed)
-    chosen = _drawn(train_labels, options.train_images, rng, "train_images")
-    validation, train = stratified(train_labels[chosen], options.validation, rng)
-    return {"train": chosen[train], "validation": chosen[validation],
-            "test": _drawn(test_labels, options.test_images, rng, "test_images")}
+    rng, chosen = np.random.default_rng(options.split_seed), []
+    for name, labels in (("train_images", train_labels), ("test_images", test_labels)):
+        count = getattr(options, name)
+        if count is not None and count > len(labels):
+            raise ValueError(f"{name} must be at most {len(labels)}, the samples there are, not {count}")
+        chosen.append(np.arange(len(labels)) if count is None else stratified(labels, count, rng)[0])
+    count = share(len(chosen[0]), options.validation)
+    if count >= len(chosen[0]):
+        raise ValueError(f"validation must leave samples for training, but {options.validation:g} of {len(chosen[0])} leaves none")
+    validation, train = stratified(train_labels[chosen[0]], count, rng)
+    return {"train": chosen[0][train], "validation": chosen[0][validation], "test": chosen[1]}
 
 
 def describe_split(options, parts, rule):
-    """The sentence on the split for ``about``."""
+    """The sentence on the split for ``about``; ``rule`` is where training and test part of the published files come from."""
     taken = [f"{getattr(options, name)} {what} images drawn by seed {options.split_seed}"
              for name, what in (("train_images", "training"), ("test_images", "test")) if getattr(options, name)]
+    rule = rule if options.official else "that of the files, which are not the published ones"
     return (f"{rule}; validation {options.validation:g} of the training images, stratified, seed {options.split_seed}"
             + "".join(f"; {sentence}" for sentence in taken)
             + (": " + ", ".join(f"{part} {len(parts[part])}" for part in PARTS)))
