@@ -231,7 +231,10 @@ def gen1(root, rng):
         at = root / "gen1" / part
         at.mkdir(parents=True)
         for k in range(count):
-            (at / f"17-03-30_{k}_td.dat").write_bytes(dat(recording(rng, 240, 304, 5000, 2_000_000), 240, 304))
+            events = recording(rng, 240, 304, 5000, 2_000_000)
+            for edge in range(50_000, 2_000_000, 50_000):                # on the edges of windows
+                events += [(edge - 1, edge // 50_000, 1, 1), (edge, edge // 50_000, 5, 1)]
+            (at / f"17-03-30_{k}_td.dat").write_bytes(dat(sorted(events), 240, 304))
             rows = [(250_000 * n, 10 + n, 20, 60, 40, n % 2, n, 1.0) for n in range(1, 8)]
             rows.append((1_000_000, 290, 200, 50, 60, 1, 99, 1.0))       # over the edge: cut to 14 x 40
             rows.append((1_000_000, 5, 5, 8, 50, 0, 98, 1.0))            # too narrow: left out

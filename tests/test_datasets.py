@@ -26,11 +26,12 @@ from native_files import (
 from spikeproof.__main__ import main
 from spikeproof.config import parse_entry
 from spikeproof.datasets import event_files, moving_shapes
-from spikeproof.datasets.base import PARTS, load_prepared, save_prepared
+from spikeproof.datasets.base import PARTS, PreparedData, load_prepared, save_prepared
 from spikeproof.datasets.events import BinOptions, bin_events
 from spikeproof.datasets.sources import Sources
 from spikeproof.files import CorruptFile, Pieces
 from spikeproof.model_files import build, make
+from spikeproof.network import InputSpec
 from spikeproof.training import accuracy, fit
 from spikeproof.training_options import TrainingOptions
 
@@ -70,15 +71,16 @@ def test_events40_leaves_out_marks(tmp_path):
 
 @pytest.mark.parametrize("binning, bits, size, polarity", [("steps", 1, None, "separate"), ("steps", 4, [5, 7], "merged"),
                                                            ("time", 2, [4, 4], "separate"), ("time", 8, None, "merged")])
-def test_binning_is_that_of_a_plain_loop(binning, bits, size, polarity):
-    options = BinOptions(steps=5, binning=binning, step_us=40_000, bits=bits, size=size, polarity=polarity)
-    events = recording(np.random.default_rng(2), 12, 20, 3000)
+@pytest.mark.parametrize("duration, step_us", [(300_000, 40_000), (13, 2)])      # many events on the edges of windows
+def test_binning_is_that_of_a_plain_loop(binning, bits, size, polarity, duration, step_us):
+    options = BinOptions(steps=5, binning=binning, step_us=step_us, bits=bits, size=size, polarity=polarity)
+    events = recording(np.random.default_rng(2), 12, 20, 3000 if duration > 13 else 200, duration)
     height, width = size or (12, 20)
     channels = 1 if polarity == "merged" else 2
     expected = np.zeros((5, height, width, channels), int)
     first, last = events[0][0], events[-1][0]
     for t, x, y, p in events:
-        step = (t - first) // 40_000 if binning == "time" else (t - first) * 5 // (last - first + 1)
+        step = (t - first) // step_us if binning == "time" else (t - first) * 5 // (last - first + 1)
         if step < 5:
             expected[step, y * height // 12, x * width // 20, 0 if channels == 1 else p] += 1
     array = event_files.Events(*(np.array(column, kind) for column, kind in zip(zip(*events), ("i8", "u2", "u2", "u1"))))
@@ -402,6 +404,7 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     assert done.returncode == 1
     line = done.stderr.strip().splitlines()[-1]
     assert "x.safetensors was not written: there is no room for its 0.1 MB" in line and "free some" in line
+    assert "prepare test" not in done.stderr                            # known before anything is made
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -437,6 +440,21 @@ def test_memory_does_not_grow_with_the_data(tmp_path):
         peaks.append(int(done.stdout))
     assert (tmp_path / "8000").stat().st_size > 390e6
     assert peaks[1] < peaks[0] + 100_000, peaks                          # kB; there are 295,000 more of data
+
+
+@pytest.mark.parametrize("labels, frames, sentence", [
+    ([0, 1, 3, 1], [1, 2, 3, 1], "labels of the train part must be 0 to 2, not 3"),
+    ([0, 1, -1, 1], [1, 2, 3, 1], "labels of the train part must be 0 to 2, not -1"),
+    ([0, 1, 1], [1, 2, 3, 1], "must have a label for each of its 4 samples, not 3"),
+    ([0, 1, 2, 1], [1, 2, 4, 1], "codes of the train part must be 0 to 3, not 1 or 4"), ([], [], "must have at least one sample")])
+def test_prepared_data_that_do_not_fit_are_refused(tmp_path, labels, frames, sentence):
+    good = np.ones((2, 1, 1, 1), np.uint8)
+    data = PreparedData(InputSpec((1, 1, 1), 2, True), 1, 3,
+                        {"train": np.array(frames, np.uint8).reshape(-1, 1, 1, 1), "validation": good, "test": good},
+                        {"train": np.array(labels, np.int64), "validation": np.zeros(2, int), "test": np.zeros(2, int)}, {})
+    with pytest.raises(ValueError, match=sentence):
+        save_prepared(tmp_path / "x", data)
+    assert not any(tmp_path.iterdir())
 
 
 def test_pieces_that_do_not_fit_are_refused(tmp_path):
