@@ -121,8 +121,8 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
             raise ValueError(f"augmentation.{name} must be below {side}, the input's shorter side, not {pixels}")
     frames = data.frames["train"]                                    # a map of the file: batches are taken out of it
     y = torch.from_numpy(np.array(data.labels["train"]))
-    batches = math.ceil(len(y) / options.batch_size)
-    total = batches * options.epochs
+    per_epoch = math.ceil(len(y) / options.batch_size)
+    total = per_epoch * options.epochs
     job = {"options": options.model_dump(), "seed": seed, "images": len(y), "start": _digest_of(model), "context": context}
     start, history = _load(checkpoint, model, optimizer, job, say)
     saved = time.monotonic()
@@ -134,7 +134,7 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
         for n, index in enumerate(order.split(options.batch_size)):
             if len(index) < 2:
                 continue                                            # batch norm needs two
-            lr = options.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch * batches + n) / total))
+            lr = options.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch * per_epoch + n) / total))
             for group in optimizer.param_groups:
                 group["lr"] = lr
             x, targets = to_codes(frames[index.numpy()], data.input.constant), Targets(y[index])
@@ -153,7 +153,7 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
             raise FloatingPointError(f"{label}: the loss is not finite in epoch {epoch + 1}; lower learning_rate "
                                      f"(now {options.learning_rate})")
         history.append({"epoch": epoch + 1, "loss": loss_sum / len(y), "train_accuracy": right / len(y),
-                        "validation_accuracy": accuracy(model, data, "validation"), "firing_rate": rate / batches,
+                        "validation_accuracy": accuracy(model, data, "validation"), "firing_rate": rate / per_epoch,
                         "learning_rate": lr})
         bar.set_postfix(loss=f"{history[-1]['loss']:.3f}", val=f"{history[-1]['validation_accuracy']:.4f}")
         if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_EVERY:
