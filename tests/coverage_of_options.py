@@ -2,6 +2,7 @@
 import itertools
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from spikeproof_hdl.plan import is_channelwise
 from strategies import CODECS, plans
 
 from spikeproof.codecs import parse_codec
@@ -13,7 +14,7 @@ from spikeproof.spec import Leak
 OPTIONS = {
     "input": ("spikes", "n-bit", "constant", "per step"),
     "connection": ("dense", "convolution", "stride", "padding", "groups", "depthwise", "sum pool", "max pool", "residual add",
-                   "membranes read", "membranes read, unsigned"),
+                   "identity add", "channel-wise, several lanes", "membranes read", "membranes read, unsigned"),
     "codec": tuple(sorted({parse_codec(name).name for name in CODECS})),
     "leak": Leak.KINDS,
     "reset": ("soft", "hard"),
@@ -69,6 +70,8 @@ def _of_layer(net, layer):
                            ("max pool", p.pool > 1 and p.pool_kind == "max")):
             if used:
                 yield "connection", name
+        if is_channelwise(p) and p.kernel == (1, 1) and len(layer.projections) > 1:
+            yield "connection", "identity add"
         if p.reads == "membranes":
             yield "connection", "membranes read" + ("" if net.input_bits(p)[1] else ", unsigned")
         if p.source == INPUT:
@@ -82,6 +85,8 @@ def options_of(plan):
     found = {("readout", net.readout)}
     for layer in net.layers:
         found |= set(_of_layer(net, layer))
+    if any(memory.pitch > 1 for engine in plan.engine_plans for memory in engine.weights):
+        found.add(("connection", "channel-wise, several lanes"))
     for part in plan.layers:
         found.add(("lanes", "one" if part.lanes == 1 else "several"))
         found.add(("updaters", "one" if part.updaters == 1 else "several"))

@@ -69,8 +69,10 @@ def _projection(draw, rng, source, source_shape, max_input, last):
     else:
         padding, stride = draw(st.integers(0, 2)), draw(st.integers(1, 2))
         kernel = tuple(draw(st.integers(1, min(3, n + 2 * padding))) for n in (rows, columns))
+        if draw(st.booleans()):                                               # the map stays
+            padding, stride, kernel = 1, 1, (3, 3)
         groups = draw(st.sampled_from([g for g in (1, 2, channels) if channels % g == 0]))
-    out = groups * draw(st.integers(1, 6 if groups == 1 else 2))
+    out = groups * draw(st.integers(1, 6 if groups == 1 else 2)) if draw(st.booleans()) or channels % groups else channels
     weights = rng.choice(codec.codes, (*kernel, channels // groups, out))
     return Projection(source, codec, weights, stride, padding, groups, pool, pool_kind, reads)
 
@@ -82,6 +84,10 @@ def _joining(draw, rng, earlier, shape):
         if not draw(st.booleans()):
             continue
         codec = parse_codec(draw(st.sampled_from(CODECS)))
+        if source_shape == shape and draw(st.booleans()):            # an identity: each channel to its own
+            found.append(Projection(source, codec, rng.choice(codec.codes, (1, 1, 1, shape[2])), groups=shape[2],
+                                    reads=_reads(draw, source)))
+            continue
         if source_shape[:2] == shape[:2]:
             kernel = (1, 1)
         elif shape[:2] == (1, 1):

@@ -1,4 +1,5 @@
 """The core equals the integer model in Amaranth's simulator: every spike, membrane and winner, and its cycles the model's."""
+
 import numpy as np
 import pytest
 from amaranth.hdl import ResetInserter, Signal
@@ -14,6 +15,9 @@ from spikeproof_hdl.timing import predict
 from strategies import plans, random_frames, small_network
 
 from spikeproof import integer
+from spikeproof.codecs import parse_codec
+from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
+from spikeproof.spec import NeuronSpec, Store
 
 
 def assert_equal_traces(plan, frames, seed=None, core=None):
@@ -50,6 +54,56 @@ def test_core_equals_integer_model_on_networks_that_cover_all_options(record_pro
         assert assert_equal_traces(plan, frames) == predict(plan, frames).cycles
         assert_equal_traces(plan, frames, seed=1)
     assert ALL - set().union(*map(options_of, chosen)) == set()
+
+
+def channelwise(channels, codec="int4", bits=1, kernel=(3, 3), steps=2, seed=0):
+    """Depthwise convolution, then a convolution to which an identity adds its source: what residual networks are made of."""
+    rng = np.random.default_rng(seed)
+    codec = parse_codec(codec)
+    neuron = NeuronSpec(store=Store(-128, 127))
+
+    def layer(name, shape, *projections):
+        return LayerSpec(name, shape, projections, neuron, rng.integers(2, 9, (steps, 1, 1, shape[2])))
+    shape = (2, 3, channels)
+    depthwise = Projection("input", codec, rng.choice(codec.codes, (*kernel, 1, channels)), padding=kernel[0] // 2, groups=channels)
+    conv = Projection("a", codec, rng.choice(codec.codes, (3, 3, channels, channels)), padding=1)
+    identity = Projection("a", parse_codec("int6"), rng.integers(1, 9, (1, 1, 1, channels)), groups=channels)
+    dense = Projection("b", codec, rng.choice(codec.codes, (2, 3, channels, 3)))
+    return NetworkSpec(InputSpec(shape, bits), (layer("a", shape, depthwise), layer("b", shape, conv, identity),
+                                                layer("c", (1, 1, 3), dense)), steps)
+
+
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("channels, lanes, word", [(8, (8, 8, 3), 8), (8, (4, 4, 1), 2), (6, (3, 6, 3), 3), (12, (6, 3, 1), 12),
+                                                   (5, (5, 5, 3), 1), (32, (16, 16, 3), 32), (20, (4, 20, 3), 2)])
+def test_channelwise_projections_use_all_lanes(channels, lanes, word, fold):
+    """Lanes that are and are no power of two, words narrower and wider; a row of weights serves as many channels as lanes."""
+    net = channelwise(channels, "binary" if channels == 8 else "int4", bits=2 if channels == 6 else 1)
+    plan = CorePlan.of(net, list(lanes), word=word, fold=fold)
+    frames = random_frames(net, 1, 3)
+    assert assert_equal_traces(plan, frames) == predict(plan, frames).cycles
+    assert_equal_traces(plan, frames, seed=4)
+    rows = {(s.layer, s.number): s.rows for engine in plan.engine_plans for memory in engine.weights for s in memory.segments}
+    assert rows["a", 0] == 9 * channels // lanes[0] and rows["b", 1] == channels // lanes[1]
+
+
+def one_layer(projection, source_shape, channels):
+    """A network of one convolution and a readout."""
+    neuron, theta = NeuronSpec(store=Store(-128, 127)), np.full((1, 1, 1, 1), 4)
+    layers = (LayerSpec("a", (1, 1, channels), (projection,), neuron, theta),
+              LayerSpec("b", (1, 1, 3), (Projection("a", projection.codec, np.ones((1, 1, channels, 3), int)),), neuron, theta))
+    return NetworkSpec(InputSpec(source_shape), layers, 2)
+
+
+@pytest.mark.parametrize("kernel, groups, inputs, lanes, word", [((2, 3), 4, 4, 4, 4), ((1, 1), 2, 32, 16, 32)],
+                         ids=["depthwise kernel as large as the map", "two groups in one word, rows counted by parts"])
+def test_grouped_convolution(kernel, groups, inputs, lanes, word):
+    codec, outputs = parse_codec("int4"), groups * (1 if groups == inputs else 16)
+    weights = np.random.default_rng(0).choice(codec.codes, (*kernel, inputs // groups, outputs))
+    net = one_layer(Projection("input", codec, weights, groups=groups), (*kernel, inputs), outputs)
+    plan = CorePlan.of(net, [lanes, 3], word=word)
+    frames = random_frames(net, 3, 3)
+    assert assert_equal_traces(plan, frames) == predict(plan, frames).cycles
 
 
 @pytest.mark.parametrize("after", [1, 17, 400, 1500])

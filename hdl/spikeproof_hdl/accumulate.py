@@ -63,8 +63,8 @@ class Accumulator(wiring.Component):
     def _memory_of(self, layer, number):
         """Which weight memory holds a projection."""
         name = self.net.layers[layer].name
-        return next(n for n, (_, _, segments) in enumerate(self.plan.weights)
-                    if any((s.layer, s.number) == (name, number) for s in segments))
+        return next(n for n, memory in enumerate(self.plan.weights)
+                    if any((s.layer, s.number) == (name, number) for s in memory.segments))
 
     def elaborate(self, platform):
         m = Module()
@@ -83,7 +83,9 @@ class Accumulator(wiring.Component):
         def of_turn(value):
             return pick(m, turn, [value(source) for source in chosen])
 
-        flags = data.StructLayout({"valid": 1, "hit": 1, "double": 1, "tail": 1, "negative": 1,
+        # Of a channel-wise memory: which lane an event adds to, the low bits of its row number.
+        pitch = max(memory.pitch for memory in plan.weights)
+        flags = data.StructLayout({"valid": 1, "hit": 1, "double": 1, "tail": 1, "negative": 1, "lane": (pitch - 1).bit_length(),
                                    "memory": range(max(len(plan.weights), 2)), "open": self.lanes if self.gated else 0})
         e0, e1, e2 = (Signal(flags, name=f"e{k}") for k in range(3))
         last = pick(m, turn, [int(end) for _, _, _, end in turns])
@@ -92,6 +94,9 @@ class Accumulator(wiring.Component):
                      e0.double.eq(of_turn(lambda s: s.p.double)), e0.tail.eq(of_turn(lambda s: s.p.tail) & last),
                      e0.negative.eq(pick(m, turn, [s.p.negative if g in negates else 0 for s, (_, g, _, _) in zip(chosen, turns)])),
                      e0.memory.eq(pick(m, turn, [memory for _, _, memory, _ in turns]))]
+        row = of_turn(lambda s: s.p.row)
+        if pitch > 1:
+            m.d.comb += e0.lane.eq(row)
         if self.gated:
             everywhere = (1 << self.lanes) - 1
             m.d.comb += e0.open.eq(pick(m, turn, [s.p.gate if "gate" in dict(s.payload.shape()) else everywhere for s in chosen]))
@@ -114,19 +119,22 @@ class Accumulator(wiring.Component):
             m.d.sync += [e1.eq(e0), e2.eq(e1)]
 
         # Cycle 1 and 2: the weight words.
-        address = of_turn(lambda s: s.p.row)
         codes = []
-        for n, (codec, lanes, segments) in enumerate(plan.weights):
-            name = weight_memory(plan, n)
-            depth = sum(segment.rows for segment in segments)
-            init = [row for s in segments
-                    for row in weight_rows(self.net.by_name[s.layer].projections[s.number], lanes)]
+        for n, memory in enumerate(plan.weights):
+            name, codec, lanes, depth = weight_memory(plan, n), memory.codec, memory.lanes, memory.rows
+            address = row[memory.pitch.bit_length() - 1:] if memory.pitch > 1 else row
+            init = [word for s in memory.segments
+                    for word in weight_rows(self.net.by_name[s.layer].projections[s.number], lanes)]
             word = Banked(m, name, depth, lanes * codec.bits, init, go, address[:max((depth - 1).bit_length(), 1)],
                           load=self.load and (self.load, f"{plan.name}.accumulator.{name}")).row
             claim(m, "addresses are in range", address < depth, go & e0.valid & e0.hit & (e0.memory == n))
             held = Signal(lanes * codec.bits, name=f"word{n}")
             m.d.comb += held.eq(word)
-            codes.append([decode(codec, held.word_select(lane, codec.bits)) if lane < lanes else 0 for lane in range(self.lanes)])
+            own = [decode(codec, held.word_select(lane, codec.bits)) if lane < lanes else 0 for lane in range(self.lanes)]
+            if memory.pitch > 1:
+                mine = e2.lane[:memory.pitch.bit_length() - 1]
+                own = [Mux(mine == lane, code, 0) for lane, code in enumerate(own)]
+            codes.append(own)
 
         # Cycle 2: add; finished sums go straight on.
         sums = self.o.p.sums

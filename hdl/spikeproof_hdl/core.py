@@ -27,8 +27,8 @@ def loadable_memories(plan):
     found = {}
     for engine in plan.engine_plans:
         layers, units = [plan.net.layers[k] for k in engine.layers], plan.layers[engine.layers[0]].updaters
-        for n, (codec, lanes, _) in enumerate(engine.weights):
-            found[f"{engine.name}.accumulator.{weight_memory(engine, n)}"] = lanes * codec.bits
+        for n, memory in enumerate(engine.weights):
+            found[f"{engine.name}.accumulator.{weight_memory(engine, n)}"] = memory.lanes * memory.codec.bits
         for name, (bits, count), _ in theta_memories(layers, units):
             found[f"{engine.name}.neurons.{name}"] = bits * count
         for name, shape, _ in bias_memories(layers):

@@ -44,7 +44,7 @@ class Engine(wiring.Component):
         units = core.layers[plan.layers[0]].updaters
         ranges = [net.acc_range(layer) for layer in self.layers]
         acc_range = (min(lo for lo, _ in ranges), max(hi for _, hi in ranges))
-        rows = max(sum(s.rows for s in segments) for _, _, segments in plan.weights)
+        rows = max(memory.rows * memory.pitch for memory in plan.weights)
         several, gated = len(self.layers) > 1, any(layer.gate is not None for layer in self.layers)
         self.gathers = [Gather(gather, net.steps, rows, several) for gather in plan.gathers]
         self.scanners = [Scanner(gather.o.payload.shape(), gather.align) for gather in self.gathers]
@@ -68,8 +68,8 @@ class Engine(wiring.Component):
     def contents(self):
         """What the memories of the model hold: {path in the engine: (kind, list of (layer, projection or 0))}, rows in order."""
         found = {}
-        for n, (_, _, segments) in enumerate(self.plan.weights):
-            found[f"accumulator.{weight_memory(self.plan, n)}"] = ("weights", [(s.layer, s.number) for s in segments])
+        for n, memory in enumerate(self.plan.weights):
+            found[f"accumulator.{weight_memory(self.plan, n)}"] = ("weights", [(s.layer, s.number) for s in memory.segments])
         units = self.neurons.updaters
         for kind, memories in (("membranes", membrane_memories(self.layers)), ("thresholds", theta_memories(self.layers, units)),
                                ("biases", bias_memories(self.layers))):

@@ -151,7 +151,7 @@ class Gather(wiring.Component):
         line = each(lambda p, region: p.projection.stride * p.projection.pool * region.fetches * region.shape[1])
         first = pick(m, select, [self._base(self.stores[p.store], p.region) for p in passes]) \
             - each(lambda p, region: p.projection.padding * p.projection.pool * (region.shape[1] + 1) * region.fetches)
-        group_rows = each(lambda p, region: p.projection.weights[..., 0].size >> self.align)
+        group_rows = each(lambda p, region: _group_rows(p) >> self.align)
         last_group = Signal()
         m.d.comb += last_group.eq(group.last)
 
@@ -176,7 +176,7 @@ class Gather(wiring.Component):
             if grouped:
                 with m.If(member.last):
                     m.d.sync += [*part.step, *member.clear, before.eq(before + each(
-                        lambda p, region: p.projection.weights.shape[2] if p.projection.groups > 1 else 0))]
+                        lambda p, region: p.projection.weights.shape[2] >> self.align if p.projection.groups > 1 else 0))]
                     with m.If(part.last):
                         m.d.sync += [before.eq(0), a_group.eq(a_group + each(lambda p, region: _group_fetches(p, region)))]
                 with m.Else():
@@ -281,14 +281,13 @@ class Gather(wiring.Component):
         m.d.comb += [issue.eq(busy & room), window_end.eq(word.last & kx.last & ky.last),
                      finished.eq(issue & (window_end & plane.last | skip)), taken.eq(valid & (~busy | finished))]
 
-        channels = each(lambda p, region: p.projection.weights.shape[2] >> self.align)
+        channels = each(lambda p, region: p.pitch >> self.align)
         row_fetches = each(lambda p, region: region.fetches)
         group_fetches = each(_group_fetches)
         full_row = each(lambda p, region: region.fetch * region.word >> self.align)
-        tail = each(lambda p, region: p.projection.weights.shape[2] - (_group_fetches(p, region) - 1) * region.fetch * region.word
-                    >> self.align)
+        tail = each(lambda p, region: p.pitch - (_group_fetches(p, region) - 1) * region.fetch * region.word >> self.align)
         across = each(lambda p, region: region.shape[1] * region.fetches)
-        kernel_row = each(lambda p, region: p.projection.kernel[1] * p.projection.weights.shape[2] >> self.align)
+        kernel_row = each(lambda p, region: p.projection.kernel[1] * p.pitch >> self.align)
 
         def to(target, *signals):
             return [s.eq(target) for s in signals]
@@ -439,6 +438,11 @@ class Gather(wiring.Component):
             return j // channels
         tail = channels - (_group_fetches(p, region) - 1) * region.fetch * region.word
         return "tail" if at >= tail else "never"
+
+
+def _group_rows(p):
+    """Row numbers of a group of lanes."""
+    return p.projection.kernel[0] * p.projection.kernel[1] * p.pitch
 
 
 def _group_fetches(p, region):

@@ -6,8 +6,8 @@ import numpy as np
 
 from spikeproof.network import INPUT, NetworkSpec
 
-__all__ = ["CorePlan", "EnginePlan", "GatherPlan", "LayerPlan", "Pass", "Region", "Store", "Target", "Unbuildable", "divisor",
-           "synapses"]
+__all__ = ["CorePlan", "EnginePlan", "GatherPlan", "LayerPlan", "Pass", "Region", "Store", "Target", "Unbuildable", "Weights",
+           "divisor", "is_channelwise", "most_lanes", "synapses"]
 
 MAX_LANES = 16
 #: Codes and words that one read of a frame memory brings, at most (unless one word of the stream has more).
@@ -125,11 +125,13 @@ class Pass:
     ----------
     layer : int, of the layer in the network
     number : int, of the projection in the layer
-    projection : Projection as walked: maximum pooling done, flattened where its kernel covers the map
+    projection : Projection as walked: maximum pooling done, flattened where its kernel covers the map, channel-wise ones as
+        groups of as many channels as there are lanes (shapes count here, not the weights)
     store, region : int, where its source map is kept
     bits, signed : of a code of the source
     lanes : int, output channels of one group
     row : int, its first row in the weight memory
+    pitch : int, rows that a pixel of the window advances: its input channels, or a power of two where channel-wise
     gate : None, or (store, region) of the map of its layer's gate
     release : bool, whether this pass is the last to read the region in a time step
     release_gate : bool, the same for the gate's region
@@ -144,6 +146,7 @@ class Pass:
     signed: bool
     lanes: int
     row: int
+    pitch: int
     gate: tuple | None
     release: bool
     release_gate: bool
@@ -190,7 +193,7 @@ class GatherPlan:
     def align(self):
         """Rows are counted in units of 2^align: of a part, where all walks stay on multiples of one."""
         steps = [step for p in self.passes
-                 for step in (p.row, p.projection.weights.shape[2], self.region(p).word, *self.offsets(p))]
+                 for step in (p.row, p.pitch, p.projection.weights.shape[2], self.region(p).word, *self.offsets(p))]
         aligned = self.part & (self.part - 1) == 0 and all(step % self.part == 0 for step in steps)
         return self.part.bit_length() - 1 if aligned else 0
 
@@ -203,6 +206,52 @@ class Segment:
     rows: int
 
 
+@dataclass(frozen=True)
+class Weights:
+    """One weight memory: rows of a code per lane.
+
+    A channel-wise memory serves projections with one weight per channel and kernel position. Its row holds the weights of as many
+    neighbouring channels as there are lanes, and an event, which comes from one channel, adds the weight of its own lane alone: an
+    event's row number is that of the memory, times ``pitch``, plus the lane.
+
+    Parameters
+    ----------
+    codec : Codec
+    lanes : int
+    channelwise : bool
+    segments : tuple of Segment
+    """
+    codec: object
+    lanes: int
+    channelwise: bool
+    segments: tuple
+
+    @property
+    def rows(self):
+        return sum(segment.rows for segment in self.segments)
+
+    @property
+    def pitch(self):
+        """Row numbers of events per row of the memory."""
+        return _pitch(self.lanes) if self.channelwise else 1
+
+
+def is_channelwise(projection):
+    """Whether each output channel has one input channel of its own: a depthwise convolution, or the identity of a residual add."""
+    return projection.groups == projection.in_channels == projection.out_channels > 1
+
+
+def _pitch(lanes):
+    return 1 << (lanes - 1).bit_length()
+
+
+def _walked(projection, lanes):
+    """A channel-wise projection as one of groups of ``lanes`` channels, as the maps are walked; others as they are."""
+    if not is_channelwise(projection):
+        return projection
+    return replace(projection, groups=projection.groups // lanes, weights=projection.weights.repeat(lanes, 2))
+
+
 @dataclass(frozen=True, eq=False)
 class EnginePlan:
     """One engine: the layers that it computes in turn in every time step, and what they share.
@@ -213,7 +262,7 @@ class EnginePlan:
     layers : tuple of int, layers of the network
     gathers : tuple of GatherPlan
     order : tuple per layer of tuple of (gather, projection number), in the order in which they accumulate
-    weights : tuple of (codec, lanes, tuple of Segment): the weight memories
+    weights : tuple of Weights
     """
     name: str
     layers: tuple
@@ -279,10 +328,11 @@ class CorePlan:
             if sum(self.net.input_bits(p)[0] > 1 for p in layer.projections) > 1:
                 raise Unbuildable(f"layer {layer.name}: at most one source may have n-bit codes")
             for projection in layer.projections:
-                width, word = layer.shape[2] // projection.groups, self.source_word(projection.source)
+                width, word = _width(projection), self.source_word(projection.source)
                 if plan.lanes < 1 or width % plan.lanes:
-                    what = "output channels" + (" of a group" if projection.groups > 1 else "")
+                    what = "output channels" + (" of a group" if width < layer.shape[2] else "")
                     raise Unbuildable(f"layer {layer.name}: lanes must divide the {width} {what}, not {plan.lanes}")
+                projection = _walked(projection, plan.lanes)
                 channels = projection.in_channels // projection.groups
                 if projection.groups > 1 and channels % word and word % channels:
                     raise Unbuildable(f"layer {layer.name}: the {channels} input channels of a group and its source's words "
@@ -398,7 +448,7 @@ class CorePlan:
             raise Unbuildable(f"fold must be numbers of layers, 1 or more each, that add up to {count}, not {sizes}")
         ends = np.cumsum(sizes).tolist()
         engines = tuple(tuple(range(end - size, end)) for end, size in zip(ends, sizes))
-        most = [min(layer.shape[2] // p.groups for p in layer.projections) for layer in net.layers]
+        most = [most_lanes(layer) for layer in net.layers]
         position = {layer.name: k for k, layer in enumerate(net.layers)}
         chosen = list(lanes) if isinstance(lanes, (list, tuple)) else [divisor(m, lanes or MAX_LANES) for m in most]
         if len(chosen) != count:
@@ -407,6 +457,11 @@ class CorePlan:
             for k, layer in enumerate(net.layers):              # the gates of a group of lanes come in one word
                 if layer.gate is not None and net.by_name[layer.gate].shape[2] > 1:
                     chosen[position[layer.gate]] = chosen[k] = min(chosen[k], chosen[position[layer.gate]])
+                for p in layer.projections:                     # channel-wise, lanes are channels of the source's words
+                    if is_channelwise(p) and p.source != INPUT:
+                        given = chosen[position[p.source]]
+                        chosen[k] = next(d for d in range(chosen[k], 0, -1)
+                                         if most[k] % d == 0 and (d % given == 0 or given % d == 0))
         units = [divisor(max(n, 1), updaters) for n in chosen]
         for engine in engines:
             common = 1 if count - 1 in engine else min(units[k] for k in engine)
@@ -415,7 +470,7 @@ class CorePlan:
             for k in engine:
                 units[k] = common
         if word is None:
-            readers = [p for layer in net.layers for p in layer.projections if p.source == INPUT]
+            readers = [_walked(p, n) for layer, n in zip(net.layers, chosen) for p in layer.projections if p.source == INPUT]
             channels = int(np.prod(net.input.shape)) if _flat(net) or not readers else \
                 min(p.in_channels // p.groups for p in readers)
             word = divisor(channels, MAX_LANES)
@@ -424,6 +479,16 @@ class CorePlan:
         engine_work = {k: sum(work[n] for n in engine) for engine in engines for k in engine}
         fetches = [fetch if 4 * engine_work[k] >= max(engine_work.values()) else 1 for k in range(count)]
         return cls(net, tuple(LayerPlan(n, u, f) for n, u, f in zip(chosen, units, fetches)), word, engines, loadable)
+
+
+def _width(projection):
+    """Output channels that may accumulate at once: those of a group, and all of a channel-wise projection."""
+    return projection.out_channels if is_channelwise(projection) else projection.out_channels // projection.groups
+
+
+def most_lanes(layer):
+    """The most lanes that a layer can have; every divisor of it is possible too."""
+    return min(_width(p) for p in layer.projections)
 
 
 def synapses(layer):
@@ -464,7 +529,8 @@ class _EnginePlanner:
                                   "release_gate": last_gate[p["gate"]] == n}) for n, p in enumerate(passes))
             gathers.append(GatherPlan(built, self._stores(stores), self._stores(gather["gates"])))
         name = names[0] if len(names) == 1 else f"{names[0]}_to_{names[-1]}"
-        weights = tuple((codec, lanes, tuple(segments)) for (_, lanes), (codec, segments) in self.weights.items())
+        weights = tuple(Weights(codec, lanes, channelwise, tuple(segments))
+                        for (_, lanes, channelwise), (codec, segments) in self.weights.items())
         return EnginePlan(name, self.members, tuple(gathers), order, weights)
 
     def _stores(self, stores):
@@ -477,7 +543,7 @@ class _EnginePlanner:
         order, used = [], set()
         for number in numbers:
             projection = layer.projections[number]
-            region = self._region(projection, self.core.layers[k].fetch)
+            region = self._region(projection, self.core.layers[k])
             g = 0
             while g in used or not self._fits(g, region):
                 g += 1
@@ -488,7 +554,7 @@ class _EnginePlanner:
             self._place(self.gathers[g], k, number, projection, region)
         return tuple(order)
 
-    def _region(self, projection, most):
+    def _region(self, projection, parallel):
         core, net = self.core, self.core.net
         bits, _ = net.input_bits(projection)
         arrives = core.input_shape if projection.source == INPUT else net.source_shape(projection)
@@ -497,9 +563,10 @@ class _EnginePlanner:
         flat = _is_flat(projection, kept) and (projection.source != INPUT or _flat(net)) and kept[:2] != (1, 1)
         word = core.source_word(projection.source)
         region = Region(projection.source, projection.reads, arrives, pool, flat, word, bits, 1, self._banks(projection.source))
-        channels = region.shape[2] // projection.groups
-        fetch = min(region.words, FETCH_WORDS, max(1, most // word))
-        if projection.groups > 1:
+        groups = _walked(projection, parallel.lanes).groups
+        channels = region.shape[2] // groups
+        fetch = min(region.words, FETCH_WORDS, max(1, parallel.fetch // word))
+        if groups > 1:
             fetch = divisor(channels // word, fetch) if channels % word == 0 else 1
         return replace(region, fetch=fetch)
 
@@ -536,14 +603,15 @@ class _EnginePlanner:
             shape, word = net.by_name[layer.gate].shape, core.source_word(layer.gate)
             held = Region(layer.gate, "spikes", shape, 1, False, word, 1, 1, self._banks(layer.gate))
             gate = self._keep(gather["gates"], self._key(held), held)
-        walked = replace(projection, pool=1 if region.pool > 1 else projection.pool)
+        lanes, channelwise = core.layers[k].lanes, is_channelwise(projection)
+        walked = replace(_walked(projection, lanes), pool=1 if region.pool > 1 else projection.pool)
         if region.shape[:2] == (1, 1) and projection.padding == 0:
-            walked = replace(walked, weights=projection.weights.reshape(1, 1, -1, projection.out_channels), stride=1)
-        lanes = core.layers[k].lanes
-        rows = walked.weights[..., 0].size * (projection.out_channels // lanes)
-        codec, segments = self.weights.setdefault((projection.codec.name, lanes), (projection.codec, []))
-        row = sum(segment.rows for segment in segments)
-        segments.append(Segment(layer.name, number, rows))
+            walked = replace(walked, weights=walked.weights.reshape(1, 1, -1, projection.out_channels), stride=1)
+        codec, segments = self.weights.setdefault((projection.codec.name, lanes, channelwise), (projection.codec, []))
+        row = sum(segment.rows for segment in segments) * (_pitch(lanes) if channelwise else 1)
+        pitch = _pitch(lanes) if channelwise else walked.weights.shape[2]
+        segments.append(Segment(layer.name, number, projection.weights.size // lanes))
         gather["passes"].append({
             "layer": k, "number": number, "projection": walked, "store": store, "region": at, "bits": bits, "signed": signed,
-            "lanes": lanes, "row": row, "gate": gate, "constant": projection.source == INPUT and net.input.constant})
+            "lanes": lanes, "row": row, "pitch": pitch, "gate": gate,
+            "constant": projection.source == INPUT and net.input.constant})

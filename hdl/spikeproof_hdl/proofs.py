@@ -416,7 +416,7 @@ class AccumulatorHarness(Harness):
     def __init__(self, **shape):
         plan = _small_plan(**shape)
         net, engine = plan.net, plan.engine_plans[0]
-        event = event_shape(token_shape(2, engine.weights[0][2][0].rows, 1))
+        event = event_shape(token_shape(2, engine.weights[0].rows, 1))
         self.dut = Accumulator(engine, net, [event], 2, span(*net.acc_range(net.layers[0])))
         self.rows = net.layers[0].projections[0].weights[..., 0].size
         super().__init__({**_streams(self.dut.i0), "ready": In(1)})

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from .codecs import span
 from .parts import BLOCK_RAM, SMALL, bank_depth
-from .plan import CorePlan
+from .plan import CorePlan, most_lanes
 from .timing import predict
 
 __all__ = ["Candidate", "candidates", "estimate_brams", "estimate_luts"]
@@ -48,8 +48,8 @@ def estimate_brams(plan):
     """Block RAMs (18 kbit) of the memories that are not small, in the shapes that :class:`parts.Banked` cuts them into."""
     net, shapes = plan.net, []
     for engine in plan.engine_plans:
-        for codec, lanes, segments in engine.weights:
-            shapes.append((sum(s.rows for s in segments), lanes * codec.bits))
+        for memory in engine.weights:
+            shapes.append((memory.rows, memory.lanes * memory.codec.bits))
         for k in engine.layers:
             layer, units = net.layers[k], plan.layers[k].updaters
             if not layer.neuron.stateless:
@@ -74,7 +74,7 @@ def candidates(net, frames, fold=False, updaters=1, most=256):
     ------
     Candidate
     """
-    widths = [min(layer.shape[2] // p.groups for p in layer.projections) for layer in net.layers]
+    widths = [most_lanes(layer) for layer in net.layers]
     divisors = [[d for d in range(1, min(width, most) + 1) if width % d == 0] for width in widths]
     lanes = [1] * len(net.layers)
     linked = _linked(net)
