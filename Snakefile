@@ -1,6 +1,7 @@
 # spikeproof: compressed spiking neural networks, from pixels to proven Verilog.
 #
 #   prepare -> pretrain -> quantize -> prune -> evaluate -> export -> generate -> simulate -> synthesize -> bundle, report
+#   analyze -> report
 #
 # `snakemake --cores all` runs the study named in config/config.yaml (default: "default").
 # `snakemake --cores all --config study=smoke` runs another one of config/studies/.
@@ -26,4 +27,4 @@ rule all:
     input:
         f"results/{STUDY}/report.html",
         f"results/{STUDY}/summary.csv",
-        [run.bundle for run in RUNS if not run.is_float],
+        [run.bundle for run in RUNS if run.hardware and not run.is_float],

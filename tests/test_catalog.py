@@ -1,10 +1,13 @@
 """The conformance suite: it loops over everything in the catalog, so a new line there brings its tests."""
+import json
+
 import numpy as np
 import pytest
 import torch
 from native_files import WRITERS
 from pydantic import ValidationError
 
+from spikeproof.architectures.shapes import map_after
 from spikeproof.catalog import CATALOG, load
 from spikeproof.datasets.base import PARTS, PreparedData, load_prepared, save_prepared
 from spikeproof.datasets.sources import Sources
@@ -16,6 +19,8 @@ from spikeproof.spec import Leak
 EVERY = [(section, kind) for section in CATALOG for kind in CATALOG[section]]
 #: What an entry must say besides its kind.
 NEEDED = {("architectures", "feedforward"): {"layers": "8C3-AP2-10"},
+          ("analyses", "network_sizes"): {"networks": {"small": {"architecture": {"kind": "feedforward", "layers": "3C3-MP2-5"},
+                                                                 "shape": [4, 4, 2], "classes": 5}}},
           ("datasets", "folder"): {"path": "pets", "shape": [8, 8, 1], "classes": 2}}
 
 
@@ -29,7 +34,8 @@ def of(section):
 
 
 def test_catalog_is_whole():
-    assert set(CATALOG) == {"datasets", "architectures", "neurons", "pretraining", "quantizers", "pruners"}
+    assert set(CATALOG) == {"datasets", "architectures", "neurons", "pretraining", "quantizers", "pruners",
+                            "analyses"}
     assert len(EVERY) >= 10
 
 
@@ -81,7 +87,7 @@ def test_digits_facts():
 @of("neurons")
 def test_neuron_leak_is_that_of_the_contract(kind):
     neuron = make("neurons", kind)
-    assert isinstance(neuron.leak, Leak) and neuron.reset in ("soft", "hard")
+    assert isinstance(neuron.leak, Leak) and neuron.reset in ("soft", "hard") and neuron.activation in ("spike", "relu")
     assert neuron.leak(1 << 20) == pytest.approx(neuron.beta * (1 << 20))
 
 
@@ -114,9 +120,20 @@ def test_quantizer_laws(kind, per_channel):
 def test_architecture_describes_layers(kind):
     layers = make("architectures", kind).layers(InputSpec((8, 8, 1)), 10)
     assert layers[-1].out_channels == 10 and layers[-1].out_map == (1, 1)
-    assert [layer.in_channels for layer in layers[1:]] == [layer.out_channels for layer in layers[:-1]]
+    maps = {"input": (8, 8, 1)}
+    for layer in layers:
+        for c in layer.connections:
+            height, width, channels = maps[c.source]
+            assert c.in_channels == channels and c.out_channels == layer.out_channels
+            assert height % c.pool == width % c.pool == 0
+            out = map_after((height // c.pool, width // c.pool), c.kernel, c.stride, c.padding)
+            assert out == layer.out_map and (not c.identity or channels == layer.out_channels)
+        maps[layer.name] = (*layer.out_map, layer.out_channels)
+
+
+def test_feedforward_wants_as_many_outputs_as_classes():
     with pytest.raises(ValueError, match="^layers must end in 11, the number of classes, not 10$"):
-        make("architectures", kind).layers(InputSpec((8, 8, 1)), 11)
+        make("architectures", "feedforward").layers(InputSpec((8, 8, 1)), 11)
 
 
 @of("pruners")
@@ -124,7 +141,32 @@ def test_pruner_keeps_what_drives_the_next_layer_most(kind):
     pruner = make("pruners", kind, keep=0.5)
     rates = torch.tensor([0.5, 0.0, 0.5, 0.1])
     outgoing = torch.ones(3, 4, 1, 1) * torch.tensor([1.0, 9.0, 2.0, 3.0])[:, None, None]
-    assert pruner.kept(rates, outgoing).tolist() == [0, 2]
+    assert pruner.kept([(rates, [outgoing])]).tolist() == [0, 2]
+    # A layer whose channels go with these, and a second reader, have their say.
+    assert pruner.kept([(rates, [outgoing]), (torch.tensor([0.0, 0.0, 0.0, 9.0]), [outgoing])]).tolist() == [2, 3]
+    assert pruner.kept([(rates, [outgoing, outgoing.flip(1) * 10])]).tolist() == [0, 2]
+
+
+@of("analyses")
+def test_analysis_gives_quantities_tables_and_figures(kind):
+    short = {"iterations": 60, "sweep": [1, 2], "slopes": [10.0]} if kind == "atif_sqnr" else {}
+    analysis = make("analyses", kind, **short)
+    result = json.loads(json.dumps(analysis.run(say=lambda text: None)))
+    assert result["quantities"] and all(value is None or isinstance(value, (bool, int, float))
+                                        for value in result["quantities"].values())
+    for title, caption, svg in analysis.figures(result):
+        assert title and caption and svg.startswith("<?xml") and "</svg>" in svg
+    for title, columns, rows in analysis.tables(result):
+        assert title and rows and all(len(row) == len(columns) for row in rows)
+
+
+def test_network_size_counts_every_trained_parameter():
+    """3 kernels of 3x3 on 2 channels with gain and offset each, then 2x2x3 weights and a bias for each of 5 classes."""
+    quantities = make("analyses", "network_sizes").run(say=lambda text: None)["quantities"]
+    assert quantities == {"small_parameters": 3 * 18 + 6 + 5 * 12 + 5, "small_mb": 4 * 125 / 1e6}
+    networks = {"r": {"architecture": {"kind": "resnet"}, "shape": [32, 32, 3], "classes": 10}}
+    resnet = make("analyses", "network_sizes", networks=networks)
+    assert resnet.run(say=lambda text: None)["quantities"]["r_parameters"] == 11_173_962       # the ResNet-18 of the literature
 
 
 @of("pretraining")

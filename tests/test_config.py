@@ -15,14 +15,14 @@ STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
 
 
 def test_studies_were_found():
-    assert [path.stem for path in STUDIES] == ["default", "fashion_mnist", "mnist", "smoke"]
+    assert [path.stem for path in STUDIES] == ["atif", "atif_full", "atif_sqnr", "default", "fashion_mnist", "mnist", "smoke"]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=[path.stem for path in STUDIES])
 def test_shipped_study_is_valid(path):
     study, runs = load_study(path, CONFIG)
     assert study.title and len(runs) >= len(study.runs)
-    assert study.scaled_down == (path.stem == "smoke")
+    assert study.scaled_down == (path.stem in ("atif", "smoke"))
 
 
 def changed(section, name, **values):
@@ -36,7 +36,7 @@ def changed(section, name, **values):
     (changed("quantizers", "int4_v8", membrane={"bits": 8, "roundin": "floor"}),
      "config: quantizers.int4_v8.membrane.roundin is not a known key; did you mean 'rounding'?"),
     (changed("quantizers", "ternary_v6", bits=2), "config: quantizers.ternary_v6.bits is not a known key; known keys are kind, "
-     "membrane, scale, training"),
+     "membrane, scale, shortcut_bits, training"),
     (changed("quantizers", "int4_v8", training={"learning_rate": "1e-3"}),
      "config: quantizers.int4_v8.training.learning_rate must be a valid number, not '1e-3'; write it as 0.001"),
     (changed("quantizers", "int4_v8", training={"learning_rate": float("inf")}),
@@ -48,7 +48,7 @@ def changed(section, name, **values):
     ({**SHIPPED, "datasets": 5}, "config: datasets must be a mapping of keys to values, not 5"),
     ({**SHIPPED, "hardware": []}, "config: hardware must be a mapping of keys to values, not []"),
     ({**SHIPPED, "neurons": {"x": {"kind": ["lif"]}}},
-     "config: neurons.x: kind ['lif'] is unknown: it must be one of if, lif; did you mean "
+     "config: neurons.x: kind ['lif'] is unknown: it must be one of atif_nu, atif_u, if, lif, relu; did you mean "
      "'lif'?"),
     ({**SHIPPED, "neurons": {"$(ls)": {"kind": "lif"}}},
      "config: neurons: a name must be letters, digits, - and _, and start with a letter or digit, not '$(ls)'"),
@@ -60,15 +60,23 @@ def changed(section, name, **values):
      "config: quantizers.int4_v8.membrane: bits must be 2 for a ternary membrane, not 8"),
     (changed("neurons", "lif", reset="zero"), "config: neurons.lif.reset must be 'soft' or 'hard', not 'zero'"),
     (changed("neurons", "lif", kind="lift"),
-     "config: neurons.lif: kind 'lift' is unknown: it must be one of if, lif; did you mean 'lif'?"),
+     "config: neurons.lif: kind 'lift' is unknown: it must be one of atif_nu, atif_u, if, lif, relu; did you mean 'lif'?"),
     (changed("architectures", "conv", layers="16C3-AB2-10"),
      "config: architectures.conv.layers: layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not 'AB2'"),
     (changed("pruners", "half", keep=0), "config: pruners.half.keep must be greater than 0, not 0"),
-    ({**SHIPPED, "quantisers": {}}, "config: section 'quantisers' is unknown: it must be one of architectures, data_dir, "
-     "datasets, download, hardware, neurons, pretraining, pruners, quantizers, study; did you mean 'quantizers'?"),
+    ({**SHIPPED, "quantisers": {}}, "config: section 'quantisers' is unknown: it must be one of analyses, architectures, "
+     "data_dir, datasets, device, download, hardware, neurons, pretraining, pruners, quantizers, smoke, study; did you mean "
+     "'quantizers'?"),
+    ({**SHIPPED, "device": "gpu"}, "config: device: must be cpu, cuda, or cuda:1 for the second of several, not 'gpu'"),
+    (changed("neurons", "atif_u", first_threshold=[1.0, 0.5]), "config: neurons.atif_u: first_threshold must be two positive "
+     "numbers, the smaller one first, not [1.0, 0.5]"),
+    (changed("neurons", "atif_u", paths=["resets"]), "config: neurons.atif_u.paths.0 must be 'amplitude', 'comparison' or "
+     "'reset', not 'resets'"),
+    (changed("architectures", "resnet18", blocks=[2, 0]), "config: architectures.resnet18: blocks must be at least 1 in each "
+     "stage, not [2, 0]"),
     ({**SHIPPED, "hardware": {"lane": 8}}, "config: hardware.lane is not a known key; did you mean 'lanes'?"),
     ({**SHIPPED, "hardware": {"device": "12k"}}, "config: hardware.device must be '25k', '45k', '85k' or 'up5k', not '12k'"),
-    ({**SHIPPED, "neurons": {"x": {}}}, "config: neurons.x.kind is missing: it must be one of if, lif"),
+    ({**SHIPPED, "neurons": {"x": {}}}, "config: neurons.x.kind is missing: it must be one of atif_nu, atif_u, if, lif, relu"),
     ({**SHIPPED, "quantizers": {"float": {"kind": "binary"}}},
      "config: quantizers.float: the names 'float' and 'none' are reserved"),
 ])
@@ -98,7 +106,14 @@ RUN = {"dataset": "digits", "architecture": "dense", "neuron": "lif", "pretraini
      "pretraining, pruner, quantizer, seeds; did you mean 'dataset'?"),
     ({"title": "t", "runs": {"a": {**RUN, "seeds": [0, 0]}}}, "{path}: runs.a: seed 0 is the same training as that of run 'a'"),
     ({"title": "t", "runs": {"a": RUN, "b": RUN}}, "{path}: runs.b: seed 0 is the same training as that of run 'a'"),
-    ({"title": "t", "runs": {}}, "{path}: runs must have at least 1 item, not 0"),
+    ({"title": "t", "runs": {}}, "{path}: runs or analyses must name something to do"),
+    ({"title": "t", "analyses": ["atif_snr"]}, "{path}: analyses: analysis 'atif_snr' is unknown: it must be one of atif_sizes, "
+     "atif_sqnr; did you mean 'atif_sqnr'?"),
+    ({"title": "t", "runs": {"a": {**RUN, "neuron": "relu"}}}, "{path}: runs.a.quantizer must be 'float' for neurons that do not "
+     "spike ('relu'), not 'int8_v16'"),
+    ({"title": "t", "runs": {"a": {**RUN, "architecture": "deep"}}}, "{path}: runs.a.architecture: architecture 'deep' is "
+     "unknown: it must be one of conv, conv_strided, dense, dense512, resnet18, resnet_small, vgg16, vgg16_100, vgg_small; did you "
+     "mean 'dense'?"),
 ])
 def test_study_mistakes(tmp_path, study, message):
     path = tmp_path / "study.yaml"
@@ -129,7 +144,7 @@ def test_boxes_are_refused_before_training(tmp_path):
 
 @pytest.mark.parametrize("given, meant", [("false", False), ("no", False), (0, False), (False, False), ("true", True)])
 def test_download_as_the_command_line_gives_it(given, meant):
-    assert parse_config({**SHIPPED, "download": given}).files.download is meant
+    assert parse_config({**SHIPPED, "download": given}).machine.download is meant
     with pytest.raises(ConfigError, match="download must be a valid boolean, not 'maybe'"):
         parse_config({**SHIPPED, "download": "maybe"})
 

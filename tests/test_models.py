@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from spikeproof import training
+from spikeproof.architectures.shapes import channel_groups
 from spikeproof.convert import ModelMismatch, check_equal, exact_dtype, to_codes, to_spec
 from spikeproof.datasets.base import PARTS, PreparedData
 from spikeproof.files import CorruptFile
@@ -36,13 +37,18 @@ def tiny_float(data=None, **neuron):
     data = data or tiny_data()
     torch.manual_seed(0)
     model = build({**CHAIN, "neuron": {**CHAIN["neuron"], **neuron}}, data.input, data.steps, data.classes)
-    for layer in model.layers[:-1]:                     # statistics away from their defaults, one gamma negative
-        layer.norm.running_mean.normal_(0, 0.3)
-        layer.norm.running_var.uniform_(0.3, 1.5)
-        layer.norm.weight.data.uniform_(0.6, 1.6)
-        layer.norm.weight.data[0] *= -1
-        layer.norm.bias.data.uniform_(0, 0.6)
+    unsettle(model)
     return model
+
+
+def unsettle(model):
+    """Batch statistics away from their defaults, one gamma of each layer negative."""
+    for norm in (module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        norm.running_mean.normal_(0, 0.3)
+        norm.running_var.uniform_(0.3, 1.5)
+        norm.weight.data.uniform_(0.6, 1.6)
+        norm.weight.data[0] *= -1
+        norm.bias.data.uniform_(0, 0.6)
 
 
 @pytest.mark.parametrize("name", sorted(SURROGATES))
@@ -62,7 +68,7 @@ QUANTIZERS = [{"kind": "int", "bits": 8, "membrane": {"bits": 16}}, {"kind": "in
               {"kind": "int", "bits": 8, "membrane": {"bits": 5, "rounding": "half_even"}},
               {"kind": "pot", "bits": 4, "membrane": {"bits": 6, "rounding": "floor"}},
               {"kind": "ternary", "scale": "layer", "membrane": {"bits": 2, "ternary": True}},
-              {"kind": "binary", "membrane": {"bits": 8}}]
+              {"kind": "binary", "membrane": {"bits": 8}}, {"kind": "lsq", "bits": 3, "membrane": {"bits": 8}}]
 
 
 @pytest.mark.parametrize("neuron", [{}, {"reset": "soft", "readout": "spike_count"}], ids=["hard-membrane", "soft-count"])
@@ -78,6 +84,106 @@ def test_torch_equals_integer_model(entry, constant, neuron):
     with torch.no_grad():
         trace, _ = model.trace(to_codes(data.frames["test"], constant))
     assert 0.02 < float(trace[0][0].mean()) < 0.9                 # something fires, not everything
+
+
+RESNET = {"kind": "resnet", "width": 4, "blocks": [1, 2]}
+ATIF = [{"kind": "if", "readout": "membrane"}, {"kind": "atif_u"}, {"kind": "atif_nu"},
+        {"kind": "atif_nu", "readout": "spike_count"}]
+
+
+def tiny_of(data, neuron, architecture=RESNET, seed=0):
+    torch.manual_seed(seed)
+    model = build({**CHAIN, "neuron": neuron, "architecture": architecture}, data.input, data.steps, data.classes)
+    unsettle(model)
+    for name, parameter in model.named_parameters():
+        if name.endswith("gaps"):                                    # levels that are not uniform
+            parameter.data.mul_(torch.linspace(1.5, 0.5, len(parameter)))
+    return model
+
+
+@pytest.mark.parametrize("neuron", ATIF, ids=[f"{n['kind']}-{n.get('readout', 'membrane')}" for n in ATIF])
+@pytest.mark.parametrize("entry", [QUANTIZERS[k] for k in (0, 4, 6, 7)], ids=["int8", "pot4", "binary", "lsq3"])
+def test_residual_networks_and_trained_thresholds_equal_the_integer_model(entry, neuron):
+    data = tiny_data()
+    model = CodeNetwork.from_float(tiny_of(data, neuron), make("quantizers", entry))
+    net = to_spec(model)
+    assert check_equal(model, net, data.frames["test"]) > 0
+    theta = {layer.name: layer.theta for layer in net.layers}
+    assert theta["s1b1c1"].shape[0] == (3 if neuron["kind"] == "atif_nu" else 1)
+    # An identity adds what a spike of its source is worth: one code per channel, in its own projection.
+    _, identity = net.by_name["s1b1c2"].projections
+    assert identity.source == "stem" and identity.groups == 4 and identity.weights.shape == (1, 1, 1, 4)
+    worth = float(torch.as_tensor(model.amplitudes()["stem"]).detach())
+    with torch.no_grad():
+        value = model.codes()[2][3]
+    assert identity.weights.flatten().tolist() == (worth / value.expand(4)).round().tolist()
+    convolution = net.by_name["s2b1c2"].projections[1]
+    assert convolution.kernel == (1, 1) and convolution.stride == 2 and convolution.groups == 1
+
+
+@pytest.mark.parametrize("neuron", ATIF[:3], ids=[n["kind"] for n in ATIF[:3]])
+def test_quantized_residual_network_keeps_the_function(neuron):
+    """Amplitudes, shortcuts and per-step thresholds fold: 16-bit codes decide almost as full precision does."""
+    data = tiny_data(images=200)
+    source = tiny_of(data, neuron).eval()
+    entry = {"kind": "int", "bits": 10, "shortcut_bits": 16, "membrane": {"bits": 24, "output_bits": 24}}
+    model = CodeNetwork.from_float(source, make("quantizers", entry))
+    x = to_codes(data.frames["test"], True)
+    with torch.no_grad():
+        exact, spikes = source(x)
+        coded, coded_spikes = model(x)
+    for one, other in zip(spikes, coded_spikes):
+        assert float((one == other).float().mean()) > 0.98
+    assert float((exact - coded).abs().median()) < 0.05 * float(exact.abs().median())
+
+
+@pytest.mark.parametrize("kind", ["atif_u", "atif_nu"])
+def test_thresholds_and_steps_are_trained_in_codes_too(kind):
+    data = tiny_data()
+    model = CodeNetwork.from_float(tiny_of(data, {"kind": kind}), make("quantizers", QUANTIZERS[7]))
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    training.fit(model, data, TrainingOptions(epochs=2, batch_size=16, learning_rate=0.01), seed=0, say=lambda text: None)
+    for name, value in model.named_parameters():
+        assert value.numel() == 0 or not torch.equal(value, before[name]), name
+    assert check_equal(model, to_spec(model), data.frames["test"]) > 0
+
+
+def test_residual_channels_are_pruned_together(tmp_path):
+    data = tiny_data()
+    model = CodeNetwork.from_float(tiny_of(data, {"kind": "atif_u"}), make("quantizers", QUANTIZERS[7]))
+    groups = channel_groups(model.shapes)
+    assert groups == [["stem", "s1b1c2"], ["s1b1c1"], ["s2b1c1"], ["s2b1c2", "s2b2c2"], ["s2b2c1"]]
+    kept = {name: torch.tensor([0, 2]) for names in groups for name in names}
+    small = model.pruned(kept)
+    net = to_spec(small)
+    assert [layer.shape[2] for layer in net.layers] == [2, 2, 2, 2, 2, 2, 2, 5]
+    assert check_equal(small, net, data.frames["test"]) > 0
+    chain = {**CHAIN, "architecture": RESNET, "neuron": {"kind": "atif_u"}, "quantizer": QUANTIZERS[7]}
+    save_model(tmp_path / "model.safetensors", small, chain, data.classes)
+    again, _ = load_model(tmp_path / "model.safetensors")
+    x = to_codes(data.frames["test"], True)
+    assert torch.equal(small(x)[0], again(x)[0])
+
+
+def test_relu_twin_has_one_pass_and_no_codes():
+    data = tiny_data()
+    model = tiny_of(data, {"kind": "relu"}).eval()
+    logits, spikes = model(to_codes(data.frames["test"], True))
+    assert spikes == [] and logits.shape == (40, 5)
+    with pytest.raises(ValueError, match="^neurons must spike to be quantized, and relu neurons do not: use quantizer 'float'$"):
+        CodeNetwork.from_float(model, make("quantizers", QUANTIZERS[0]))
+
+
+def test_a_spiking_network_at_high_thresholds_in_many_steps_is_its_relu_twin():
+    """The rate of an integrate-and-fire neuron with soft reset tends to the ReLU, layer after layer, where no rate exceeds one."""
+    data = tiny_data(steps=400, images=20)
+    twin = tiny_of(data, {"kind": "relu"}).eval()
+    model = tiny_of(data, {"kind": "atif_u", "readout": "membrane", "first_threshold": [8.0, 8.0]}).eval()
+    model.load_state_dict(twin.state_dict(), strict=False)
+    x = to_codes(data.frames["test"], True)
+    with torch.no_grad():
+        expected, got = twin(x)[0], model(x)[0] / 400
+    assert float((expected - got).abs().median()) < 0.03 * float(expected.abs().median())
 
 
 @pytest.mark.parametrize("leak", [Leak(), Leak("shift", shift=1), Leak("multiply", multiplier=11, fraction=4)])
@@ -137,7 +243,7 @@ def test_gradients_reach_every_parameter():
 def test_pruned_network_is_smaller_and_still_exact():
     data = tiny_data()
     model = CodeNetwork.from_float(tiny_float(data), make("quantizers", QUANTIZERS[1]))
-    small = model.pruned([torch.tensor([1, 3, 4]), torch.tensor([0, 2])])
+    small = model.pruned({"conv1": torch.tensor([1, 3, 4]), "conv2": torch.tensor([0, 2])})
     net = to_spec(small)
     assert [layer.shape[2] for layer in net.layers] == [3, 2, 5]
     assert net.memory_bits()["weights"] == 4 * (2 * 3 * 9 + 3 * 2 * 9 + 2 * 5)
@@ -147,7 +253,8 @@ def test_pruned_network_is_smaller_and_still_exact():
 def test_model_file_round_trip_and_refusals(tmp_path):
     data, path = tiny_data(), tmp_path / "model.safetensors"
     entry = {"kind": "int", "bits": 4, "membrane": {"bits": 6}}
-    model = CodeNetwork.from_float(tiny_float(data), make("quantizers", entry)).pruned([torch.tensor([0, 5]), torch.tensor([1, 2])])
+    kept = {"conv1": torch.tensor([0, 5]), "conv2": torch.tensor([1, 2])}
+    model = CodeNetwork.from_float(tiny_float(data), make("quantizers", entry)).pruned(kept)
     save_model(path, model, {**CHAIN, "quantizer": entry}, data.classes)
     again, _ = load_model(path)
     x = to_codes(data.frames["test"], True)
@@ -200,7 +307,7 @@ def test_checkpoints_of_another_job_or_broken_ones_are_not_used(tmp_path, monkey
     training.fit(tiny_float(data), data, options, seed=6, checkpoint=checkpoint, say=said.append)
     training.fit(tiny_float(data), data, options, seed=6, checkpoint=checkpoint, say=said.append, context={"data": "other"})
     other = tiny_float(data)
-    other.layers[0].weight.data[0] *= 2                              # other weights to start from
+    other.layers[0].connections[0].weight.data[0] *= 2                              # other weights to start from
     training.fit(other, data, options, seed=6, checkpoint=checkpoint, say=said.append, context={"data": "other"})
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     training.fit(tiny_float(data), data, TrainingOptions(epochs=2, batch_size=16), seed=6, checkpoint=checkpoint, say=said.append)

@@ -5,12 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 import yaml
-from conftest import ROOT, not_run
+from conftest import not_run
+from source_tree import SourceTree
 
 from spikeproof.report import COLUMNS
 
@@ -28,14 +28,10 @@ CONFIG = {"datasets": {"digits": {"kind": "digits", "steps": 2}},
 SLOW = pytest.mark.slow
 
 
-class Tree:
+class Tree(SourceTree):
     """A copy of the source tree with a tiny configuration."""
     def __init__(self, at):
-        self.at = at
-        for name in ("src", "hdl", "workflow", "config"):
-            shutil.copytree(ROOT / name, at / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        shutil.copy(ROOT / "Snakefile", at)
-        shutil.copy(ROOT / "environment.yml", at)
+        super().__init__(at)
         self.write(CONFIG, STUDY)
 
     def write(self, config=None, study=None):
@@ -43,15 +39,6 @@ class Tree:
             (self.at / "config" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         if study:
             (self.at / "config" / "studies" / "default.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-
-    def command(self, *arguments):
-        return [sys.executable, "-m", "snakemake", "--cores", "2", "--scheduler", "greedy", *arguments]
-
-    def snakemake(self, *arguments, check=True):
-        done = subprocess.run(self.command(*arguments), cwd=self.at, capture_output=True, text=True)
-        if check:
-            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout + done.stderr
 
     def planned(self):
         """{rule: number of jobs} of a dry run."""

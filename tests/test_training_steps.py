@@ -40,7 +40,7 @@ def plain_float(drive, neuron, fires, surrogate):
     return torch.stack(spikes), v
 
 
-def plain_codes(acc, theta, neuron, draws, fires, surrogate):
+def plain_codes(acc, theta, level, neuron, draws, fires, surrogate):
     store, leak = neuron.store, neuron.leak
     unit = 2.0**store.shift
     v, spikes, codes = torch.full_like(acc[0], neuron.v_init * unit), [], []
@@ -55,7 +55,7 @@ def plain_codes(acc, theta, neuron, draws, fires, surrogate):
             leaked = through(part, part.floor())
         h = leaked + acc[t if len(acc) > 1 else 0]
         if fires:
-            s = Spike.apply((h - theta) / theta, surrogate)
+            s = Spike.apply((h - theta) / theta * level, surrogate)
             h = h - s * theta if neuron.reset == "soft" else h * (1 - s) + s * neuron.v_reset
             spikes.append(s)
         x = h / unit
@@ -95,7 +95,7 @@ def compare(ours, theirs, inputs, exact, seed=0):
 def test_float_steps_are_those_of_autograd(length, reset, fires, name):
     drive = torch.randn(length, 2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     neuron, surrogate = Neuron(0.75, reset), Surrogate(name, 0.8)
-    ours = float_steps(drive, STEPS, neuron, fires, surrogate)
+    ours = float_steps(drive, torch.ones(1, dtype=torch.float64), STEPS, neuron, fires, surrogate)
     theirs = plain_float(drive, neuron, fires, surrogate)
     compare(ours, theirs if fires else (None, theirs[1]), drive, exact=False)
 
@@ -115,7 +115,9 @@ def test_code_steps_are_those_of_autograd(length, reset, v_reset, leak, rounding
     draws = torch.randint(0, 4, (STEPS, 1, 3, 4, 5), generator=generator).double()
     neuron = NeuronSpec(leak, Store(-8, 7, 2, rounding, 5 if rounding == "stochastic" else 0), reset, v_reset, v_init=1)
     arguments = (neuron, draws, fires, Surrogate("triangle", 1.0))
-    compare(code_steps(acc, theta, STEPS, *arguments), plain_codes(acc, theta, *arguments), acc, exact=True)
+    level = torch.full((1, 1), 0.7, dtype=torch.float64)
+    ours = code_steps(acc, theta.flatten()[None], level, STEPS, *arguments)
+    compare(ours, plain_codes(acc, theta, level, *arguments), acc, exact=True)
 
 
 def batch(bits=4, steps=2, count=64, height=6, width=7):

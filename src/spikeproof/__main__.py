@@ -14,7 +14,7 @@ from . import __version__
 __all__ = ["main"]
 
 STAGES = ("prepare", "pretrain", "quantize", "prune", "evaluate", "export", "size", "generate", "simulate", "synthesize", "bundle",
-          "report", "verify", "prove", "board")
+          "analyze", "report", "verify", "prove", "board")
 
 EXAMPLES = """\
 examples (the pipeline, one stage at a time; `snakemake --cores all` runs them all):

@@ -21,6 +21,10 @@ class Targets:
     def __init__(self, labels, others=None, share=1.0):
         self.labels, self.others, self.share = labels, others, share
 
+    def to(self, device):
+        """The same on another device."""
+        return Targets(self.labels.to(device), None if self.others is None else self.others.to(device), self.share)
+
     def loss(self, logits):
         """Cross entropy, weighted by the shares."""
         own = F.cross_entropy(logits, self.labels)

@@ -29,10 +29,14 @@ CATALOG = {
     },
     "architectures": {
         "feedforward": "spikeproof.architectures.feedforward:Feedforward",
+        "resnet": "spikeproof.architectures.resnet:ResNet",
     },
     "neurons": {
+        "atif_nu": "spikeproof.neurons.atif_nu:AtifNu",
+        "atif_u": "spikeproof.neurons.atif_u:AtifU",
         "if": "spikeproof.neurons.integrate_fire:IntegrateFire",
         "lif": "spikeproof.neurons.leaky:LeakyIntegrateFire",
+        "relu": "spikeproof.neurons.relu:Relu",
     },
     "pretraining": {
         "surrogate": "spikeproof.pretraining.surrogate:SurrogateGradient",
@@ -40,11 +44,16 @@ CATALOG = {
     "quantizers": {
         "binary": "spikeproof.quantizers.binary:BinaryQuantizer",
         "int": "spikeproof.quantizers.integer:IntQuantizer",
+        "lsq": "spikeproof.quantizers.lsq:LsqQuantizer",
         "pot": "spikeproof.quantizers.power_of_two:PowerOfTwoQuantizer",
         "ternary": "spikeproof.quantizers.ternary:TernaryQuantizer",
     },
     "pruners": {
         "channel": "spikeproof.pruners.channel:ChannelPruner",
+    },
+    "analyses": {
+        "atif_sqnr": "spikeproof.analyses.atif_sqnr:AtifSqnr",
+        "network_sizes": "spikeproof.analyses.network_sizes:NetworkSizes",
     },
 }
 

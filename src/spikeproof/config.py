@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
 
-__all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "load_study", "parse_config", "parse_entry", "read_yaml", "validate"]
+__all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "load_study", "parse_config", "parse_entry", "read_yaml",
+           "smoke_config", "validate"]
 
 FLOAT, NO_PRUNER = "float", "none"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 #: Folders of results/ that are not studies.
-RESERVED_STUDIES = ("data", "logs", "models", "reference")
+RESERVED_STUDIES = ("analyses", "data", "logs", "models", "reference")
 #: Field of a run -> section of the configuration.
 SECTION_OF = {"dataset": "datasets", "architecture": "architectures", "neuron": "neurons", "pretraining": "pretraining",
               "quantizer": "quantizers", "pruner": "pruners"}
@@ -42,16 +43,44 @@ class HardwareOptions(Options):
     bundle_images: int = Field(4, ge=1)
 
 
-class FilesOptions(Options):
-    """Where the datasets' own files are (default: environment variable SPIKEPROOF_DATA_DIR, else data), and whether absent ones
-    may be downloaded into that folder."""
+class MachineOptions(Options):
+    """What differs between machines and not between results: where the datasets' own files are (default: environment variable
+    SPIKEPROOF_DATA_DIR, else data), whether absent ones may be downloaded into that folder, and the device that trains
+    (SPIKEPROOF_DEVICE, else cpu; on cuda, trained weights differ in their last bits)."""
     data_dir: str | None = Field(None, min_length=1)
     download: bool = True
+    device: str | None = None
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value):
+        if value is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", value):
+            raise ValueError(f"must be cpu, cuda, or cuda:1 for the second of several, not {value!r}")
+        return value
 
     @field_validator("download", mode="before")
     @classmethod
     def _as_on_the_command_line(cls, value):
         return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(str(value).lower(), value)
+
+
+def smoke_config(raw):
+    """The same configuration (plain data) with every training cut to two optimizer steps of eight samples.
+
+    Files of datasets need not be the published ones.
+    """
+    def smaller(section, value):
+        kind = value.get("kind") if isinstance(value, dict) else None
+        fields = load(section, kind).Options.model_fields if kind in CATALOG[section] else ()
+        if "training" in fields:
+            value = {**value, "training": {**value.get("training", {}), "epochs": 1, "max_steps": 2, "batch_size": 8}}
+        if "official" in fields:
+            value = {**value, "official": False}
+        if "train_images" in fields:
+            value = {**value, "train_images": None, "test_images": None}
+        return value
+    return {key: {name: smaller(key, value) for name, value in given.items()}
+            if key in CATALOG and isinstance(given, dict) else given for key, given in raw.items()}
 
 
 class RunNames(Options):
@@ -66,17 +95,25 @@ class RunNames(Options):
 
 
 class StudyOptions(Options):
-    """A study: what it is called and what it runs."""
+    """A study: what it is called and what it runs: chains of trained networks, and analyses that need none."""
     title: str
     about: str = ""
     scaled_down: bool = False
+    hardware: bool = True
     defaults: dict = {}
-    runs: dict = Field(min_length=1)
+    runs: dict = {}
+    analyses: list[str] = []
+
+    @model_validator(mode="after")
+    def _has_something(self):
+        if not self.runs and not self.analyses:
+            raise ValueError("runs or analyses must name something to do")
+        return self
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run with one seed, by names; and where its stages put their files."""
+    """One run with one seed, by names; and where its stages put their files. ``hardware``: whether a core is built of it."""
     name: str
     dataset: str
     architecture: str
@@ -85,6 +122,7 @@ class Run:
     quantizer: str
     pruner: str
     seed: int
+    hardware: bool = True
 
     @property
     def is_float(self):
@@ -114,7 +152,9 @@ class Run:
         """Result files of the run, by stage."""
         stages = {"evaluate": "evaluate.json"}
         if not self.is_float:
-            stages |= {"export": "export.json", "simulate": "equivalence.json", "synthesize": "synthesis.json"}
+            stages |= {"export": "export.json"}
+            if self.hardware:
+                stages |= {"simulate": "equivalence.json", "synthesize": "synthesis.json"}
         return {stage: f"{self.folder}/{file}" for stage, file in stages.items()}
 
     @property
@@ -141,7 +181,7 @@ def _fields_at(model, path):
 def _sentence(error, where, model):
     """The first error of a pydantic ValidationError as one sentence."""
     first = error.errors(include_url=False)[0]
-    key = (where + ("" if where.endswith(" ") else ".") + ".".join(str(part) for part in first["loc"])).rstrip(". ")
+    key = (where + ("" if where.endswith(" ") else ".") + ".".join(str(part) for part in first["loc"])).rstrip(". :")
     if first["type"] == "extra_forbidden":
         fields = _fields_at(model, first["loc"][:-1])
         near = get_close_matches(str(first["loc"][-1]), fields, 1)
@@ -151,7 +191,7 @@ def _sentence(error, where, model):
         return f"{key} is missing"
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if first["type"] == "value_error":
-        return f"{key}: {message}" if first["loc"] else f"{where}: {message}"
+        return f"{key}: {message}"
     message = message.replace("Dictionary should", "must").replace("List should", "must").replace(" after validation", "")
     sentence = f"{key} {message}" if ", not " in message else f"{key} {message}, not {first['input']!r}"
     if first["type"] == "float_type" and isinstance(first["input"], str):
@@ -204,7 +244,7 @@ class Config:
     """Checked configuration: the parsed entries (Options) of each section, the hardware, and where data come from."""
     entries: dict
     hardware: HardwareOptions
-    files: FilesOptions
+    machine: MachineOptions
 
     def entry(self, section, name):
         """The entry of a section as plain data, for a stage's parameters."""
@@ -232,7 +272,7 @@ def parse_config(raw, where="config"):
     ConfigError
         At the first unknown key or name, missing key, or value out of range.
     """
-    known = {*CATALOG, "hardware", "study", *FilesOptions.model_fields}
+    known = {*CATALOG, "hardware", "study", "smoke", *MachineOptions.model_fields}
     for key in _mapping(raw, where):
         if key not in known:
             raise ConfigError(f"{where}: " + unknown("section", key, known))
@@ -245,8 +285,9 @@ def parse_config(raw, where="config"):
                 raise ConfigError(f"{at}: the names {FLOAT!r} and {NO_PRUNER!r} are reserved")
             entries[section][_name(name, f"{where}: {section}")] = parse_entry(section, value, at)
     hardware = {} if raw.get("hardware") is None else raw["hardware"]
-    files = {key: raw[key] for key in FilesOptions.model_fields if key in raw}
-    return Config(entries, validate(HardwareOptions, hardware, f"{where}: hardware"), validate(FilesOptions, files, f"{where}: "))
+    machine = {key: raw[key] for key in MachineOptions.model_fields if key in raw}
+    return Config(entries, validate(HardwareOptions, hardware, f"{where}: hardware"),
+                  validate(MachineOptions, machine, f"{where}: "))
 
 
 class _Loader(yaml.SafeLoader):
@@ -306,6 +347,10 @@ def load_study(path, config):
                 raise ConfigError(f"{where}.{field}: " + unknown(field, chosen[field], known))
         if chosen["quantizer"] == FLOAT and chosen["pruner"] != NO_PRUNER:
             raise ConfigError(f"{where}.pruner must be 'none' for a float run, not {chosen['pruner']!r}")
+        activation = load("neurons", config.entries["neurons"][chosen["neuron"]].kind).activation
+        if chosen["quantizer"] != FLOAT and activation != "spike":
+            raise ConfigError(f"{where}.quantizer must be 'float' for neurons that do not spike ({chosen['neuron']!r}), "
+                              f"not {chosen['quantizer']!r}")
         try:
             config.check_chain(chosen["dataset"], chosen["architecture"])
         except ValueError as error:
@@ -318,5 +363,8 @@ def load_study(path, config):
             if chain in chains:
                 raise ConfigError(f"{where}: seed {seed} is the same training as that of run {chains[chain]!r}")
             chains[chain] = str(name)
-            runs.append(Run(name=str(name), seed=seed, **chosen))
+            runs.append(Run(name=str(name), seed=seed, hardware=study.hardware, **chosen))
+    for name in study.analyses:
+        if name not in config.entries["analyses"]:
+            raise ConfigError(f"{path}: analyses: " + unknown("analysis", name, config.entries["analyses"]))
     return study, tuple(runs)

@@ -3,7 +3,7 @@ import numpy as np
 import torch
 
 from . import integer
-from .network import INPUT, LayerSpec, NetworkSpec, Projection
+from .network import LayerSpec, NetworkSpec, Projection
 
 __all__ = ["ModelMismatch", "batches", "check_equal", "exact_dtype", "to_codes", "to_spec"]
 
@@ -28,20 +28,23 @@ def to_spec(model):
     ValueError
         If the contract cannot say what the model computes; the message names layer, field and bound.
     """
-    layers, source = [], INPUT
-    for layer in model.layers:
-        shape = layer.shape
-        with torch.no_grad():
-            weight, bias, theta, _ = layer.codes()
-        weights = _integers(weight, f"weights of {shape.name}").transpose(2, 3, 1, 0)
+    layers = []
+    with torch.no_grad():
+        coded = model.codes()
+    for layer, (weights, bias, theta, _) in zip(model.layers, coded):
+        shape, projections = layer.shape, []
+        for connection, codes, codec in zip(shape.connections, weights, layer.codecs(weights)):
+            codes = _integers(codes, f"weights of {shape.name}")
+            if connection.identity:                                  # one weight per channel: as many groups as channels
+                projections.append(Projection(connection.source, codec, codes.reshape(1, 1, 1, -1), groups=len(codes)))
+            else:
+                projections.append(Projection(connection.source, codec, codes.transpose(2, 3, 1, 0), connection.stride,
+                                              connection.padding, pool=connection.pool, pool_kind=connection.pool_kind))
         biases = _integers(bias, f"biases of {shape.name}")
-        projection = Projection(source, layer.quantizer.codec, weights, shape.stride, shape.padding,
-                                pool=shape.pool, pool_kind=shape.pool_kind)
-        layers.append(LayerSpec(
-            shape.name, (*shape.out_map, shape.out_channels), (projection,), layer.neuron,
-            _integers(theta, f"thresholds of {shape.name}").reshape(1, 1, 1, -1) if layer.fires else None,
-            biases if biases.any() else None))
-        source = shape.name
+        # [T or 1, C or 1] -> [T or 1, 1, 1, C or 1]
+        thresholds = _integers(theta, f"thresholds of {shape.name}")[:, None, None] if layer.fires else None
+        layers.append(LayerSpec(shape.name, (*shape.out_map, shape.out_channels), tuple(projections), layer.neuron, thresholds,
+                                biases if biases.any() else None))
     return NetworkSpec(model.input_spec, tuple(layers), model.steps, model.neuron.readout)
 
 

@@ -1,28 +1,42 @@
 """Memory by formula: bits from the architecture and the widths alone, without looking at any tensor."""
-__all__ = ["float_memory_bits", "formula_memory_bits"]
+__all__ = ["float_memory_bits", "formula_memory_bits", "overall_rate"]
+
+
+def overall_rate(rates, shapes):
+    """Spikes per neuron and step over all layers that fire (theta in ATIF, Eq. 20), or None where nothing does.
+
+    Parameters
+    ----------
+    rates : list of arrays [C], mean spikes per neuron and step of each firing layer's channels
+    shapes : LayerShapes, of which the firing ones come first
+    """
+    neurons = [shape.neurons for shape, _ in zip(shapes, rates)]
+    return sum(float(of.mean()) * count for of, count in zip(rates, neurons)) / sum(neurons) if neurons else None
 
 
 def float_memory_bits(shapes):
     """32 bits for every weight, bias and membrane: dict with weights, membranes, thresholds, biases, total."""
-    weights, membranes = 32 * sum(s.weights for s in shapes), 32 * sum(s.neurons for s in shapes)
+    weights = 32 * sum(c.weights for s in shapes for c in s.connections if not c.identity)
+    membranes = 32 * sum(s.neurons for s in shapes)
     biases = 32 * sum(s.out_channels for s in shapes)
     return {"weights": weights, "membranes": membranes, "thresholds": 0, "biases": biases,
             "total": weights + membranes + biases}
 
 
-def formula_memory_bits(shapes, bits_per_weight, bits_per_membrane, bits_per_threshold, bits_per_bias):
+def formula_memory_bits(shapes, bits_per_weight, bits_per_membrane, bits_per_threshold, thresholds, bits_per_bias):
     """Counts of the architecture times bits.
 
     Parameters
     ----------
     shapes : LayerShapes
-    bits_per_weight : int
+    bits_per_weight : per layer a list of ints, one per connection
     bits_per_membrane, bits_per_threshold, bits_per_bias : one int per layer; a threshold or bias of 0 bits is
-        not in memory. Thresholds and biases are per channel.
+        not in memory. Biases are per channel.
+    thresholds : per layer how many thresholds there are: channels, or steps times channels
     """
-    channels = [s.out_channels for s in shapes]
-    kinds = {"weights": sum(s.weights for s in shapes) * bits_per_weight,
+    kinds = {"weights": sum(connection.weights * bits for s, of in zip(shapes, bits_per_weight, strict=True)
+                            for connection, bits in zip(s.connections, of, strict=True)),
              "membranes": sum(s.neurons * b for s, b in zip(shapes, bits_per_membrane, strict=True)),
-             "thresholds": sum(c * b for c, b in zip(channels, bits_per_threshold, strict=True)),
-             "biases": sum(c * b for c, b in zip(channels, bits_per_bias, strict=True))}
+             "thresholds": sum(n * b for n, b in zip(thresholds, bits_per_threshold, strict=True)),
+             "biases": sum(s.out_channels * b for s, b in zip(shapes, bits_per_bias, strict=True))}
     return {**kinds, "total": sum(kinds.values())}

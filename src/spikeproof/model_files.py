@@ -35,7 +35,7 @@ def save_model(path, model, chain, classes):
     description = {"chain": chain, "steps": model.steps, "classes": classes,
                    "input": model.input_spec.to_dict()}
     if isinstance(model, CodeNetwork):
-        description |= {"channels": [shape.out_channels for shape in model.shapes],
+        description |= {"channels": {shape.name: shape.out_channels for shape in model.shapes},
                         "neurons": [asdict(layer.neuron) for layer in model.layers]}
     return write_container(path, KIND, description, {n: v.numpy() for n, v in model.state_dict().items()})
 
@@ -54,7 +54,8 @@ def load_model(path):
         spec = InputSpec.from_dict(description["input"])
         model = build(description["chain"], spec, description["steps"], description["classes"])
         if isinstance(model, CodeNetwork):
-            model = model.pruned([torch.arange(n) for n in description["channels"][:-1]])
+            channels = description["channels"]
+            model = model.pruned({shape.name: torch.arange(channels[shape.name]) for shape in model.shapes[:-1]})
             for layer, n in zip(model.layers, description["neurons"], strict=True):
                 layer.neuron = NeuronSpec.from_dict(n)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})

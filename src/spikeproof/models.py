@@ -9,27 +9,40 @@ see real numbers (straight-through for every rounding, a surrogate for the spike
 """
 import math
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .architectures.shapes import pruned_shapes
+from .codecs import parse_codec
 from .fixed_point import lfsr_draws
+from .network import INPUT
 from .neuron_steps import code_steps, float_steps
 from .quantizers.base import round_ste
 from .spec import NeuronSpec, Store
 from .surrogates import Surrogate
+from .thresholds import FixedThreshold
 
 __all__ = ["CodeNetwork", "FloatNetwork"]
 
+#: The largest code of an identity, which is stored as an integer of at most 16 bits.
+LARGEST_IDENTITY = (1 << 15) - 1
 
-def _convolve(x, weight, bias, shape):
-    """x [M, C, H, W] pooled -> [M, C_out, Ho, Wo]; a dense layer is one matrix product."""
-    if shape.kernel == tuple(x.shape[-2:]) and shape.padding == 0:
+
+def _pooled(x, connection):
+    """x [M, C, H, W] -> pooled, sums as means (values) or maxima."""
+    if connection.pool == 1:
+        return x
+    return (F.avg_pool2d if connection.pool_kind == "sum" else F.max_pool2d)(x, connection.pool)
+
+
+def _convolve(x, weight, bias, connection):
+    """x [M, C, H, W] -> [M, C_out, Ho, Wo]; a dense layer is one matrix product."""
+    if connection.kernel == tuple(x.shape[-2:]) and connection.padding == 0:
         return F.linear(x.flatten(1), weight.flatten(1), bias)[..., None, None]
     # Channels last: half the time of a convolution with its backward pass, and of a normalisation.
-    return F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, shape.stride, shape.padding)
+    return F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, connection.stride, connection.padding)
 
 
 def _folded(x, operation):
@@ -38,45 +51,92 @@ def _folded(x, operation):
     return out.unflatten(0, x.shape[:2])
 
 
-class FloatLayer(nn.Module):
+def _sum(currents):
+    """Sum of tensors [T or 1, B, ...]."""
+    total = currents[0]
+    for current in currents[1:]:
+        total = total + current
+    return total
+
+
+def _last_use(shapes):
+    """dict source -> index of the last layer that reads it."""
+    return {connection.source: k for k, shape in enumerate(shapes) for connection in shape.connections}
+
+
+def _weight_of(connection):
+    return nn.Parameter(torch.empty(connection.out_channels, connection.in_channels, *connection.kernel))
+
+
+class FloatConnection(nn.Module):
     """Pool, convolve, normalise. Values.
 
     Parameters
     ----------
-    shape : LayerShape
+    connection : Connection, no identity
     norm : bool, batch normalisation (else a bias)
     """
-    def __init__(self, shape, norm):
+    def __init__(self, connection, norm):
         super().__init__()
-        self.shape = shape
-        self.weight = nn.Parameter(torch.empty(shape.out_channels, shape.in_channels, *shape.kernel))
+        self.connection = connection
+        self.weight = _weight_of(connection)
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-        self.norm = nn.BatchNorm2d(shape.out_channels) if norm else None
-        self.bias = None if norm else nn.Parameter(torch.zeros(shape.out_channels))
+        self.norm = nn.BatchNorm2d(connection.out_channels) if norm else None
+        self.bias = None if norm else nn.Parameter(torch.zeros(connection.out_channels))
 
-    def forward(self, x):
+    def forward(self, x, amplitude):
+        """Source [T or 1, B, C, H, W] whose entries count ``amplitude`` each -> current [T or 1, B, C_out, Ho, Wo]."""
+        weight = self.weight if isinstance(amplitude, float) and amplitude == 1 else self.weight * amplitude
+
         def one(x):
-            if self.shape.pool > 1:
-                x = (F.avg_pool2d if self.shape.pool_kind == "sum" else F.max_pool2d)(x, self.shape.pool)
-            x = _convolve(x, self.weight, self.bias, self.shape)
+            x = _convolve(_pooled(x, self.connection), weight, self.bias, self.connection)
             return x if self.norm is None else self.norm(x)
         return _folded(x, one)
 
     def affine(self):
-        """(gain [C], offset [C]): the layer is gain * convolution + offset, with the running statistics."""
+        """(gain [C], offset [C]): it is gain * convolution + offset, with the running statistics."""
         if self.norm is None:
             return torch.ones_like(self.bias), self.bias
         gain = self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)
         return gain, self.norm.bias - gain * self.norm.running_mean
 
 
+class Addition(nn.Module):
+    """A residual addition: the source's values themselves."""
+    def __init__(self, connection):
+        super().__init__()
+        self.connection = connection
+
+    def forward(self, x, amplitude):
+        return x * amplitude
+
+
+class FloatLayer(nn.Module):
+    """The connections of a layer and its thresholds.
+
+    Parameters
+    ----------
+    shape : LayerShape
+    norm : bool, batch normalisation in each connection (else a bias)
+    threshold : a module of :mod:`spikeproof.thresholds`
+    """
+    def __init__(self, shape, norm, threshold):
+        super().__init__()
+        self.shape, self.threshold = shape, threshold
+        self.connections = nn.ModuleList(Addition(c) if c.identity else FloatConnection(c, norm) for c in shape.connections)
+
+    def forward(self, maps):
+        """dict source -> (tensor, amplitude) -> current [T or 1, B, C, H, W]."""
+        return _sum([connection(*maps[connection.connection.source]) for connection in self.connections])
+
+
 class FloatNetwork(nn.Module):
-    """The network in full precision; thresholds are 1.
+    """The network in full precision.
 
     Parameters
     ----------
     layers : tuple of LayerShape
-    neuron : a neuron of the catalog (leak, beta, reset, readout)
+    neuron : a neuron of the catalog (leak, beta, reset, readout, activation, threshold())
     input_spec : InputSpec; codes are scaled to 0 .. 1
     steps : int
     """
@@ -84,20 +144,34 @@ class FloatNetwork(nn.Module):
         super().__init__()
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.surrogate = Surrogate()
-        self.layers = nn.ModuleList(FloatLayer(shape, norm=k < len(layers) - 1) for k, shape in enumerate(layers))
+        self.layers = nn.ModuleList(
+            FloatLayer(shape, k < len(layers) - 1, neuron.threshold(steps) if self.fires(k) else FixedThreshold())
+            for k, shape in enumerate(layers))
 
     def fires(self, k):
-        """Whether layer k has a threshold: all but the last under a membrane readout."""
-        return k < len(self.shapes) - 1 or self.neuron.readout == "spike_count"
+        """Whether layer k spikes: all but the last under a membrane readout, none of a ReLU network."""
+        return self.neuron.activation == "spike" and (k < len(self.shapes) - 1 or self.neuron.readout == "spike_count")
 
     def forward(self, x):
         """Input codes [T or 1, B, C, H, W] -> (logits [B, classes], spikes of each firing layer)."""
-        x, spikes = x / self.input_spec.max_code, []
+        maps, spikes, last_use = {INPUT: (x, 1 / self.input_spec.max_code)}, [], _last_use(self.shapes)
+        last = len(self.shapes) - 1
         for k, layer in enumerate(self.layers):
-            x, v = float_steps(layer(x), self.steps, self.neuron, self.fires(k), self.surrogate)
-            if x is not None:
-                spikes.append(x)
-        logits = v if self.neuron.readout == "membrane" else x.sum(0)
+            drive = layer(maps)
+            for source in [name for name in maps if last_use[name] == k]:
+                del maps[source]
+            if self.neuron.activation == "relu":
+                if k == last:
+                    return drive.mean(0).flatten(1), []
+                maps[layer.shape.name] = drive.relu(), 1.0
+                continue
+            theta, amplitude = layer.threshold()
+            s, v = float_steps(drive, theta, self.steps, self.neuron, self.fires(k), self.surrogate,
+                               layer.threshold.paths if layer.threshold.trained else ())
+            if s is not None:
+                spikes.append(s)
+                maps[layer.shape.name] = s, amplitude
+        logits = v if self.neuron.readout == "membrane" else s.sum(0)
         return logits.flatten(1), spikes
 
     def decide(self, x):
@@ -108,62 +182,105 @@ class FloatNetwork(nn.Module):
 class CodeLayer(nn.Module):
     """A quantized layer in codes.
 
+    The scale of the first connection's weights sets the unit of the layer: what one code is worth. The other connections are in
+    that unit too, as plain integers: convolutions of the quantizer's ``shortcut_bits``, identities of as many as they need.
+
     Parameters
     ----------
     shape : LayerShape
-    unit : float, value of one code of the (summed) integer input; a synapse adds weight * unit for each
+    units : list of float, per connection: value of one code of the (summed) integer input, but for the source's amplitude
     quantizer : Quantizer
     per_channel : bool, one scale per output channel
     fires : bool, whether the layer has thresholds
+    threshold : a module of :mod:`spikeproof.thresholds`
 
     Members
     -------
-    weight : [C_out, C_in, kh, kw], value; offset : [C_out], value
+    weights : per connection [C_out, C_in, kh, kw], value, or empty for an identity; offset : [C_out], value
+    step : [C_out or 1, 1, 1, 1], value, where the quantizer learns its scale
     neuron : NeuronSpec, set once thresholds are known
     frozen : codes kept while the module runs in another precision, or None
     """
-    def __init__(self, shape, unit, quantizer, per_channel, fires):
+    def __init__(self, shape, units, quantizer, per_channel, fires, threshold):
         super().__init__()
-        self.shape, self.unit, self.quantizer, self.per_channel, self.fires = shape, unit, quantizer, per_channel, fires
-        self.weight = nn.Parameter(torch.zeros(shape.out_channels, shape.in_channels, *shape.kernel))
+        self.shape, self.units, self.quantizer, self.per_channel, self.fires = shape, units, quantizer, per_channel, fires
+        self.threshold = threshold
+        self.weights = nn.ParameterList(nn.Parameter(torch.empty(0)) if c.identity else _weight_of(c) for c in shape.connections)
         self.offset = nn.Parameter(torch.zeros(shape.out_channels))
+        self.step = nn.Parameter(torch.ones(shape.out_channels if per_channel else 1, 1, 1, 1)) if quantizer.learned else None
+        self.shortcut_limit = (1 << (quantizer.shortcut_bits - 1)) - 1
         self.neuron = self.frozen = None
 
-    def codes(self):
-        """(weight codes [C_out, C_in, kh, kw], bias codes [C], threshold codes [C or 1], value of a code [C or 1])."""
-        if self.frozen is not None:
-            return [codes.to(self.weight.dtype) for codes in self.frozen]
-        with torch.no_grad():
-            scale = self.quantizer.scale(self.weight, self.per_channel)
-            value = scale.flatten() * self.unit
-            theta = (1 / value).round().clamp(min=1)
-        return self.quantizer.codes(self.weight / scale), round_ste(self.offset / value), theta, value
+    def codecs(self, weights):
+        """The weight codec of each connection, of the weights that :meth:`codes` gave."""
+        found = [self.quantizer.codec]
+        for connection, codes in zip(self.shape.connections[1:], weights[1:]):
+            bits = int(codes.max()).bit_length() + 1 if connection.identity else self.quantizer.shortcut_bits
+            found.append(parse_codec(f"int{max(bits, 2)}"))
+        return found
 
-    def current(self, x, weight, bias):
-        """Integer input [T or 1, B, C, H, W] -> acc [T or 1, B, C_out, Ho, Wo]."""
-        def one(x):
-            if self.shape.pool > 1:
-                x = F.avg_pool2d(x, self.shape.pool, divisor_override=1) if self.shape.pool_kind == "sum" \
-                    else F.max_pool2d(x, self.shape.pool)
-            return _convolve(x, weight, bias, self.shape)
-        return _folded(x, one)
+    def codes(self, amplitudes):
+        """What the layer computes with, as integer-valued tensors.
+
+        Parameters
+        ----------
+        amplitudes : list, per connection: value of a spike of the source; a float, or a tensor where it is trained
+
+        Returns
+        -------
+        (weights: list of [C_out, C_in, kh, kw], or [C_out] for an identity; biases [C]; thresholds [T or 1, C or 1];
+        value of a code [C or 1])
+        """
+        if self.frozen is not None:
+            weights, *others = self.frozen
+            return [w.to(self.offset.dtype) for w in weights], *(of.to(self.offset.dtype) for of in others)
+        main = self.weights[0]
+        scale = self.quantizer.scale(main.detach(), self.per_channel) if self.step is None \
+            else self.quantizer.learned_scale(self.step, main)
+        units = [unit * amplitude for unit, amplitude in zip(self.units, amplitudes)]
+        value = scale.flatten() * units[0]
+        weights = [self.quantizer.codes(main / scale)]
+        for connection, weight, unit in zip(self.shape.connections[1:], self.weights[1:], units[1:]):
+            if connection.identity:
+                weights.append(round_ste((unit / value).expand(self.shape.out_channels).clamp(1, LARGEST_IDENTITY)))
+            else:
+                limit = self.shortcut_limit
+                weights.append(round_ste((weight * unit / value[:, None, None, None]).clamp(-limit, limit)))
+        level, _ = self.threshold()
+        theta = round_ste(level[:, None] / value).clamp(min=1)
+        return weights, round_ste(self.offset / value), theta, value
+
+    def current(self, maps, weights, bias):
+        """Integer inputs, dict source -> [T or 1, B, C, H, W] -> acc [T or 1, B, C_out, Ho, Wo]."""
+        currents = []
+        for connection, weight in zip(self.shape.connections, weights):
+            def one(x, connection=connection, weight=weight, first=not currents):
+                if connection.identity:
+                    return x * weight[:, None, None]
+                if connection.pool > 1 and connection.pool_kind == "sum":
+                    x = F.avg_pool2d(x, connection.pool, divisor_override=1)
+                else:
+                    x = _pooled(x, connection)
+                return _convolve(x, weight, bias if first else None, connection)
+            currents.append(_folded(maps[connection.source], one))
+        return _sum(currents)
 
     def draws(self, steps, like):
-        """LFSR draws [T, C, H, W] in the contract's order (neuron index is channels-last), or zeros."""
+        """LFSR draws [T, 1, C, H, W] in the contract's order (neuron index is channels-last), or zeros."""
         store, (height, width) = self.neuron.store, self.shape.out_map
-        channels = self.shape.out_channels
         if store.rounding != "stochastic":
             return like.new_zeros(steps, 1, 1, 1)
         draws = torch.tensor(lfsr_draws(store.seed, store.shift, steps * self.shape.neurons), dtype=like.dtype)
-        return draws.reshape(steps, height, width, channels).permute(0, 3, 1, 2).to(like.device)
+        return draws.reshape(steps, height, width, self.shape.out_channels).permute(0, 3, 1, 2).to(like.device)
 
-    def forward(self, x, steps, surrogate):
-        """Input codes or spikes [T or 1, B, C, H, W] -> (spikes or None, stored codes [T, B, ...], scale)."""
-        weight, bias, theta, scale = self.codes()
-        acc = self.current(x, weight, bias)
-        theta = theta[:, None, None]
-        spikes, codes = code_steps(acc, theta, steps, self.neuron, self.draws(steps, acc), self.fires, surrogate)
-        return spikes, codes, scale
+    def forward(self, maps, amplitudes, steps, surrogate):
+        """Inputs and amplitudes by source -> (spikes or None, stored codes [T, B, ...], value of a code)."""
+        weights, bias, theta, value = self.codes([amplitudes[c.source] for c in self.shape.connections])
+        acc = self.current(maps, weights, bias)
+        level, _ = self.threshold()
+        spikes, codes = code_steps(acc, theta, level[:, None], steps, self.neuron, self.draws(steps, acc), self.fires, surrogate,
+                                   self.threshold.paths if self.threshold.trained else ("comparison", "reset"))
+        return spikes, codes, value
 
 
 class CodeNetwork(nn.Module):
@@ -176,17 +293,26 @@ class CodeNetwork(nn.Module):
     input_spec : InputSpec
     steps : int
     quantizer : Quantizer
+
+    Raises
+    ------
+    ValueError
+        If the neurons do not spike.
     """
     def __init__(self, layers, neuron, input_spec, steps, quantizer):
         super().__init__()
+        if neuron.activation != "spike":
+            raise ValueError(f"neurons must spike to be quantized, and {neuron.activation} neurons do not: use quantizer 'float'")
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.quantizer, self.surrogate = quantizer, Surrogate()
         self.layers = nn.ModuleList()
         for k, shape in enumerate(layers):
             # A membrane readout compares codes of different channels, so they must share one unit.
             per_channel = quantizer.options.scale == "channel" and self.fires(k)
-            unit = (1 / input_spec.max_code if k == 0 else 1.0) / (shape.pool**2 if shape.pool_kind == "sum" else 1)
-            self.layers.append(CodeLayer(shape, unit, quantizer, per_channel, self.fires(k)))
+            units = [(1 / input_spec.max_code if c.source == INPUT else 1.0) / (c.pool**2 if c.pool_kind == "sum" else 1)
+                     for c in shape.connections]
+            threshold = neuron.threshold(steps) if self.fires(k) else FixedThreshold()
+            self.layers.append(CodeLayer(shape, units, quantizer, per_channel, self.fires(k), threshold))
 
     fires = FloatNetwork.fires
 
@@ -196,11 +322,25 @@ class CodeNetwork(nn.Module):
         net = cls(model.shapes, model.neuron, model.input_spec, model.steps, quantizer)
         with torch.no_grad():
             for layer, source in zip(net.layers, model.layers):
-                gain, offset = source.affine()
-                layer.weight.copy_(source.weight * gain[:, None, None, None])
-                layer.offset.copy_(offset)
+                for weight, connection in zip(layer.weights, source.connections):
+                    if not connection.connection.identity:
+                        gain, offset = connection.affine()
+                        weight.copy_(connection.weight * gain[:, None, None, None])
+                        layer.offset += offset
+                layer.threshold.load_state_dict(source.threshold.state_dict())
+                if quantizer.learned:
+                    layer.step.copy_(quantizer.scale(layer.weights[0], layer.per_channel))
         net.choose_stores()
         return net
+
+    def amplitudes(self):
+        """dict source -> value of one of its spikes (of one input code, folded in elsewhere, 1)."""
+        return {INPUT: 1.0} | {layer.shape.name: layer.threshold()[1] for layer in self.layers}
+
+    def codes(self):
+        """:meth:`CodeLayer.codes` of every layer."""
+        amplitudes = self.amplitudes()
+        return [layer.codes([amplitudes[c.source] for c in layer.shape.connections]) for layer in self.layers]
 
     def choose_stores(self):
         """Fix each layer's NeuronSpec: the finest unit whose code range holds what the membrane must reach.
@@ -210,15 +350,17 @@ class CodeNetwork(nn.Module):
         to half the threshold: on MNIST that decides 0.4 points more of the validation images than the threshold itself.
         """
         membrane = self.quantizer.options.membrane
-        for k, layer in enumerate(self.layers):
-            with torch.no_grad():
-                weight, bias, theta, _ = layer.codes()
+        with torch.no_grad():
+            coded = self.codes()
+        for k, (layer, (weights, bias, theta, _)) in enumerate(zip(self.layers, coded)):
             if layer.fires:
                 reach, bits, ternary = float(theta.max()), membrane.bits, membrane.ternary
             else:
-                largest = self.input_spec.max_code if k == 0 else 1
-                window = layer.shape.pool**2 if layer.shape.pool_kind == "sum" else 1
-                sums = weight.clamp(min=0).sum((1, 2, 3)) * largest * window + bias
+                sums = bias.clone()
+                for weight, connection in zip(weights, layer.shape.connections):
+                    largest = self.input_spec.max_code if connection.source == INPUT else 1
+                    window = connection.pool**2 if connection.pool_kind == "sum" else 1
+                    sums += weight.clamp(min=0).flatten(1).sum(1) * largest * window
                 reach, bits, ternary = self.steps * float(sums.max().clamp(min=1)), membrane.output_bits, False
             if ternary:
                 lo, hi, shift = -1, 1, max(0, round(math.log2(float(theta.median()) / 2)))
@@ -235,8 +377,8 @@ class CodeNetwork(nn.Module):
     def exact(self, dtype):
         """Run in ``dtype`` with the codes that the module has now; back to float32 afterwards."""
         with torch.no_grad():
-            for layer in self.layers:
-                layer.frozen = [codes.detach().clone() for codes in layer.codes()]
+            for layer, (weights, *others) in zip(self.layers, self.codes()):
+                layer.frozen = [w.clone() for w in weights], *(of.clone() for of in others)
         try:
             yield self.to(dtype)
         finally:
@@ -245,22 +387,23 @@ class CodeNetwork(nn.Module):
                 layer.frozen = None
 
     def trace(self, x):
-        """Every layer's (spikes or None, stored codes), each [T, B, C, H, W], and the last layer's scale."""
-        out = []
+        """Every layer's (spikes or None, stored codes), each [T, B, C, H, W], and the value of a code of the last one."""
+        maps, amplitudes, out = {INPUT: x}, self.amplitudes(), []
         for layer in self.layers:
-            x, codes, scale = layer(x, self.steps, self.surrogate)
-            out.append((x, codes))
-        return out, scale
+            spikes, codes, value = layer(maps, amplitudes, self.steps, self.surrogate)
+            maps[layer.shape.name] = spikes
+            out.append((spikes, codes))
+        return out, value
 
     def forward(self, x):
         """Input codes [T or 1, B, C, H, W] -> (logits [B, classes], spikes of each firing layer)."""
-        trace, scale = self.trace(x)
+        trace, value = self.trace(x)
         spikes, codes = trace[-1]
         if self.neuron.readout == "membrane":
-            logits = codes[-1] * 2.0**self.layers[-1].neuron.store.shift * scale
+            logits = (codes[-1] * 2.0**self.layers[-1].neuron.store.shift).flatten(1) * value
         else:
-            logits = spikes.sum(0)
-        return logits.flatten(1), [s for s, _ in trace if s is not None]
+            logits = spikes.sum(0).flatten(1)
+        return logits, [s for s, _ in trace if s is not None]
 
     def decide(self, x):
         """Predicted classes [B] by the integers of the readout; a tie goes to the lowest index."""
@@ -268,26 +411,30 @@ class CodeNetwork(nn.Module):
         score = codes[-1] if self.neuron.readout == "membrane" else spikes.sum(0)
         return score.flatten(1).cpu().numpy().argmax(1)
 
+    def outgoing(self, name):
+        """What leaves a layer: list of weights [C_next, C, kh, kw], values; ones [1, C, 1, 1] for an identity."""
+        return [torch.ones(1, connection.in_channels, 1, 1) if connection.identity else weight.detach()
+                for layer in self.layers for connection, weight in zip(layer.shape.connections, layer.weights)
+                if connection.source == name]
+
     def pruned(self, kept):
-        """A smaller CodeNetwork that keeps some channels of each hidden layer.
+        """A smaller CodeNetwork.
 
         Parameters
         ----------
-        kept : list of index tensors, one per hidden layer
+        kept : dict hidden layer -> indices of the channels that stay
         """
-        shapes = []
-        for k, shape in enumerate(self.shapes):
-            shapes.append(replace(shape, out_channels=len(kept[k]) if k < len(kept) else shape.out_channels,
-                                  in_channels=len(kept[k - 1]) if k else shape.in_channels))
-        net = CodeNetwork(tuple(shapes), self.neuron, self.input_spec, self.steps, self.quantizer)
+        shapes = pruned_shapes(self.shapes, {name: len(indices) for name, indices in kept.items()})
+        net = CodeNetwork(shapes, self.neuron, self.input_spec, self.steps, self.quantizer)
         with torch.no_grad():
-            for k, (new, old) in enumerate(zip(net.layers, self.layers)):
-                weight, offset = old.weight, old.offset
-                if k:
-                    weight = weight[:, kept[k - 1]]
-                if k < len(kept):
-                    weight, offset = weight[kept[k]], offset[kept[k]]
-                new.weight.copy_(weight)
-                new.offset.copy_(offset)
+            for new, old in zip(net.layers, self.layers):
+                out = kept.get(old.shape.name, slice(None))
+                for fresh, weight, connection in zip(new.weights, old.weights, old.shape.connections):
+                    if not connection.identity:
+                        fresh.copy_(weight[out][:, kept.get(connection.source, slice(None))])
+                new.offset.copy_(old.offset[out])
+                new.threshold.load_state_dict(old.threshold.state_dict())
+                if old.step is not None:
+                    new.step.copy_(old.step[out] if old.per_channel else old.step)
                 new.neuron = old.neuron
         return net

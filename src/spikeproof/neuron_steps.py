@@ -23,8 +23,9 @@ def _outside(x):
     return x.movedim(-1, -3)
 
 
-def _at(drive, t):
-    return drive[t if len(drive) > 1 else 0]
+def _at(of, t):
+    """What holds at step t of something that is given for all steps, or once."""
+    return of[t if len(of) > 1 else 0]
 
 
 class _Gather:
@@ -40,68 +41,91 @@ class _Gather:
             self.total[t] = grad
 
 
+def _along(values, x):
+    """[T or 1] or [T or 1, C] -> broadcasts to x [T, B, H, W, C]."""
+    values = values.reshape(len(values), -1)
+    return values.reshape(len(values), *[1] * (x.dim() - 2), values.shape[1])
+
+
 class _FloatSteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, drive, steps, beta, soft, fires, surrogate):
+    def forward(ctx, drive, theta, steps, neuron, fires, surrogate, paths):
         drive = _inside(drive)
+        beta, soft = neuron.beta, neuron.reset == "soft"
         v = torch.zeros_like(drive[0])
         ctx.set_materialize_grads(False)
-        ctx.given = len(drive), steps, beta, soft, fires, surrogate
+        ctx.given = len(drive), steps, beta, soft, fires, surrogate, paths
         if not fires:
             for t in range(steps):
                 v = v.mul_(beta).add_(_at(drive, t))
             ctx.save_for_backward()
             return drive.new_empty(0), _outside(v)
         h, s = drive.new_empty(steps, *v.shape), drive.new_empty(steps, *v.shape)
+        level = theta.tolist()
         for t in range(steps):
             torch.add(_at(drive, t), v, alpha=beta, out=h[t])
-            torch.ge(h[t], 1, out=s[t])
+            torch.ge(h[t], _at(level, t), out=s[t])
             if soft:
-                torch.sub(h[t], s[t], out=v)
+                torch.sub(h[t], s[t], alpha=_at(level, t), out=v)
             else:
                 torch.mul(h[t], s[t], out=v)
                 torch.sub(h[t], v, out=v)
-        ctx.save_for_backward(h, s)
+        ctx.save_for_backward(h, s, theta)
         return _outside(s), _outside(v)
 
     @staticmethod
     def backward(ctx, grad_s, grad_v):
-        length, steps, beta, soft, fires, surrogate = ctx.given
+        length, steps, beta, soft, fires, surrogate, paths = ctx.given
         grad_s, grad_v = (None if grad is None else _inside(grad) for grad in (grad_s, grad_v))
+        to_theta = None
         if fires:
-            h, s = ctx.saved_tensors
-            slope = SURROGATES[surrogate.name](h - 1, surrogate.width)
+            h, s, theta = ctx.saved_tensors
+            slope = SURROGATES[surrogate.name](h - _along(theta, h), surrogate.width)
+            level = theta.tolist()
+            if ctx.needs_input_grad[1]:
+                to_theta = torch.zeros_like(theta)
         grad = torch.zeros_like(h[0]) if grad_v is None else grad_v
         gather = _Gather(length, grad)
         for t in reversed(range(steps)):
             if fires:
-                # v = h - s (soft) or h (1 - s) (hard); s has the surrogate's derivative.
+                # v = h - s V (soft) or h (1 - s) (hard); s has the surrogate's derivative.
                 own = 0 if grad_s is None else grad_s[t]
-                to_s = own - (grad if soft else grad * h[t])
+                to_s = own - (grad * _at(level, t) if soft else grad * h[t])
+                if to_theta is not None:
+                    at = t if len(theta) > 1 else 0
+                    if "comparison" in paths:
+                        to_theta[at] -= (to_s * slope[t]).sum()
+                    if "reset" in paths and soft:
+                        to_theta[at] -= (grad * s[t]).sum()
                 if not soft:
                     grad = torch.addcmul(grad, grad, s[t], value=-1)
                 grad = torch.addcmul(grad, to_s, slope[t])
             gather.put(t, grad)
             grad = grad * beta
-        return _outside(gather.total), None, None, None, None, None
+        return _outside(gather.total), to_theta, None, None, None, None, None
 
 
-def float_steps(drive, steps, neuron, fires, surrogate):
-    """Neurons in full precision with threshold 1.
+def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=()):
+    """Neurons in full precision.
+
+    Gradients: the spike has the surrogate's derivative of h - V, in values; those of thresholds are told apart in
+    :mod:`spikeproof.thresholds`.
 
     Parameters
     ----------
     drive : [T or 1, B, C, H, W], values; one drive serves all steps
+    theta : [T or 1], thresholds, values
     steps : int
     neuron : a neuron of the catalog (beta, reset)
     fires : bool; without, membranes only integrate
     surrogate : Surrogate
+    paths : which of "comparison" and "reset" a threshold's gradient goes through
 
     Returns
     -------
     (spikes [T, B, C, H, W] or None, last membrane [B, C, H, W])
     """
-    s, v = _FloatSteps.apply(drive, steps, neuron.beta, neuron.reset == "soft", fires, surrogate)
+    s, v = _FloatSteps.apply(drive, theta, steps, neuron, fires, surrogate, paths)
     return (s if fires else None), v
 
 
@@ -124,10 +148,10 @@ def leak_slope(leak):
 
 class _CodeSteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, acc, theta, steps, neuron, draws, fires, surrogate):
+    def forward(ctx, acc, theta, level, steps, neuron, draws, fires, surrogate, paths):
         store, unit = neuron.store, 2.0**neuron.store.shift
         soft = neuron.reset == "soft"
-        acc, theta = _inside(acc), theta.flatten()
+        acc = _inside(acc)
         v = torch.full_like(acc[0], neuron.v_init * unit)
         h, codes, inside = (acc.new_empty(steps, *v.shape) for _ in range(3))
         s = acc.new_empty(steps if fires else 0, *v.shape)
@@ -137,9 +161,9 @@ class _CodeSteps(torch.autograd.Function):
             if not fires:
                 v.copy_(h[t])
             else:
-                torch.ge(h[t], theta, out=s[t])
+                torch.ge(h[t], _at(theta, t), out=s[t])
                 if soft:
-                    torch.addcmul(h[t], s[t], theta, value=-1, out=v)
+                    torch.addcmul(h[t], s[t], _at(theta, t), value=-1, out=v)
                 else:
                     torch.addcmul(h[t], s[t], h[t] - neuron.v_reset, value=-1, out=v)
             v.mul_(1 / unit)
@@ -155,53 +179,69 @@ class _CodeSteps(torch.autograd.Function):
             torch.eq(v, codes[t], out=inside[t])
             torch.mul(codes[t], unit, out=v)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(h, s, inside, theta)
-        ctx.given = len(acc), steps, neuron, fires, surrogate
+        ctx.save_for_backward(h, s, inside, theta, level)
+        ctx.given = len(acc), steps, neuron, fires, surrogate, paths
         return _outside(s), _outside(codes)
 
     @staticmethod
     def backward(ctx, grad_s, grad_codes):
-        h, s, inside, theta = ctx.saved_tensors
-        length, steps, neuron, fires, surrogate = ctx.given
+        h, s, inside, theta, level = ctx.saved_tensors
+        length, steps, neuron, fires, surrogate, paths = ctx.given
         unit, soft = 2.0**neuron.store.shift, neuron.reset == "soft"
         gather, slope = _Gather(length, h[0]), leak_slope(neuron.leak)
         grad_s, grad_codes = (None if grad is None else _inside(grad) for grad in (grad_s, grad_codes))
+        to_theta = to_level = None
         if fires:
-            shape = SURROGATES[surrogate.name]((h - theta) / theta, surrogate.width).div_(theta)
+            # In values a code is level / theta, so the spike is that of (h / theta - 1) * level.
+            along = _along(theta, h)
+            worth = _along(level, h) / along
+            shape = SURROGATES[surrogate.name]((h - along) * worth, surrogate.width).mul_(worth)
+            if ctx.needs_input_grad[1]:
+                to_theta, to_level = torch.zeros_like(theta), torch.zeros_like(level)
         grad = torch.zeros_like(h[0])
         for t in reversed(range(steps)):
             # The store counts as the identity inside its range, and passes nothing outside.
             grad = (grad if grad_codes is None else torch.add(grad, grad_codes[t], alpha=1 / unit)) * inside[t]
             if fires:
                 own = 0 if grad_s is None else grad_s[t]
-                to_s = own - grad * (theta if soft else h[t] - neuron.v_reset)
+                to_s = own - grad * (_at(theta, t) if soft else h[t] - neuron.v_reset)
+                if to_theta is not None:
+                    at = t if len(theta) > 1 else 0
+                    if "comparison" in paths:
+                        sloped = to_s * shape[t]
+                        to_theta[at] -= (sloped * h[t] / _at(theta, t)).sum_to_size(theta.shape[1:])
+                        to_level[at] += (sloped * (h[t] - _at(theta, t))).sum_to_size(level.shape[1:]) / _at(level, t)
+                    if "reset" in paths and soft:
+                        to_theta[at] -= (grad * s[t]).sum_to_size(theta.shape[1:])
                 if not soft:
                     grad = torch.addcmul(grad, grad, s[t], value=-1)
                 grad = torch.addcmul(grad, to_s, shape[t])
             gather.put(t, grad)
             grad = grad * slope
-        return _outside(gather.total), None, None, None, None, None, None
+        return _outside(gather.total), to_theta, to_level, None, None, None, None, None, None, None
 
 
-def code_steps(acc, theta, steps, neuron, draws, fires, surrogate):
+def code_steps(acc, theta, level, steps, neuron, draws, fires, surrogate, paths=("comparison", "reset")):
     """Neurons in integer codes: the five steps of :mod:`spikeproof.spec`.
 
     Gradients: the leak's and the store's rounding count as the identity, clipping passes nothing, the spike has the surrogate's
-    derivative of (h - theta) / theta. Thresholds get none.
+    derivative of (h / theta - 1) * level: its distance to the threshold, in values.
 
     Parameters
     ----------
     acc : [T or 1, B, C, H, W], integer-valued sums
-    theta : [C or 1, 1, 1], integer-valued thresholds
+    theta : [T or 1, C or 1], integer-valued thresholds
+    level : [T or 1, 1], value of the thresholds
     steps : int
     neuron : NeuronSpec
     draws : [T, 1, C, H, W], for stochastic rounding
     fires : bool
     surrogate : Surrogate
+    paths : which of "comparison" and "reset" a threshold's gradient goes through
 
     Returns
     -------
     (spikes [T, B, C, H, W] or None, stored codes [T, B, C, H, W])
     """
-    s, codes = _CodeSteps.apply(acc, theta, steps, neuron, draws, fires, surrogate)
+    s, codes = _CodeSteps.apply(acc, theta, level, steps, neuron, draws, fires, surrogate, paths)
     return (s if fires else None), codes

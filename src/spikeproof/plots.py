@@ -5,8 +5,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-__all__ = ["accuracy_memory", "cycles_area", "memory_breakdown", "pareto_front", "raster", "training_curves"]
+__all__ = ["accuracy_memory", "bars", "cycles_area", "lines", "memory_breakdown", "pareto_front", "raster", "training_curves"]
 
+#: More runs than this get numbers in a figure; so many layers' spikes are shown at most.
+MANY, RASTERS = 14, 5
 INK, GRID, ACCENT = "#1c2733", "#dde3ea", "#c2410c"
 COLORS = ["#0f766e", "#b45309", "#4338ca", "#be185d", "#4d7c0f", "#0369a1", "#7c2d12", "#6d28d9", "#334155", "#a16207"]
 KINDS = {"weights": "#0f766e", "membranes": "#f59e0b", "thresholds": "#6366f1", "biases": "#db2777"}
@@ -42,6 +44,8 @@ def accuracy_memory(rows):
     ----------
     rows : list of dicts with run, memory_bits, accuracy (mean), accuracy_sd, float (bool)
     """
+    many = len(rows) > MANY                                 # names would cover each other: numbers, and a list beside
+
     def draw(figure):
         axes = figure.subplots()
         front = pareto_front([(r["memory_bits"], r["accuracy"]) for r in rows])
@@ -50,12 +54,17 @@ def accuracy_memory(rows):
         for i, r in enumerate(rows):
             x, y = r["memory_bits"] / 1000, 100 * r["accuracy"]
             axes.errorbar(x, y, 100 * r["accuracy_sd"], fmt="D" if r["float"] else "o", ms=7, capsize=3, zorder=3,
-                          color=COLORS[i % len(COLORS)], mec=ACCENT if i in front else "white", mew=1.6)
-            axes.annotate(r["run"], (x, y), xytext=(7, 5 if i % 2 else -11), textcoords="offset points", fontsize=8.5)
+                          color=COLORS[i % len(COLORS)], mec=ACCENT if i in front else "white", mew=1.6,
+                          label=f"{i + 1}  {r['run']}" if many else None)
+            axes.annotate(str(i + 1) if many else r["run"], (x, y), xytext=(7, 5 if i % 2 else -11), textcoords="offset points",
+                          fontsize=8.5)
         axes.set(xscale="log", xlabel="memory, kbit (weights, membranes, thresholds, biases)", ylabel="test accuracy, %")
         axes.margins(x=0.16, y=0.12)
-        axes.legend(frameon=False, loc="lower right")
-    return _svg(draw, (8.6, 4.6), "accuracy-memory")
+        if many:
+            figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside right center", fontsize=7.5)
+        else:
+            axes.legend(frameon=False, loc="lower right")
+    return _svg(draw, (8.6, max(4.6, 0.21 * len(rows) * many)), "accuracy-memory")
 
 
 def memory_breakdown(rows):
@@ -97,14 +106,46 @@ def cycles_area(rows):
     return _svg(draw, (8.6, 4.0), "cycles-area")
 
 
+def lines(curves, xlabel, ylabel, log2=False):
+    """Curves over a common axis: dict label -> list of (x, y); ``log2`` doubles x at every tick."""
+    def draw(figure):
+        axes = figure.subplots()
+        for i, (label, points) in enumerate(curves.items()):
+            axes.plot(*zip(*points), "o-" if len(points) < 20 else "-", color=COLORS[i % len(COLORS)], lw=1.4, ms=5, label=label)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        if log2:
+            ticks = sorted({x for points in curves.values() for x, _ in points})
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside right center", fontsize=8.5)
+    return _svg(draw, (8.6, 4.0), f"lines {xlabel} {ylabel}" + "".join(curves))
+
+
+def bars(values, xlabel):
+    """Horizontal bars, in order: list of (label, value)."""
+    def draw(figure):
+        axes = figure.subplots()
+        axes.barh(range(len(values)), [value for _, value in values], color=COLORS[0], height=0.62)
+        axes.set_yticks(range(len(values)), [label for label, _ in values])
+        for at, (_, value) in enumerate(values):
+            axes.annotate(f"{value:.2f}", (value, at), xytext=(4, -3), textcoords="offset points", fontsize=8.5)
+        axes.invert_yaxis()
+        axes.margins(x=0.1)
+        axes.set_xlabel(xlabel)
+    return _svg(draw, (8.6, 0.9 + 0.34 * len(values)), f"bars {xlabel}")
+
+
 def raster(image, spikes, steps):
     """The input image and every layer's spikes over time.
 
     Parameters
     ----------
     image : nested lists [H][W][C] of input codes, or [T][H][W][C]
-    spikes : dict layer -> list over steps of lists of neuron indices
+    spikes : dict layer -> list over steps of lists of neuron indices; of many layers some are shown, evenly spaced
     """
+    names = list(spikes)
+    spikes = {names[k]: spikes[names[k]] for k in sorted({round(k) for k in np.linspace(0, len(names) - 1, RASTERS)})}
+
     def draw(figure):
         pixels = np.array(image, dtype=float)
         pixels = pixels.mean(0) if pixels.ndim == 4 else pixels

@@ -8,19 +8,22 @@ import jinja2
 import pandas as pd
 
 from . import plots
+from .catalog import load
+from .claims import VERDICTS
 from .config import FLOAT
 from .files import CorruptFile
 from .provenance import provenance
 
-__all__ = ["COLUMNS", "collect", "page", "summary"]
+__all__ = ["COLUMNS", "collect", "page", "read_result", "summary"]
 
 COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "quantizer", "pruner", "accuracy_float", "accuracy",
-           "bits_per_weight", "weight_bits", "membrane_bits", "threshold_bits", "bias_bits", "memory_bits",
+           "firing_rate", "bits_per_weight", "weight_bits", "membrane_bits", "threshold_bits", "bias_bits", "memory_bits",
            "memory_equal", "equal", "images_compared", "values_compared", "torch_values_compared", "cycles_per_image",
            "latency_cycles", "latency_us", "synops_per_image", "lanes", "lut", "ff", "bram", "dsp", "fmax_mhz"]
 
 
-def _read(path):
+def read_result(path):
+    """A stage's result file -> its JSON value."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError:
@@ -29,27 +32,28 @@ def _read(path):
 
 def collect(runs):
     """Read every result file of the runs -> list of dicts: run, one entry per stage, histories."""
-    return [{"run": run, **{stage: _read(path) for stage, path in run.results.items()},
-             "histories": {stage: _read(path) for stage, path in run.histories.items()}} for run in runs]
+    return [{"run": run, **{stage: read_result(path) for stage, path in run.results.items()},
+             "histories": {stage: read_result(path) for stage, path in run.histories.items()}} for run in runs]
 
 
 def _row(result):
     run, evaluated = result["run"], result["evaluate"]
     row = {field: getattr(run, field) for field in
            ("seed", "dataset", "architecture", "neuron", "quantizer", "pruner")} | {"run": run.name}
-    row |= {"accuracy_float": evaluated["accuracy_float"], "accuracy": evaluated["accuracy"]}
+    row |= {key: evaluated[key] for key in ("accuracy_float", "accuracy", "firing_rate")}
     memory = result["export"]["memory_bits"] if "export" in result else evaluated["float_memory_bits"]
     row |= {"bits_per_weight": result["export"]["bits_per_weight"] if "export" in result else 32,
             "weight_bits": memory["weights"], "membrane_bits": memory["membranes"],
             "threshold_bits": memory["thresholds"], "bias_bits": memory["biases"], "memory_bits": memory["total"]}
     if "export" in result:
-        exported, proof, chip = result["export"], result["simulate"], result["synthesize"]
+        exported = result["export"]
+        row |= {"synops_per_image": exported["synops_per_image"], "torch_values_compared": exported["torch_values_compared"]}
+    if "simulate" in result:
+        proof, chip = result["simulate"], result["synthesize"]
         if not evaluated["accuracy"] == exported["accuracy"] == proof["accuracy"]:
             raise RuntimeError(f"{run.name} seed {run.seed}: torch, integer model and simulated core must have one accuracy, "
                                f"not {evaluated['accuracy']}, {exported['accuracy']} and {proof['accuracy']}")
-        row |= {"synops_per_image": exported["synops_per_image"],
-                "torch_values_compared": exported["torch_values_compared"],
-                "memory_equal": proof["memory_equal"] and proof["memory"]["total"] == memory["total"]
+        row |= {"memory_equal": proof["memory_equal"] and proof["memory"]["total"] == memory["total"]
                 == exported["memory_bits_formula"]["total"],
                 "equal": proof["equal"] and exported["torch_equal"], "images_compared": proof["images_compared"],
                 "values_compared": proof["values_compared"], "cycles_per_image": proof["cycles_per_image"],
@@ -74,7 +78,8 @@ def _by_run(table):
         rows.append({"run": name, "seeds": len(group), "accuracy": group.accuracy.mean(),
                      "accuracy_sd": group.accuracy.std(ddof=1) if len(group) > 1 else 0.0,
                      "accuracy_float": group.accuracy_float.mean(), "memory_bits": group.memory_bits.mean(),
-                     "float": first.quantizer == FLOAT, "first": first.to_dict(),
+                     "firing_rate": group.firing_rate.mean(), "float": first.quantizer == FLOAT,
+                     "built": bool(group.lut.notna().all()), "first": first.to_dict(),
                      "synops_per_image": group.synops_per_image.mean(), "cycles_per_image": group.cycles_per_image.mean(),
                      "latency_us": group.latency_us.mean(), "lut": group.lut.mean(), "ff": group.ff.mean(),
                      "bram": group.bram.mean(), "fmax_mhz": group.fmax_mhz.mean()})
@@ -95,16 +100,26 @@ def _figure(title, caption, svg):
     return {"title": title, "caption": caption, "data": base64.b64encode(svg.encode()).decode()}
 
 
-def page(study, results, table):
-    """The whole page as HTML text; figures are inline SVG images, no script or style comes from elsewhere."""
+def page(study, results, table, analyses=None, claims=None):
+    """The whole page as HTML text; figures are inline SVG images, no script or style comes from elsewhere.
+
+    Parameters
+    ----------
+    study : dict: name, title, about, scaled_down, analyses (name -> entry)
+    results : list of :func:`collect`
+    table : DataFrame of :func:`summary`
+    analyses : dict name -> result
+    claims : DataFrame of :func:`spikeproof.claims.table`
+    """
     rows = _by_run(table)
-    built = [r for r in rows if not r["float"]]
-    proved = [result for result in results if "export" in result]
+    built = [r for r in rows if r["built"]]
+    exported = [result for result in results if "export" in result]
+    proved = [result for result in results if "simulate" in result]
     rasters = []
-    if proved:
-        best = max(proved, key=lambda result: result["evaluate"]["accuracy"])
-        for result in dict.fromkeys(result["run"].name for result in (best, proved[0])):
-            result = next(r for r in proved if r["run"].name == result)
+    if exported:
+        best = max(exported, key=lambda result: result["evaluate"]["accuracy"])
+        for result in dict.fromkeys(result["run"].name for result in (best, exported[0])):
+            result = next(r for r in exported if r["run"].name == result)
             shown = result["export"]["raster"]
             rasters.append(_figure(
                 f"{result['run'].name}: a {shown['label']}, read as {shown['winner']}",
@@ -112,26 +127,32 @@ def page(study, results, table):
                 plots.raster(shown["image"], shown["spikes"], result["export"]["steps"])))
     pretrained = {"/".join(result["run"].base.split("/")[2:]): result["histories"]["pretrain"]["epochs"] for result in results}
     compressed = {f"{result['run'].name} s{result['run'].seed}": list(result["histories"].values())[-1]["epochs"]
-                  for result in proved}
+                  for result in exported}
+    sections = []
+    for name, result in (analyses or {}).items():
+        kind = load("analyses", study["analyses"][name]["kind"])
+        sections.append({"name": name, "about": kind.__doc__.split("\n\n")[0], "tables": kind.tables(result),
+                         "figures": [_figure(*figure) for figure in kind.figures(result)]})
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined,
                                      trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((resources.files("spikeproof") / "templates" / "report.html.j2").read_text())
     return template.render(
-        study=study, rows=rows, built=built, proved=proved, rasters=rasters, provenance=provenance(),
+        study=study, rows=rows, built=built, exported=exported, proved=proved, rasters=rasters, provenance=provenance(),
+        analyses=sections, claims=[] if claims is None else claims.fillna("").to_dict("records"), verdicts=VERDICTS,
         values=int(table.values_compared.sum() or 0), torch_values=int(table.torch_values_compared.sum() or 0),
         words=sum(result["simulate"]["memory"]["words_compared"] for result in proved),
         all_equal=bool(proved) and bool(table.equal.dropna().all()) and bool(table.memory_equal.dropna().all()),
         data={result["evaluate"]["data"]["name"]: result["evaluate"]["data"] for result in results},
         accuracy_figure=_figure("Accuracy against memory",
                                 "Mean over seeds, bars are one standard deviation. Diamonds are full precision at 32 bits.",
-                                plots.accuracy_memory(rows)),
+                                plots.accuracy_memory(rows)) if rows else None,
         memory_figure=_figure(
             "Where the bits are",
             "Compressed runs, first seed. In each colour, white lines part the layers, the first one leftmost.",
-            plots.memory_breakdown(_layers(proved))) if built else None,
+            plots.memory_breakdown(_layers(exported))) if exported else None,
         area_figure=_figure("Latency against logic", "One image through the core, at the clock rate that nextpnr reports.",
                             plots.cycles_area(built)) if built else None,
         curves=[_figure("Pre-training, full precision", "Selection uses none of this: the final epoch counts.",
-                        plots.training_curves(pretrained))] + ([_figure(
+                        plots.training_curves(pretrained))] * bool(rows) + ([_figure(
                             "Training in codes, last stage", "Quantized or, where pruned, pruned networks.",
                             plots.training_curves(compressed))] if compressed else []))

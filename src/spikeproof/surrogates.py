@@ -1,9 +1,9 @@
 """The derivatives that stand in for that of the spike. Each integrates to 1 over x.
 
-With w the width and x the distance to the threshold, both in units of the threshold:
+With w the width and x the distance of the membrane to the threshold, both in values (a fixed threshold is 1):
 
 * atan: 1 / (w (1 + (pi x / w)^2)) (Fang et al. 2021, alpha = 2 / w)
-* sigmoid: s (1 - s) / w with s = sigmoid(x / w) (Zenke and Ganguli 2018; ATIF)
+* sigmoid: s (1 - s) / w with s = sigmoid(x / w) (Zenke and Ganguli 2018; ATIF, slope alpha = 1 / w)
 * triangle: max(0, 1 - |x| / w) / w (Bellec et al. 2018; SpQuant-SNN Eq. 4, gamma = w)
 * rectangle: 1 / (2 w) where |x| < w (Wu et al. 2018, STBP)
 """

@@ -28,8 +28,9 @@ def seed_of(*names):
 def accuracy(model, data, part, dtype=torch.float32):
     """Fraction of right decisions on one part, in evaluation mode; ``dtype`` is that of the module."""
     model.eval()
+    device = next(model.parameters()).device
     with torch.no_grad():
-        winners = [model.decide(x) for x in batches(data.frames[part], data.input.constant, dtype)]
+        winners = [model.decide(x.to(device)) for x in batches(data.frames[part], data.input.constant, dtype)]
     return float((np.concatenate(winners) == data.labels[part]).mean())
 
 
@@ -45,10 +46,11 @@ def firing_rates(model, data, part, dtype=torch.float32):
 
 
 def _save(path, epoch, model, optimizer, history, job):
-    tensors = {f"model.{name}": value.numpy() for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value.cpu().numpy() for name, value in model.state_dict().items()}
     for n, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
-            tensors[f"optimizer.{n}.{name}"] = value.numpy()
+            if value is not None:                                    # SGD keeps nothing without momentum
+                tensors[f"optimizer.{n}.{name}"] = value.cpu().numpy()
     write_container(path, CHECKPOINT, {"epoch": epoch, "history": history, "job": job}, tensors)
 
 
@@ -80,11 +82,21 @@ def _digest_of(model):
     """Digest of all parameters and buffers."""
     total = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        total.update(name.encode() + value.numpy().tobytes())
+        total.update(name.encode() + value.cpu().numpy().tobytes())
     return total.hexdigest()
 
 
-def fit(model, data, options, seed, checkpoint=None, context=None, label="training", say=print):
+def _optimizer(model, options):
+    """Weight decay pulls weights to zero, but neither thresholds nor the steps of a quantizer."""
+    free = {name for name, _ in model.named_parameters() if ".threshold." in name or name.endswith(".step")}
+    groups = [{"params": [p for name, p in model.named_parameters() if name not in free], "weight_decay": options.weight_decay},
+              {"params": [p for name, p in model.named_parameters() if name in free], "weight_decay": 0.0}]
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum)
+    return torch.optim.AdamW(groups, lr=options.learning_rate)
+
+
+def fit(model, data, options, seed, checkpoint=None, context=None, label="training", say=print, device="cpu"):
     """Train in place on the training part.
 
     The data order of an epoch and the learning rate of a step depend on (seed, epoch, step) alone, so a
@@ -100,6 +112,7 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     context : JSON value that says what else the training depends on (data digest, configuration, code). A checkpoint
         of another context, or of other initial weights, is not continued.
     label : str, for the progress bar
+    device : "cpu", or a CUDA device of torch; bits are the same in every run on a CPU alone. The model ends on the CPU.
 
     Returns
     -------
@@ -109,9 +122,12 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     ------
     FloatingPointError
         If the loss is not finite.
+    ValueError
+        If an augmentation does not fit the input, or torch finds no such device.
     """
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device must be cpu where torch finds no CUDA device, not {device!r}")
     model.surrogate.name, model.surrogate.width = options.surrogate, options.surrogate_width
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     augmentation = options.augmentation
     if augmentation.mixup and data.input.bits == 1:
         raise ValueError("augmentation.mixup must be 0 for an input of one bit: a mixture of spikes has no code")
@@ -122,8 +138,11 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     frames = data.frames["train"]                                    # a map of the file: batches are taken out of it
     y = torch.from_numpy(np.array(data.labels["train"]))
     per_epoch = math.ceil(len(y) / options.batch_size)
+    if options.max_steps is not None:
+        per_epoch = min(per_epoch, options.max_steps)
     total = per_epoch * options.epochs
     job = {"options": options.model_dump(), "seed": seed, "images": len(y), "start": _digest_of(model), "context": context}
+    optimizer = _optimizer(model.to(device), options)
     start, history = _load(checkpoint, model, optimizer, job, say)
     saved = time.monotonic()
     bar = tqdm(range(start, options.epochs), desc=label, unit="epoch", initial=start, total=options.epochs, mininterval=1)
@@ -131,16 +150,18 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
         model.train()
         order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch)))
         loss_sum, right, rate = 0.0, 0, 0.0
-        for n, index in enumerate(order.split(options.batch_size)):
+        for n, index in enumerate(order.split(options.batch_size)[:per_epoch]):
             if len(index) < 2:
                 continue                                            # batch norm needs two
-            lr = options.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch * per_epoch + n) / total))
+            lr = options.rate(epoch, (epoch * per_epoch + n) / total)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             x, targets = to_codes(frames[index.numpy()], data.input.constant), Targets(y[index])
             if augmentation != AugmentationOptions():
                 draws = torch.Generator().manual_seed(seed_of(seed, "augmentation", epoch, n))
                 x, targets = augment(x, y[index], augmentation, draws)
+            if device != "cpu":
+                x, targets = x.to(device, non_blocking=True), targets.to(device)
             logits, spikes = model(x)
             loss = targets.loss(logits)
             optimizer.zero_grad(set_to_none=True)
@@ -152,11 +173,13 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
         if not math.isfinite(loss_sum):
             raise FloatingPointError(f"{label}: the loss is not finite in epoch {epoch + 1}; lower learning_rate "
                                      f"(now {options.learning_rate})")
-        history.append({"epoch": epoch + 1, "loss": loss_sum / len(y), "train_accuracy": right / len(y),
+        seen = min(len(y), per_epoch * options.batch_size)
+        history.append({"epoch": epoch + 1, "loss": loss_sum / seen, "train_accuracy": right / seen,
                         "validation_accuracy": accuracy(model, data, "validation"), "firing_rate": rate / per_epoch,
                         "learning_rate": lr})
         bar.set_postfix(loss=f"{history[-1]['loss']:.3f}", val=f"{history[-1]['validation_accuracy']:.4f}")
         if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_EVERY:
             _save(checkpoint, epoch + 1, model, optimizer, history, job)
             saved = time.monotonic()
+    model.cpu()
     return history

@@ -1,4 +1,5 @@
 """What a configuration may say about training."""
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -23,15 +24,30 @@ class AugmentationOptions(Options):
 
 
 class TrainingOptions(Options):
-    """AdamW with a cosine learning rate; cross entropy on the readout.
+    """How a network is trained; cross entropy on the readout.
 
+    ``optimizer``: AdamW, or SGD with ``momentum``. ``schedule``: the learning rate falls to 0 as a cosine, or is multiplied by
+    ``step_factor`` every ``step_epochs``. ``weight_decay`` does not reach thresholds and steps of quantizers.
     ``surrogate`` and ``surrogate_width`` choose the derivative that stands in for that of the spike
-    (:mod:`spikeproof.surrogates`); the width is in units of the threshold.
+    (:mod:`spikeproof.surrogates`); the width is in values, where a fixed threshold is 1: the slope alpha of a sigmoid is 1 / width.
+    ``max_steps`` ends every epoch after so many batches, to try a configuration out.
     """
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(64, ge=1)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0, allow_inf_nan=False)
+    schedule: Literal["cosine", "step"] = "cosine"
+    step_epochs: int = Field(30, ge=1)
+    step_factor: float = Field(0.9, gt=0, le=1)
     weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False)
     surrogate: Literal["atan", "rectangle", "sigmoid", "triangle"] = "atan"
     surrogate_width: float = Field(1.0, gt=0, allow_inf_nan=False)
     augmentation: AugmentationOptions = AugmentationOptions()
+    max_steps: int | None = Field(None, ge=1)
+
+    def rate(self, epoch, share):
+        """Learning rate in an epoch (from 0), when a share (0 to 1) of the whole training is done."""
+        if self.schedule == "step":
+            return self.learning_rate * self.step_factor ** (epoch // self.step_epochs)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))

@@ -23,6 +23,7 @@ from spikeproof.config import (
     load_study,
     parse_config,
     read_yaml,
+    smoke_config,
 )
 
 try:
@@ -30,7 +31,11 @@ try:
         read_yaml(
             path
         )  # refuses keys that stand twice, which Snakemake's own reader does not see
-    CONFIG = parse_config(config, "config/config.yaml")
+    # `--config smoke=true` shows that a study runs: few samples, two optimizer steps, in a folder of its own.
+    SMOKE = str(config.get("smoke", False)).lower() in ("true", "yes", "1")
+    CONFIG = parse_config(
+        smoke_config(config) if SMOKE else config, "config/config.yaml"
+    )
     # A name in config/studies, or the path of a study file of one's own.
     STUDY_FILE = Path(str(config.get("study", "default")))
     if STUDY_FILE.suffix not in (".yaml", ".yml"):
@@ -40,11 +45,20 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-# Not parameters of the rule: data are the same wherever their files lie.
-if CONFIG.files.data_dir is not None:
-    os.environ.update(SPIKEPROOF_DATA_DIR=CONFIG.files.data_dir)
-if not CONFIG.files.download:
+# Not parameters of the rules: results are the same wherever data lie.
+if CONFIG.machine.data_dir is not None:
+    os.environ.update(SPIKEPROOF_DATA_DIR=CONFIG.machine.data_dir)
+if SMOKE:
+    DATA_DIR = Path(os.environ.get("SPIKEPROOF_DATA_DIR", "data"))
+    os.environ.update(SPIKEPROOF_DATA_DIR=str(DATA_DIR.resolve()))
+
+    workdir: ROOT / "scratch" / "smoke"
+
+
+if not CONFIG.machine.download:
     os.environ.update(SPIKEPROOF_OFFLINE="1")
+if CONFIG.machine.device is not None:
+    os.environ.update(SPIKEPROOF_DEVICE=CONFIG.machine.device)
 
 
 wildcard_constraints:
@@ -55,6 +69,7 @@ wildcard_constraints:
     quantizer="[^/]+",
     pruner="[^/]+",
     seed="[0-9]+",
+    analysis="[^/]+",
 
 
 BASE = "results/models/{dataset}/{architecture}/{neuron}/{pretraining}/s{seed}"
@@ -88,9 +103,15 @@ def entry(section, wildcard):
     return of
 
 
+def analysis_file(name):
+    """The result of an analysis."""
+    return f"results/analyses/{name}.json"
+
+
 def code_of(stage, *sections):
     """Function of the wildcards: digest of a stage's code and of the catalog modules that this run names."""
     wildcard = {section: field for field, section in SECTION_OF.items()}
+    wildcard["analyses"] = "analysis"
 
     def of(wildcards):
         modules = [f"spikeproof.stages.{stage}"]

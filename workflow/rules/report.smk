@@ -1,10 +1,27 @@
-# One page and one table per study, and the comparison with an earlier run.
+# Analyses, one page and tables per study, and the comparison with an earlier run.
+
+
+rule analyze:
+    output:
+        "results/analyses/{analysis}.json",
+    log:
+        "results/logs/analyze/{analysis}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=entry("analyses", "analysis"),
+        code=code_of("analyze", "analyses"),
+        label=label,
+    shell:
+        "python -m spikeproof analyze --label {params.label} --log {log} --config {params.config:q} --out {output}"
 
 
 rule report_study:
     input:
         results=[path for run in RUNS for path in run.results.values()],
         histories=[path for run in RUNS for path in run.histories.values()],
+        analyses=[analysis_file(name) for name in STUDY_OPTIONS.analyses],
+        claims=ROOT / "config" / "claims.yaml",
     output:
         html=report(
             f"results/{STUDY}/report.html",
@@ -18,6 +35,7 @@ rule report_study:
             caption="../report/summary.rst",
             labels={"study": STUDY, "what": "table"},
         ),
+        claims=f"results/{STUDY}/claims.csv",
     log:
         f"results/logs/report/{STUDY}.log",
     conda:
@@ -25,8 +43,14 @@ rule report_study:
     params:
         study=json.dumps(
             {
-                **STUDY_OPTIONS.model_dump(include={"title", "about", "scaled_down"}),
+                **STUDY_OPTIONS.model_dump(include={"title", "about"}),
+                "scaled_down": STUDY_OPTIONS.scaled_down or SMOKE,
+                "smoke": SMOKE,
                 "name": STUDY,
+                "analyses": {
+                    name: CONFIG.entry("analyses", name)
+                    for name in STUDY_OPTIONS.analyses
+                },
                 "runs": [
                     [getattr(run, field) for field in run.__dataclass_fields__]
                     for run in RUNS
@@ -34,22 +58,45 @@ rule report_study:
             }
         ),
         label=STUDY,
-        code=code_digest("spikeproof.stages.report"),
+        code=code_digest(
+            "spikeproof.stages.report",
+            *[
+                module
+                for name in STUDY_OPTIONS.analyses
+                for module in CONFIG.modules("analyses", name)
+            ],
+        ),
     shell:
         "python -m spikeproof report --label {params.label} --log {log} --study {params.study:q} "
-        "--out {output.html} --table {output.table}"
+        "--claims {input.claims} --out {output.html} --table {output.table} --claims-table {output.claims}"
+
+
+# A study that tests no claims has no verdicts to compare.
+REFERENCE_CLAIMS = [
+    path
+    for path in [ROOT / "results" / "reference" / STUDY / "claims.csv"]
+    if path.exists()
+]
 
 
 # `snakemake --cores all verify` compares this run with the committed one, within stated tolerances.
 rule verify:
     input:
         table=rules.report_study.output.table,
+        claims=rules.report_study.output.claims,
         reference=ROOT / "results" / "reference" / STUDY / "summary.csv",
+        reference_claims=REFERENCE_CLAIMS,
     log:
         f"results/logs/verify/{STUDY}.log",
     conda:
         "../../environment.yml"
     params:
         label=STUDY,
+        claims=lambda wildcards, input: (
+            f"--claims {input.claims} --reference-claims {input.reference_claims}"
+            if REFERENCE_CLAIMS
+            else ""
+        ),
     shell:
-        "python -m spikeproof verify --label {params.label} --log {log} --table {input.table} --reference {input.reference}"
+        "python -m spikeproof verify --label {params.label} --log {log} --table {input.table} --reference {input.reference} "
+        "{params.claims}"

@@ -11,11 +11,12 @@ rule prepare:
     threads: 2
     params:
         config=entry("datasets", "dataset"),
+        limit="--limit 64" if SMOKE else "",
         code=code_of("prepare", "datasets"),
         label=label,
     shell:
         "python -m spikeproof prepare --label {params.label} --log {log} --threads {threads} --config {params.config:q} "
-        "--out {output}"
+        "{params.limit} --out {output}"
 
 
 rule pretrain:

@@ -1,52 +1,20 @@
 """Feed-forward networks in the notation of the SNN literature: "16C3-AP2-32C3-AP2-10"."""
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import field_validator
 
+from ..network import INPUT
 from ..options import Options
+from .shapes import Connection, LayerShape, map_after
 
-__all__ = ["Feedforward", "LayerShape", "parse_layers"]
+__all__ = ["Feedforward", "parse_layers"]
 
 TOKEN = re.compile(r"(?P<conv>(?P<channels>\d+)C(?P<kernel>\d+)(?:s(?P<stride>\d+))?)|AP(?P<avg>\d+)|MP(?P<max>\d+)|(?P<dense>\d+)")
 
 #: Largest numbers that the integer contract takes, and what messages call them.
 NAMES = {"avg": "pool", "max": "pool", "dense": "neurons"}
 LIMITS = {"channels": 1 << 20, "kernel": 129, "stride": 64, "avg": 64, "max": 64, "dense": 1 << 20}
-
-
-@dataclass(frozen=True)
-class LayerShape:
-    """One layer: a convolution over the (pooled) source map; dense where the kernel is the whole map.
-
-    Members
-    -------
-    name : str
-    in_channels, out_channels : int
-    kernel : (height, width)
-    stride, padding : int
-    pool : int, side of the window pooled before the layer
-    pool_kind : "sum" (averages, in values) or "max"
-    out_map : (height, width)
-    """
-    name: str
-    in_channels: int
-    out_channels: int
-    kernel: tuple
-    stride: int
-    padding: int
-    pool: int
-    pool_kind: str
-    out_map: tuple
-
-    @property
-    def weights(self):
-        return self.in_channels * self.out_channels * self.kernel[0] * self.kernel[1]
-
-    @property
-    def neurons(self):
-        return self.out_channels * self.out_map[0] * self.out_map[1]
 
 
 def parse_layers(notation, input_shape=None):
@@ -74,7 +42,7 @@ def parse_layers(notation, input_shape=None):
         raise ValueError(f"layers must end in a dense layer like 10, not {words[-1]!r}")
     if input_shape is None:
         return None
-    (height, width, channels), layers, pool, pool_kind = input_shape, [], 1, "sum"
+    (height, width, channels), source, layers, pool, pool_kind = input_shape, INPUT, [], 1, "sum"
     for word, match in zip(words, matches):
         if match["avg"] or match["max"]:
             if pool != 1:
@@ -89,9 +57,10 @@ def parse_layers(notation, input_shape=None):
             kernel, padding, name = (side, side), side // 2, f"conv{len(layers) + 1}"
         else:
             out, kernel, stride, padding, name = int(match["dense"]), (height, width), 1, 0, f"dense{len(layers) + 1}"
-        out_map = tuple((n + 2 * padding - k) // stride + 1 for n, k in zip((height, width), kernel))
-        layers.append(LayerShape(name, channels, out, kernel, stride, padding, pool, pool_kind, out_map))
-        (height, width), channels, pool, pool_kind = out_map, out, 1, "sum"
+        out_map = map_after((height, width), kernel, stride, padding)
+        connection = Connection(source, channels, out, kernel, stride, padding, pool, pool_kind)
+        layers.append(LayerShape(name, out, out_map, (connection,)))
+        (height, width), channels, source, pool, pool_kind = out_map, out, name, 1, "sum"
     return tuple(layers)
 
 
@@ -120,7 +89,8 @@ class Feedforward:
             be pooled by maximum.
         """
         layers = parse_layers(self.options.layers, input_spec.shape)
-        if layers[0].pool > 1 and layers[0].pool_kind == "max" and input_spec.bits > 1:
+        first = layers[0].connections[0]
+        if first.pool > 1 and first.pool_kind == "max" and input_spec.bits > 1:
             raise ValueError(f"maximum pooling needs spikes, and the input has {input_spec.bits} bits; use an average pool")
         if layers[-1].out_channels != classes:
             raise ValueError(f"layers must end in {classes}, the number of classes, not {layers[-1].out_channels}")

@@ -4,7 +4,7 @@ import os
 import signal
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..files import CorruptFile, Pieces, read_container, write_container
 from ..network import InputSpec
 
-__all__ = ["PARTS", "Boxes", "PreparedData", "in_order", "load_prepared", "save_prepared"]
+__all__ = ["PARTS", "Boxes", "PreparedData", "in_order", "limited", "load_prepared", "save_prepared"]
 
 KIND = "spikeproof prepared data"
 PARTS = ("train", "validation", "test")
@@ -58,6 +58,42 @@ class PreparedData:
     labels: dict
     about: dict
     boxes: dict | None = None
+
+
+def limited(data, most):
+    """The same with at most so many samples of each part, evenly spaced, to try things out.
+
+    Parameters
+    ----------
+    data : PreparedData
+    most : int
+    """
+    frames, labels, boxes, total = {}, {}, {}, 0
+    for part in PARTS:
+        count = len(data.frames[part])
+        chosen = np.unique(np.arange(min(most, count)) * count // min(most, count))
+        total += len(chosen)
+        of = data.frames[part]
+        frames[part] = Pieces((len(chosen), *of.shape[1:]), of.dtype, _chosen(of, chosen)) if isinstance(of, Pieces) else of[chosen]
+        if data.labels:
+            labels[part] = data.labels[part][chosen]
+        if data.boxes is not None:
+            kept = [data.boxes[part].of(sample) for sample in chosen]
+            start = np.concatenate([[0], np.cumsum([len(rows) for rows in kept])]).astype(np.int64)
+            boxes[part] = Boxes(start, np.concatenate(kept))
+    about = {**data.about, "images": total, "split": f"{data.about['split']}; at most {most} samples of each part kept"}
+    return replace(data, frames=frames, labels=labels, boxes=boxes or None, about=about)
+
+
+def _chosen(pieces, chosen):
+    def make():
+        at = 0
+        for piece in pieces.make():
+            inside = chosen[(chosen >= at) & (chosen < at + len(piece))] - at
+            if len(inside):
+                yield piece[inside]
+            at += len(piece)
+    return make
 
 
 def _end_with(parent):

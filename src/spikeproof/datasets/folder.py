@@ -51,11 +51,14 @@ class Folder:
         return image_spec(o, o.shape), o.steps, o.classes
 
     def prepare(self, sources=None):
-        """Read, encode, split -> PreparedData."""
+        """Read, encode, split -> PreparedData. A relative path is looked for in the data folder too."""
         o, path = self.options, Path(self.options.path)
+        if not path.exists() and sources is not None:
+            path = Path(sources.data_dir) / path
         if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist: `path` must be a folder of images or an .npz file")
-        about = {"name": path.name, "source": str(path), "licence": o.licence}
+            raise FileNotFoundError(f"{self.options.path} does not exist, here or in the data folder: `path` must be a folder of "
+                                    "images or an .npz file")
+        about = {"name": path.name, "source": o.path, "licence": o.licence}
         if path.is_dir():
             return self._pictures(path, about, 1 if sources is None else sources.workers)
         return self._arrays(path, about)

@@ -14,6 +14,12 @@ class IntegrateFire:
         reset: Literal["soft", "hard"] = "soft"
         readout: Literal["spike_count", "membrane"] = "spike_count"
 
+    activation = "spike"
+
     def __init__(self, options):
         self.reset, self.readout = options.reset, options.readout
         self.leak, self.beta = Leak(), 1.0
+
+    def threshold(self, steps):
+        from ..thresholds import FixedThreshold
+        return FixedThreshold()

@@ -17,7 +17,13 @@ class LeakyIntegrateFire:
         reset: Literal["soft", "hard"] = "hard"
         readout: Literal["spike_count", "membrane"] = "membrane"
 
+    activation = "spike"
+
     def __init__(self, options):
         self.reset, self.readout = options.reset, options.readout
         self.leak = Leak("subtract_shift", shift=options.leak_shift)
         self.beta = 1 - 2.0**-options.leak_shift
+
+    def threshold(self, steps):
+        from ..thresholds import FixedThreshold
+        return FixedThreshold()

@@ -13,7 +13,8 @@ class ChannelPruner:
     """Keeps the channels of each hidden layer that drive the next layer most.
 
     Importance of a channel = its firing rate on training images times the mean magnitude of its outgoing
-    weights. The smaller network is then trained on with its quantizer.
+    weights, summed over all that read it. Channels that a residual addition joins are judged together. The smaller network is then
+    trained on with its quantizer.
     """
     class Options(Options):
         kind: Literal["channel"]
@@ -23,14 +24,15 @@ class ChannelPruner:
     def __init__(self, options):
         self.options = options
 
-    def kept(self, rates, outgoing):
+    def kept(self, members):
         """Indices of the channels to keep, ascending.
 
         Parameters
         ----------
-        rates : tensor [C], firing rate of each channel, spikes per neuron and step
-        outgoing : tensor [C_next, C, kh, kw], weights of the next layer, values
+        members : list of (rates, outgoing), one for each layer whose channels go together (one layer, but for residual
+            additions): rates is a tensor [C], spikes per neuron and step; outgoing a list of tensors [C_next, C, kh, kw],
+            values, one for each connection that reads the layer
         """
-        count = max(1, round(self.options.keep * len(rates)))
-        importance = rates * outgoing.abs().mean(dim=(0, 2, 3))
+        importance = sum(rates * sum(weights.abs().mean(dim=(0, 2, 3)) for weights in outgoing) for rates, outgoing in members)
+        count = max(1, round(self.options.keep * len(importance)))
         return importance.argsort(descending=True, stable=True)[:count].sort().values

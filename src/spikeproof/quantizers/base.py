@@ -32,9 +32,11 @@ class QuantizerOptions(Options):
     """What all quantizers may say.
 
     ``scale``: one scale (and threshold) per output channel, or one per layer. ``membrane.output_bits``
-    is the width of the last layer's membrane where it is the readout.
+    is the width of the last layer's membrane where it is the readout. ``shortcut_bits`` is the width of the convolutions on the
+    shortcuts of a residual network, which share their layer's unit; by default what holds four times the largest weight code.
     """
     scale: Literal["channel", "layer"] = "channel"
+    shortcut_bits: int | None = Field(None, ge=2, le=16)
     membrane: MembraneOptions = MembraneOptions()
     training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
 
@@ -52,13 +54,32 @@ def round_ste(x):
 class Quantizer:
     """Base class. Tensors only through their methods, so that this imports without torch.
 
-    Subclasses give ``codec``, :meth:`scale` and :meth:`codes`.
+    Subclasses give ``codec``, :meth:`scale` and :meth:`codes`; those that train the scale set ``learned`` and give
+    :meth:`learned_scale`.
     """
+    learned = False
+
     def __init__(self, options):
         self.options = options
 
+    @property
+    def shortcut_bits(self):
+        """Bits of the integers on residual shortcuts: at least 4 times the largest weight code, and 15."""
+        largest = max(4 * int(abs(self.codec.codes).max()), 15)
+        return self.options.shortcut_bits or min(largest.bit_length() + 1, 16)
+
     def scale(self, weight, per_channel):
         """weight [C_out, C_in, kh, kw] -> value of one code, [C_out, 1, 1, 1] or [1, 1, 1, 1], > 0."""
+        raise NotImplementedError
+
+    def learned_scale(self, step, weight):
+        """Trained scale -> value of one code, same shape, > 0; the gradient is that of the method.
+
+        Parameters
+        ----------
+        step : [C_out, 1, 1, 1] or [1, 1, 1, 1], value, as it is trained
+        weight : [C_out, C_in, kh, kw], value
+        """
         raise NotImplementedError
 
     def codes(self, x):

@@ -1,4 +1,5 @@
 """What the three training stages share: arguments, start, end."""
+import os
 from pathlib import Path
 
 
@@ -31,7 +32,7 @@ def arguments(args, stage, chain):
     context = {"stage": stage.name, "chain": chain, "data": args.data_digest,
                "code": code_digest(f"spikeproof.stages.{stage.name}", *modules)}
     return {"seed": args.seed, "checkpoint": args.checkpoint, "context": context,
-            "label": f"{stage.name} {stage.label}", "say": stage.say}
+            "label": f"{stage.name} {stage.label}", "say": stage.say, "device": os.environ.get("SPIKEPROOF_DEVICE", "cpu")}
 
 
 def finish(args, stage, history, save):

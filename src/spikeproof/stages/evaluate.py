@@ -19,7 +19,7 @@ def run(args, stage):
     from ..convert import exact_dtype, to_spec
     from ..datasets.base import load_prepared
     from ..files import write_json
-    from ..metrics import float_memory_bits
+    from ..metrics import float_memory_bits, overall_rate
     from ..model_files import load_model
     from ..models import CodeNetwork
     from ..provenance import provenance
@@ -37,7 +37,7 @@ def run(args, stage):
     result = {
         "accuracy_float": accuracy(reference, data, "test"), "accuracy": reached["test"],
         "validation_accuracy": reached["validation"], "test_images": len(data.labels["test"]),
-        "firing_rates": [float(of.mean()) for of in rates],
+        "firing_rates": [float(of.mean()) for of in rates], "firing_rate": overall_rate(rates, model.shapes),
         "float_memory_bits": float_memory_bits(reference.shapes),
         "architecture": [{"name": s.name, "weights": s.weights, "neurons": s.neurons} for s in model.shapes],
         "chain": description["chain"], "data": data.about, "data_sha256": data_digest, "provenance": provenance()}

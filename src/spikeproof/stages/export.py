@@ -42,8 +42,14 @@ def run(args, stage):
         first.extend([] if first else [{name: spikes[0] for name, spikes in trace.spikes.items()}])
     values = check_equal(model, net, frames, seen=count)
     winners, synops = np.concatenate(winners), np.concatenate(synops)
-    formula = formula_memory_bits(model.shapes, model.quantizer.codec.bits, [l.neuron.store.bits for l in model.layers],
-                                  [l.theta_width for l in net.layers], [l.bias_width for l in net.layers])
+    # Neurons, channels and steps are the model's; only widths, which depend on trained values, are looked up.
+    per_channel = [model.quantizer.options.scale == "channel" and layer.fires for layer in model.layers]
+    steps = [len(layer.threshold()[0]) for layer in model.layers]
+    formula = formula_memory_bits(
+        model.shapes, [[p.codec.bits for p in layer.projections] for layer in net.layers],
+        [layer.neuron.store.bits for layer in model.layers], [layer.theta_width for layer in net.layers],
+        [count * (shape.out_channels if each else 1) for count, each, shape in zip(steps, per_channel, model.shapes)],
+        [layer.bias_width for layer in net.layers])
     if formula != net.memory_bits():
         raise RuntimeError(f"memory by formula must equal the network's, but {formula} is not {net.memory_bits()}")
     shown = {layer.name: [np.flatnonzero(step).tolist() for step in first[0][layer.name]] for layer in net.layers
@@ -55,7 +61,8 @@ def run(args, stage):
         "memory_bits_formula": formula, "memory_bits": net.memory_bits(),
         "bits_per_weight": model.quantizer.codec.bits,
         "layers": [{"name": layer.name, "shape": list(layer.shape), "neurons": layer.neurons,
-                    "codec": layer.projections[0].codec.name, "weights": int(layer.projections[0].weights.size),
+                    "codec": " + ".join(p.codec.name for p in layer.projections),
+                    "weights": sum(int(p.weights.size) for p in layer.projections),
                     "membrane_bits": layer.neuron.store.bits, "store": [layer.neuron.store.lo, layer.neuron.store.hi],
                     "unit": 1 << layer.neuron.store.shift, "rounding": layer.neuron.store.rounding,
                     "firing_rate": spiking[layer.name] / (len(frames) * net.steps * layer.neurons), "bits": layer.memory_bits()}

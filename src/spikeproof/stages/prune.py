@@ -7,8 +7,7 @@ def add_arguments(parser, json_argument):
 
 
 def run(args, stage):
-    import torch
-
+    from ..architectures.shapes import channel_groups
     from ..model_files import load_model, make, save_model
     from ..models import CodeNetwork
     from ..training import firing_rates, fit
@@ -19,12 +18,14 @@ def run(args, stage):
     if len(source.layers) < 2:
         raise ValueError(f"{args.model} must have a hidden layer to prune, and has none")
     pruner = make("pruners", args.config)
-    with torch.no_grad():
-        kept = [pruner.kept(rates.float(), following.weight)
-                for rates, following in zip(firing_rates(source, data, "train"), source.layers[1:])]
+    hidden = source.shapes[:-1]
+    rates = {shape.name: of.float() for shape, of in zip(hidden, firing_rates(source, data, "train"))}
+    kept = {}
+    for names in channel_groups(source.shapes):
+        stay = pruner.kept([(rates[name], source.outgoing(name)) for name in names])
+        kept.update(dict.fromkeys(names, stay))
     model = source.pruned(kept)
     chain = {**description["chain"], "pruner": args.config}
     history = fit(model, data, pruner.options.training, **training.arguments(args, stage, chain))
     training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes))
-    stage.say("kept " + ", ".join(f"{len(k)} of {s.out_channels} channels of {s.name}"
-                                  for k, s in zip(kept, source.shapes)))
+    stage.say("kept " + ", ".join(f"{len(kept[shape.name])} of {shape.out_channels} channels of {shape.name}" for shape in hidden))

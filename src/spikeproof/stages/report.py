@@ -1,23 +1,32 @@
-"""Gather a study's results into one self-contained page and one table.
+"""Gather a study's results into one self-contained page and tables, and hold them against the papers' claims.
 
-The page needs no network and no other file; the table has one row per run and seed.
+The page needs no network and no other file; one table has a row per run and seed, the other a row per claim.
 """
 
 
 def add_arguments(parser, json_argument):
     parser.add_argument("--study", type=json_argument, required=True,
-                        help="{name, title, about, scaled_down, runs: [[name, dataset, ..., seed], ...]}")
+                        help="{name, title, about, scaled_down, smoke, runs: [[name, dataset, ..., seed, hardware], ...], "
+                             "analyses: {name: entry}}")
+    parser.add_argument("--claims", help="claims.yaml")
     parser.add_argument("--out", required=True, help="report.html")
     parser.add_argument("--table", required=True, help="summary.csv")
+    parser.add_argument("--claims-table", help="claims.csv: verdicts on the claims that the study tests")
 
 
 def run(args, stage):
-    from .. import report
+    from .. import claims, report
     from ..config import Run
     from ..files import write_text
     study = {**args.study, "runs": [Run(*fields) for fields in args.study["runs"]]}
     results = report.collect(study["runs"])
     table = report.summary(results)
+    analyses = {name: report.read_result(f"results/analyses/{name}.json") for name in study["analyses"]}
+    verdicts = claims.table(claims.load_claims(args.claims) if args.claims else {}, study["name"], study["scaled_down"], table,
+                            analyses, attempted=not study["smoke"])
     write_text(args.table, table.to_csv(index=False))
-    write_text(args.out, report.page(study, results, table))
-    stage.say(f"{len(table)} rows in {args.table}; open {args.out}")
+    if args.claims_table:
+        write_text(args.claims_table, verdicts.to_csv(index=False))
+    write_text(args.out, report.page(study, results, table, analyses, verdicts))
+    said = ", ".join(f"{count} {verdict}" for verdict in claims.VERDICTS if (count := int((verdicts.verdict == verdict).sum())))
+    stage.say(f"{len(table)} rows in {args.table}{f'; claims: {said}' if said else ''}; open {args.out}")

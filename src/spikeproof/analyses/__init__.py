@@ -1,0 +1,1 @@
+"""Studies that need no data and no training of networks: one file each."""

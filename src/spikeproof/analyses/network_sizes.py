@@ -1,0 +1,51 @@
+"""How many parameters networks have: what tables of the literature give as their size."""
+from typing import Literal
+
+from pydantic import Field
+
+from ..network import InputSpec
+from ..options import Options
+
+__all__ = ["NetworkSizes"]
+
+
+class Network(Options):
+    """An architecture entry (plain data) on an input of ``shape`` [height, width, channels], with so many ``classes``."""
+    architecture: dict
+    shape: tuple[int, int, int] = Field(strict=False)
+    classes: int = Field(ge=2)
+
+
+class NetworkSizes:
+    """Trained parameters in full precision: weights, biases, gains and offsets of batch normalisation; no thresholds."""
+    class Options(Options):
+        kind: Literal["network_sizes"]
+        networks: dict[str, Network] = Field(min_length=1)
+
+    def __init__(self, options):
+        self.options = options
+
+    def run(self, say=print):
+        """Quantities ``<name>_parameters`` and ``<name>_mb`` (10^6 bytes at 32 bits each)."""
+        from ..model_files import make
+        from ..models import FloatNetwork
+        quantities, rows = {}, []
+        neuron = make("neurons", {"kind": "relu"})
+        for name, of in self.options.networks.items():
+            shapes = make("architectures", of.architecture).layers(InputSpec(of.shape, 8, True), of.classes)
+            count = sum(p.numel() for p in FloatNetwork(shapes, neuron, InputSpec(of.shape, 8, True), 1).parameters())
+            quantities |= {f"{name}_parameters": count, f"{name}_mb": 4 * count / 1e6}
+            rows.append([name, " × ".join(map(str, of.shape)), of.classes, count, round(4 * count / 1e6, 2)])
+            say(f"{name}: {count:,} parameters")
+        return {"quantities": quantities, "rows": rows}
+
+    @staticmethod
+    def figures(result):
+        """None: the table says it."""
+        return []
+
+    @staticmethod
+    def tables(result):
+        """(title, columns, rows) for the report."""
+        return [("Parameters in full precision", ["network", "input", "classes", "parameters", "MB at 32 bits"],
+                 [[name, shape, classes, f"{count:,}", f"{mb:.2f}"] for name, shape, classes, count, mb in result["rows"]])]

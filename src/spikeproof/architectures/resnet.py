@@ -1,0 +1,76 @@
+"""Residual networks of basic blocks (He et al., 2016), as spiking networks use them."""
+from math import gcd
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..network import INPUT
+from ..options import Options
+from .shapes import Connection, LayerShape, map_after
+
+__all__ = ["ResNet"]
+
+
+class ResNet:
+    """3x3 convolutions in blocks of two, each block's input added to the current of its second layer; ResNet-18 by default.
+
+    A shortcut is the identity, or a 1x1 convolution where map or channels change. The first layer is a 3x3 convolution of stride 1
+    (the form for 32x32 images); every stage but the first halves the map and doubles the channels. The last map is averaged over
+    the largest square window that divides it, which is the whole of a square map, and read by a dense layer.
+    """
+    class Options(Options):
+        kind: Literal["resnet"]
+        width: int = Field(64, ge=1, le=4096)
+        blocks: list[int] = Field([2, 2, 2, 2], min_length=1, max_length=6)
+        stem_stride: int = Field(1, ge=1, le=4)
+
+        @model_validator(mode="after")
+        def _has_blocks(self):
+            if min(self.blocks) < 1:
+                raise ValueError(f"blocks must be at least 1 in each stage, not {self.blocks}")
+            return self
+
+    def __init__(self, options):
+        self.options = options
+
+    def layers(self, input_spec, classes):
+        """Tuple of LayerShape on an input (InputSpec), the last with ``classes`` neurons.
+
+        Raises
+        ------
+        ValueError
+            If a map is smaller than the strides need.
+        """
+        height, width, channels = input_spec.shape
+        layers = []
+
+        def add(name, out, *connections):
+            first = connections[0]
+            before = next((layer.out_map for layer in layers if layer.name == first.source), (height, width))
+            layers.append(LayerShape(name, out, map_after(before, first.kernel, first.stride, first.padding), connections))
+            return name
+
+        def conv(source, inside, out, kernel, stride):
+            return Connection(source, inside, out, (kernel, kernel), stride, kernel // 2)
+
+        wide = self.options.width
+        source = add("stem", wide, conv(INPUT, channels, wide, 3, self.options.stem_stride))
+        inside = wide
+        for stage, blocks in enumerate(self.options.blocks, 1):
+            out = wide << (stage - 1)
+            for block in range(1, blocks + 1):
+                stride = 2 if block == 1 and stage > 1 else 1
+                if stride == 2 and min(layers[-1].out_map) < 2:
+                    raise ValueError(f"blocks must be {stage - 1} stages at most on a {height}x{width} map, "
+                                     f"not {len(self.options.blocks)}")
+                name = f"s{stage}b{block}"
+                first = add(f"{name}c1", out, conv(source, inside, out, 3, stride))
+                shortcut = Connection(source, out, out, identity=True) if stride == 1 and inside == out \
+                    else conv(source, inside, out, 1, stride)
+                source = add(f"{name}c2", out, conv(first, out, out, 3, 1), shortcut)
+                inside = out
+        rows, columns = layers[-1].out_map
+        pool = gcd(rows, columns)
+        layers.append(LayerShape("head", classes, (1, 1),
+                                 (Connection(source, inside, classes, (rows // pool, columns // pool), pool=pool),)))
+        return tuple(layers)

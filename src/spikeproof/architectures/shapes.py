@@ -1,0 +1,96 @@
+"""What an architecture is made of: layers of neurons, and the connections that drive them."""
+from dataclasses import dataclass, replace
+
+__all__ = ["Connection", "LayerShape", "channel_groups", "map_after", "pruned_shapes"]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What one source map drives into a layer: pooling, then a convolution, or nothing but an addition.
+
+    Members
+    -------
+    source : name of an earlier layer, or "input"
+    in_channels, out_channels : int
+    kernel : (height, width); the whole (pooled) map in a dense layer
+    stride, padding : int
+    pool : int, side of the window pooled before the convolution
+    pool_kind : "sum" (averages, in values) or "max"
+    identity : bool, a residual addition: each neuron of the source drives the one at its place, with weight 1 (in values)
+    """
+    source: str
+    in_channels: int
+    out_channels: int
+    kernel: tuple = (1, 1)
+    stride: int = 1
+    padding: int = 0
+    pool: int = 1
+    pool_kind: str = "sum"
+    identity: bool = False
+
+    @property
+    def weights(self):
+        """Weights in memory: an identity has one per channel."""
+        return self.out_channels if self.identity else self.in_channels * self.out_channels * self.kernel[0] * self.kernel[1]
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """A layer of neurons.
+
+    Members
+    -------
+    name : str
+    out_channels : int
+    out_map : (height, width)
+    connections : tuple of Connection; their currents add up. The first one's weights set the unit of the layer's codes.
+    """
+    name: str
+    out_channels: int
+    out_map: tuple
+    connections: tuple
+
+    @property
+    def weights(self):
+        return sum(connection.weights for connection in self.connections)
+
+    @property
+    def neurons(self):
+        return self.out_channels * self.out_map[0] * self.out_map[1]
+
+
+def map_after(source_map, kernel, stride, padding):
+    """(height, width) after a convolution."""
+    return tuple((n + 2 * padding - k) // stride + 1 for n, k in zip(source_map, kernel))
+
+
+def channel_groups(shapes):
+    """Hidden layers whose channels can only be pruned together, since identities join them: list of lists of names."""
+    group = {shape.name: {shape.name} for shape in shapes[:-1]}
+    for shape in shapes[:-1]:
+        for connection in shape.connections:
+            if connection.identity and connection.source in group:
+                merged = group[shape.name] | group[connection.source]
+                group.update(dict.fromkeys(merged, merged))
+    found = []
+    for shape in shapes[:-1]:
+        names = [other.name for other in shapes[:-1] if other.name in group[shape.name]]
+        if names not in found:
+            found.append(names)
+    return found
+
+
+def pruned_shapes(shapes, channels):
+    """LayerShapes with other numbers of channels.
+
+    Parameters
+    ----------
+    channels : dict layer name -> number of channels that are left; a layer that is not in it keeps all
+    """
+    def connected(connection, out):
+        return replace(connection, in_channels=channels.get(connection.source, connection.in_channels), out_channels=out)
+    out = []
+    for shape in shapes:
+        left = channels.get(shape.name, shape.out_channels)
+        out.append(replace(shape, out_channels=left, connections=tuple(connected(c, left) for c in shape.connections)))
+    return tuple(out)

@@ -1,0 +1,21 @@
+"""ATIF-nu: integrate-and-fire with a trained threshold per time step ("Trainable quantization for Speedy SNNs")."""
+from typing import Literal
+
+from .atif_u import AtifOptions, AtifU
+
+__all__ = ["AtifNu"]
+
+
+class AtifNu(AtifU):
+    """IF with soft reset whose thresholds follow from trained levels p_1 > ... > p_T: a non-uniform quantizer over time.
+
+    The levels become thresholds by the general rule of :func:`spikeproof.thresholds.thresholds_of_levels` (the paper's Eq. 14 to 19
+    are special cases of it, and Eq. 19 as printed does not hold for a uniform quantizer: docs/atif.md). A spike has the value p_1
+    at every step, so that it folds into the next layer's scale.
+    """
+    class Options(AtifOptions):
+        kind: Literal["atif_nu"]
+
+    def threshold(self, steps):
+        from ..thresholds import LevelThresholds
+        return LevelThresholds(steps, *self.options.first_threshold, self.options.paths)

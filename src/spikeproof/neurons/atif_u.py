@@ -1,0 +1,47 @@
+"""ATIF-u: integrate-and-fire with one trained threshold per layer ("Trainable quantization for Speedy SNNs")."""
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..options import Options
+from ..spec import Leak
+
+__all__ = ["AtifOptions", "AtifU"]
+
+
+class AtifOptions(Options):
+    """What both ATIF neurons may say.
+
+    ``first_threshold``: each layer's threshold starts uniformly between these two. ``paths``: which paths of the threshold's
+    gradient count (:mod:`spikeproof.thresholds`).
+    """
+    readout: Literal["spike_count", "membrane"] = "membrane"
+    first_threshold: list[float] = Field([0.8, 1.0], min_length=2, max_length=2)
+    paths: list[Literal["amplitude", "comparison", "reset"]] = ["amplitude", "comparison", "reset"]
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        low, high = self.first_threshold
+        if not 0 < low <= high < 1e6:
+            raise ValueError(f"first_threshold must be two positive numbers, the smaller one first, not {self.first_threshold}")
+        return self
+
+
+class AtifU:
+    """IF with soft reset, v(0) = 0, no leak; the threshold is trained and a spike has its value (the author's code; Eq. 13).
+
+    A uniform quantizer over time: the spike count is the input in units of V / T, clipped at T.
+    """
+    class Options(AtifOptions):
+        kind: Literal["atif_u"]
+
+    activation = "spike"
+
+    def __init__(self, options):
+        self.options = options
+        self.reset, self.readout = "soft", options.readout
+        self.leak, self.beta = Leak(), 1.0
+
+    def threshold(self, steps):
+        from ..thresholds import TrainedThreshold
+        return TrainedThreshold(*self.options.first_threshold, self.options.paths)

@@ -1,0 +1,41 @@
+"""Learned step size quantization (LSQ; Esser et al., 2020): uniform integers whose scale is trained with the weights."""
+from typing import Literal
+
+from pydantic import Field
+
+from ..codecs import parse_codec
+from .base import Quantizer, QuantizerOptions, round_ste
+
+__all__ = ["LsqQuantizer"]
+
+
+class LsqQuantizer(Quantizer):
+    """Codes -Q .. Q with Q = 2^(b-1) - 1; the step s is trained.
+
+    The gradient of a quantized weight with respect to s is round(w/s) - w/s inside and -Q or Q outside (Eq. 3), times
+    1 / sqrt(N Q) for the N weights of a step (Section 2.2); s starts at 2 mean|w| / sqrt(Q) (Section 2.1). The range is symmetric,
+    unlike the paper's -2^(b-1) .. 2^(b-1) - 1, so that a layer's sums are bounded alike on both sides.
+    """
+    class Options(QuantizerOptions):
+        kind: Literal["lsq"]
+        bits: int = Field(4, ge=2, le=8)
+
+    learned = True
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.codec = parse_codec(f"int{options.bits}")
+        self.max_code = (1 << (options.bits - 1)) - 1
+
+    def scale(self, weight, per_channel):
+        """Where the step starts."""
+        return 2 * self._reduce(weight.abs(), per_channel, "mean") / self.max_code**0.5
+
+    def learned_scale(self, step, weight):
+        from ..thresholds import SMALLEST_STEP, at_least
+        factor = (weight.numel() / step.numel() * self.max_code) ** -0.5
+        step = at_least(step, SMALLEST_STEP)
+        return step * factor + (step * (1 - factor)).detach()
+
+    def codes(self, x):
+        return round_ste(x.clamp(-self.max_code, self.max_code))

@@ -1,0 +1,123 @@
+"""Thresholds of a layer in torch: fixed at 1, or trained as in the ATIF paper. Values.
+
+A module here gives the thresholds V(t) of one layer, and the amplitude of its spikes: the value that a spike has for the layers
+that it drives. The amplitude is folded into those layers' scales when they are quantized, so that hardware sees ones.
+
+The gradient of a trained threshold has three separate paths; ``paths`` names those that count:
+
+* comparison: s(t) = H(h(t) - V(t)) has the derivative -sigma'(h(t) - V(t)), sigma' being the surrogate's;
+* reset: v(t) = h(t) - s(t) V(t) has the derivative -s(t);
+* amplitude: a spike has the value ``amplitude``, which is V (ATIF-u) or p_1 (ATIF-nu).
+"""
+import torch
+from torch import nn
+
+__all__ = ["PATHS", "FixedThreshold", "LevelThresholds", "TrainedThreshold", "at_least", "thresholds_of_levels"]
+
+PATHS = ("amplitude", "comparison", "reset")
+
+#: Below this value no threshold goes in training, nor a gap between two steps of a quantizer.
+SMALLEST = 1e-3
+#: Below this value no trained step of a quantizer goes.
+SMALLEST_STEP = 1e-5
+
+
+class _AtLeast(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, bound):
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return x.clamp(min=bound)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, = ctx.saved_tensors
+        return grad * ((x >= ctx.bound) | (grad < 0)), None
+
+
+def at_least(x, bound):
+    """max(x, bound); below the bound only gradients that raise x pass, so that x can come back."""
+    return _AtLeast.apply(x, bound)
+
+
+def thresholds_of_levels(levels):
+    """Thresholds that make a neuron without leak, at constant input, a quantizer with steps at given inputs.
+
+    V_T = T p_T and V_k = min over j = k .. T of (j p_k - V_{k+1} - ... - V_j): the spike count over T steps is then the number of
+    levels that the input reaches, exactly up to T = 4 where gaps do not shrink with amplitude (docs/atif.md).
+
+    Parameters
+    ----------
+    levels : tensor [T], p_1 > ... > p_T > 0, values of the input
+
+    Returns
+    -------
+    tensor [T], V(1) .. V(T), each > 0
+    """
+    steps = len(levels)
+    found = [steps * levels[-1]]                                     # V(k) .. V(T)
+    for k in range(steps - 1, 0, -1):
+        spent = torch.cat([levels.new_zeros(1), torch.stack(found).cumsum(0)])
+        j = torch.arange(k, steps + 1, dtype=levels.dtype, device=levels.device)
+        found.insert(0, (j * levels[k - 1] - spent).amin())
+    return torch.stack(found)
+
+
+class FixedThreshold(nn.Module):
+    """V = 1 at every step; a spike counts 1."""
+    trained = False
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("one", torch.ones(1), persistent=False)
+
+    def forward(self):
+        return self.one, 1.0
+
+
+class TrainedThreshold(nn.Module):
+    """ATIF-u: one trained threshold, which is the amplitude too.
+
+    Parameters
+    ----------
+    low, high : float, value; the threshold starts uniformly between them
+    paths : names of PATHS
+    """
+    trained = True
+
+    def __init__(self, low, high, paths):
+        super().__init__()
+        self.threshold = nn.Parameter(torch.empty(1).uniform_(low, high))
+        self.paths = paths
+
+    def forward(self):
+        threshold = at_least(self.threshold, SMALLEST)
+        return threshold, (threshold if "amplitude" in self.paths else threshold.detach())[0]
+
+
+class LevelThresholds(nn.Module):
+    """ATIF-nu: a threshold per time step, from trained levels p_1 > ... > p_T by the general rule; the amplitude is p_1.
+
+    What is trained are the gaps p_k - p_{k+1} (and p_T), which stay positive. They start equal, as a uniform quantizer: all
+    thresholds are then p_1, as in ATIF-u.
+
+    Parameters
+    ----------
+    steps : int, T
+    low, high : float, value; p_1 starts uniformly between them
+    paths : names of PATHS
+    """
+    trained = True
+
+    def __init__(self, steps, low, high, paths):
+        super().__init__()
+        self.gaps = nn.Parameter(torch.empty(1).uniform_(low, high).repeat(steps) / steps)
+        self.paths = paths
+
+    def levels(self):
+        """p_1 .. p_T, tensor [T]."""
+        return at_least(self.gaps, SMALLEST).flip(0).cumsum(0).flip(0)
+
+    def forward(self):
+        levels = self.levels()
+        return thresholds_of_levels(levels), levels[0] if "amplitude" in self.paths else levels[0].detach()

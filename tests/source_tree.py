@@ -1,0 +1,28 @@
+"""A copy of what a run of Snakemake needs, to change and to run in."""
+import os
+import shutil
+import subprocess
+import sys
+
+from conftest import ROOT
+
+
+class SourceTree:
+    """Sources, workflow and configuration, copied to a folder."""
+    def __init__(self, at):
+        self.at = at
+        for name in ("src", "hdl", "workflow", "config"):
+            shutil.copytree(ROOT / name, at / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        for name in ("Snakefile", "environment.yml"):
+            shutil.copy(ROOT / name, at)
+
+    def command(self, *arguments):
+        return [sys.executable, "-m", "snakemake", "--cores", "2", "--scheduler", "greedy", *arguments]
+
+    def snakemake(self, *arguments, check=True, **environment):
+        """Run it -> standard output and error; its failure fails the test unless ``check`` is false."""
+        done = subprocess.run(self.command(*arguments), cwd=self.at, capture_output=True, text=True,
+                              env={**os.environ, **environment})
+        if check:
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
