@@ -67,6 +67,7 @@ def changed(section, name, **values):
     ({**SHIPPED, "quantisers": {}}, "config: section 'quantisers' is unknown: it must be one of analyses, architectures, "
      "data_dir, datasets, device, download, hardware, neurons, pretraining, pruners, quantizers, smoke, study; did you mean "
      "'quantizers'?"),
+    ({**SHIPPED, "smoke": "maybe"}, "config: smoke must be a valid boolean, not 'maybe'"),
     ({**SHIPPED, "device": "gpu"}, "config: device: must be cpu, cuda, or cuda:1 for the second of several, not 'gpu'"),
     (changed("neurons", "atif_u", first_threshold=[1.0, 0.5]), "config: neurons.atif_u: first_threshold must be two positive "
      "numbers, the smaller one first, not [1.0, 0.5]"),

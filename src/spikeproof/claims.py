@@ -10,11 +10,10 @@ difference of two runs (paired by seed), or an order of runs. The verdict is com
 * *not reproduced*: else;
 * *not attempted*: no study here can measure it; the claim says why.
 """
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import pandas as pd
 from pydantic import Field, model_validator
 
 from .config import ConfigError, read_yaml, validate
@@ -165,9 +164,9 @@ def judge(claim, outcome):
             "at_most": ours <= value + claim.tolerance}[claim.compare]
     if good:
         return "reproduced"
-    clear = outcome.sd is None or abs(ours) > 2 * outcome.sd / np.sqrt(outcome.seeds)
-    near = {"about": 0.5 <= ours / value <= 2, "at_least": ours / value >= 0.5, "at_most": ours / value <= 2}[claim.compare] \
-        if ours * value > 0 else False
+    clear = outcome.sd is None or abs(ours) > 2 * outcome.sd / math.sqrt(outcome.seeds)
+    ratio = ours / value if ours * value > 0 else 0
+    near = ratio >= 0.5 if claim.compare == "at_least" else 0.5 <= ratio <= 2
     return "partly" if near and clear else "not reproduced"
 
 
@@ -182,15 +181,20 @@ def table(claims, study, scaled_down, results, analyses, attempted=True):
     results, analyses : as in :func:`measured`
     attempted : bool; False where the runs only show that they run
     """
+    import pandas as pd  # not at every start of the workflow
     rows = []
     for name, claim in claims.items():
         if claim.study != study:
             continue
-        outcome, controls = None, []
-        if claim.measure is not None and attempted:
-            outcome = measured(claim.measure, results, analyses)
-            controls = [f"{c.says}: {measured(c.measure, results, analyses).text(claim.unit)}" for c in claim.controls]
-        why = "a smoke run" if claim.measure is not None and not attempted else claim.not_attempted
+        outcome, controls, why = None, [], claim.not_attempted
+        if claim.measure is not None and not attempted:
+            why = "a smoke run"
+        elif claim.measure is not None:
+            try:
+                outcome = measured(claim.measure, results, analyses)
+                controls = [f"{c.says}: {measured(c.measure, results, analyses).text(claim.unit)}" for c in claim.controls]
+            except ValueError as error:                              # a study that was cut down
+                outcome, why = None, str(error)
         value = "" if claim.value is None else Outcome(claim.value).text(claim.unit) if isinstance(claim.value, bool) \
             else f"{claim.value:g}" + (f" {claim.unit}" if claim.unit else "")
         on_runs = claim.measure is not None and claim.measure.analysis is None

@@ -44,12 +44,13 @@ class HardwareOptions(Options):
 
 
 class MachineOptions(Options):
-    """What differs between machines and not between results: where the datasets' own files are (default: environment variable
-    SPIKEPROOF_DATA_DIR, else data), whether absent ones may be downloaded into that folder, and the device that trains
-    (SPIKEPROOF_DEVICE, else cpu; on cuda, trained weights differ in their last bits)."""
+    """How a study is run here: where the datasets' own files are (default: environment variable SPIKEPROOF_DATA_DIR, else data),
+    whether absent ones may be downloaded into that folder, the device that trains (SPIKEPROOF_DEVICE, else cpu; on cuda, trained
+    weights differ in their last bits), and whether only to show that it runs."""
     data_dir: str | None = Field(None, min_length=1)
     download: bool = True
     device: str | None = None
+    smoke: bool = False
 
     @field_validator("device")
     @classmethod
@@ -58,7 +59,7 @@ class MachineOptions(Options):
             raise ValueError(f"must be cpu, cuda, or cuda:1 for the second of several, not {value!r}")
         return value
 
-    @field_validator("download", mode="before")
+    @field_validator("download", "smoke", mode="before")
     @classmethod
     def _as_on_the_command_line(cls, value):
         return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(str(value).lower(), value)
@@ -272,7 +273,7 @@ def parse_config(raw, where="config"):
     ConfigError
         At the first unknown key or name, missing key, or value out of range.
     """
-    known = {*CATALOG, "hardware", "study", "smoke", *MachineOptions.model_fields}
+    known = {*CATALOG, "hardware", "study", *MachineOptions.model_fields}
     for key in _mapping(raw, where):
         if key not in known:
             raise ConfigError(f"{where}: " + unknown("section", key, known))

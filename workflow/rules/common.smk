@@ -14,6 +14,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(sys.path[:2] + [os.environ.get("PYTHONPATH", "")]),
 )
 
+from spikeproof.claims import load_claims
 from spikeproof.code_digest import code_digest
 from spikeproof.config import (
     FLOAT,
@@ -31,11 +32,12 @@ try:
         read_yaml(
             path
         )  # refuses keys that stand twice, which Snakemake's own reader does not see
+    CONFIG = parse_config(config, "config/config.yaml")
     # `--config smoke=true` shows that a study runs: few samples, two optimizer steps, in a folder of its own.
-    SMOKE = str(config.get("smoke", False)).lower() in ("true", "yes", "1")
-    CONFIG = parse_config(
-        smoke_config(config) if SMOKE else config, "config/config.yaml"
-    )
+    SMOKE = CONFIG.machine.smoke
+    if SMOKE:
+        CONFIG = parse_config(smoke_config(config), "config/config.yaml")
+    load_claims(ROOT / "config" / "claims.yaml")
     # A name in config/studies, or the path of a study file of one's own.
     STUDY_FILE = Path(str(config.get("study", "default")))
     if STUDY_FILE.suffix not in (".yaml", ".yml"):

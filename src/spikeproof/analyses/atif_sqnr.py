@@ -5,7 +5,7 @@ density of a half-normal distribution, x = |N(0, sigma^2)|; the paper must leave
 on them cannot exceed 3.01 dB. SQNR = 10 log10(E[x^2] / E[(x - y)^2]) with y the decoded value. Expectations are sums over a grid,
 so nothing is drawn but the batches of the gradient descents.
 """
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -174,8 +174,8 @@ class AtifSqnr:
         kind: Literal["atif_sqnr"]
         sigma: float = Field(0.1, gt=0, le=10)
         steps: int = Field(4, ge=2, le=8)
-        sweep: list[int] = [1, 2, 4, 8, 16, 32]
-        slopes: list[float] = [1.0, 4.0, 10.0, 25.0]
+        sweep: list[Annotated[int, Field(ge=1, le=256)]] = Field([1, 2, 4, 8, 16, 32], min_length=1)
+        slopes: list[Annotated[float, Field(gt=0)]] = Field([1.0, 4.0, 10.0, 25.0], min_length=1)
         iterations: int = Field(3000, ge=1)
         batch: int = Field(256, ge=1)
         learning_rate: float = Field(1e-3, gt=0)
