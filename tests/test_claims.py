@@ -86,7 +86,8 @@ def test_table_keeps_to_its_study_and_labels_what_is_scaled_down():
     assert found.scaled_down.to_dict() == {"one": True, "three": False, "four": False}
     assert found.note["three"] == "No data. More."
     cut = table(claims, "s", True, RESULTS[RESULTS.run == "b"], analyses).set_index("claim")
-    assert cut.verdict["one"] == "not attempted" and cut.note["one"] == "Run 'a' must have accuracy in the study's table, and has none."
+    assert cut.verdict["one"] == "not attempted"
+    assert cut.note["one"] == "Run 'a' must have accuracy in the study's table, and has none."
     smoke = table(claims, "s", True, RESULTS, analyses, attempted=False)
     assert set(smoke.verdict) == {"not attempted"} and set(smoke.verdict) <= set(VERDICTS)
     changed = found.reset_index().assign(verdict="partly")
