@@ -171,8 +171,9 @@ def test_network_size_counts_every_trained_parameter():
 
 @of("pretraining")
 def test_pretraining_learns_something(kind):
-    from test_models import tiny_data, tiny_float
+    from test_models import CHAIN, tiny_data, tiny_of
     method = make("pretraining", kind, training={"epochs": 40, "batch_size": 16, "learning_rate": 0.01})
-    model, data = tiny_float(), tiny_data()
+    data = tiny_data()
+    model = tiny_of(data, {"kind": "atif_u"} if kind == "conversion" else CHAIN["neuron"], CHAIN["architecture"])
     history = method.train(model, data, seed=0, say=lambda text: None)
     assert len(history) == 40 and history[-1]["loss"] < 0.7 * history[0]["loss"]

@@ -35,8 +35,8 @@ def changed(section, name, **values):
     (changed("quantizers", "int4_v8", bist=4), "config: quantizers.int4_v8.bist is not a known key; did you mean 'bits'?"),
     (changed("quantizers", "int4_v8", membrane={"bits": 8, "roundin": "floor"}),
      "config: quantizers.int4_v8.membrane.roundin is not a known key; did you mean 'rounding'?"),
-    (changed("quantizers", "ternary_v6", bits=2), "config: quantizers.ternary_v6.bits is not a known key; known keys are kind, "
-     "membrane, scale, shortcut_bits, training"),
+    (changed("quantizers", "ternary_v6", width=2), "config: quantizers.ternary_v6.width is not a known key; known keys are "
+     "edge_bits, kind, membrane, scale, shortcut_bits, training"),
     (changed("quantizers", "int4_v8", training={"learning_rate": "1e-3"}),
      "config: quantizers.int4_v8.training.learning_rate must be a valid number, not '1e-3'; write it as 0.001"),
     (changed("quantizers", "int4_v8", training={"learning_rate": float("inf")}),
@@ -48,7 +48,7 @@ def changed(section, name, **values):
     ({**SHIPPED, "datasets": 5}, "config: datasets must be a mapping of keys to values, not 5"),
     ({**SHIPPED, "hardware": []}, "config: hardware must be a mapping of keys to values, not []"),
     ({**SHIPPED, "neurons": {"x": {"kind": ["lif"]}}},
-     "config: neurons.x: kind ['lif'] is unknown: it must be one of atif_nu, atif_u, if, lif, relu; did you mean "
+     "config: neurons.x: kind ['lif'] is unknown: it must be one of atif_nu, atif_u, decay, if, lif, plif, relu; did you mean "
      "'lif'?"),
     ({**SHIPPED, "neurons": {"$(ls)": {"kind": "lif"}}},
      "config: neurons: a name must be letters, digits, - and _, and start with a letter or digit, not '$(ls)'"),
@@ -60,7 +60,8 @@ def changed(section, name, **values):
      "config: quantizers.int4_v8.membrane: bits must be 2 for a ternary membrane, not 8"),
     (changed("neurons", "lif", reset="zero"), "config: neurons.lif.reset must be 'soft' or 'hard', not 'zero'"),
     (changed("neurons", "lif", kind="lift"),
-     "config: neurons.lif: kind 'lift' is unknown: it must be one of atif_nu, atif_u, if, lif, relu; did you mean 'lif'?"),
+     "config: neurons.lif: kind 'lift' is unknown: it must be one of atif_nu, atif_u, decay, if, lif, plif, relu; did you mean "
+     "'lif'?"),
     (changed("architectures", "conv", layers="16C3-AB2-10"),
      "config: architectures.conv.layers: layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not 'AB2'"),
     (changed("pruners", "half", keep=0), "config: pruners.half.keep must be greater than 0, not 0"),
@@ -77,7 +78,8 @@ def changed(section, name, **values):
      "stage, not [2, 0]"),
     ({**SHIPPED, "hardware": {"lane": 8}}, "config: hardware.lane is not a known key; did you mean 'lanes'?"),
     ({**SHIPPED, "hardware": {"device": "12k"}}, "config: hardware.device must be '25k', '45k', '85k' or 'up5k', not '12k'"),
-    ({**SHIPPED, "neurons": {"x": {}}}, "config: neurons.x.kind is missing: it must be one of atif_nu, atif_u, if, lif, relu"),
+    ({**SHIPPED, "neurons": {"x": {}}}, "config: neurons.x.kind is missing: it must be one of atif_nu, atif_u, decay, if, lif, "
+     "plif, relu"),
     ({**SHIPPED, "quantizers": {"float": {"kind": "binary"}}},
      "config: quantizers.float: the names 'float' and 'none' are reserved"),
 ])

@@ -100,6 +100,26 @@ def test_float_steps_are_those_of_autograd(length, reset, fires, name):
     compare(ours, theirs if fires else (None, theirs[1]), drive, exact=False)
 
 
+@pytest.mark.parametrize("length", [1, STEPS])
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+@pytest.mark.parametrize("fires", [True, False])
+def test_gradient_of_a_trained_leak_is_that_of_autograd(length, reset, fires):
+    torch.manual_seed(0)
+    drive = torch.randn(length, 2, 3, 4, 5, dtype=torch.float64) + 0.3
+    weights, found = torch.rand(STEPS + 1, 2, 3, 4, 5, dtype=torch.float64), []
+    for ours in (True, False):
+        beta = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
+        neuron, surrogate = Neuron(0.1 if ours else beta, reset), Surrogate("sigmoid", 0.4)
+        if ours:
+            s, v = float_steps(drive, torch.ones(1, dtype=torch.float64), STEPS, neuron, fires, surrogate, beta=beta)
+        else:
+            s, v = plain_float(drive, neuron, fires, surrogate)
+        loss = (v * weights[-1]).sum() + ((s * weights[:-1]).sum() if fires else 0)
+        loss.backward()
+        found.append((float(loss.detach()), float(beta.grad)))
+    assert found[0] == pytest.approx(found[1], rel=1e-10) and abs(found[0][1]) > 1e-3
+
+
 LEAKS = (Leak(), Leak("subtract_shift", 2), Leak("shift", 1), Leak("multiply", multiplier=3, fraction=2))
 
 

@@ -25,8 +25,19 @@ class Targets:
         """The same on another device."""
         return Targets(self.labels.to(device), None if self.others is None else self.others.to(device), self.share)
 
-    def loss(self, logits):
-        """Cross entropy, weighted by the shares."""
+    def loss(self, logits, kind="cross_entropy", steps=1):
+        """The loss, weighted by the shares.
+
+        Parameters
+        ----------
+        logits : [B, classes]; spike counts over ``steps`` with "mse_rate"
+        kind : "cross_entropy" or "mse_rate", of :class:`spikeproof.training_options.TrainingOptions`
+        """
+        if kind == "mse_rate":
+            target = self.share * F.one_hot(self.labels, logits.shape[1])
+            if self.others is not None:
+                target = target + (1 - self.share) * F.one_hot(self.others, logits.shape[1])
+            return F.mse_loss(logits / steps, target.to(logits.dtype))
         own = F.cross_entropy(logits, self.labels)
         if self.others is None:
             return own

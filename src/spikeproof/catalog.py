@@ -34,15 +34,20 @@ CATALOG = {
     "neurons": {
         "atif_nu": "spikeproof.neurons.atif_nu:AtifNu",
         "atif_u": "spikeproof.neurons.atif_u:AtifU",
+        "decay": "spikeproof.neurons.decay:Decay",
         "if": "spikeproof.neurons.integrate_fire:IntegrateFire",
         "lif": "spikeproof.neurons.leaky:LeakyIntegrateFire",
+        "plif": "spikeproof.neurons.parametric:ParametricLif",
         "relu": "spikeproof.neurons.relu:Relu",
     },
     "pretraining": {
+        "conversion": "spikeproof.pretraining.conversion:Conversion",
+        "stbp": "spikeproof.pretraining.stbp:Stbp",
         "surrogate": "spikeproof.pretraining.surrogate:SurrogateGradient",
     },
     "quantizers": {
         "binary": "spikeproof.quantizers.binary:BinaryQuantizer",
+        "cbp": "spikeproof.quantizers.cbp:CbpQuantizer",
         "int": "spikeproof.quantizers.integer:IntQuantizer",
         "lsq": "spikeproof.quantizers.lsq:LsqQuantizer",
         "pot": "spikeproof.quantizers.power_of_two:PowerOfTwoQuantizer",

@@ -119,10 +119,11 @@ class FloatLayer(nn.Module):
     shape : LayerShape
     norm : bool, batch normalisation in each connection (else a bias)
     threshold : a module of :mod:`spikeproof.thresholds`
+    leak : a module of :mod:`spikeproof.leaks`, or None where the leak is not trained
     """
-    def __init__(self, shape, norm, threshold):
+    def __init__(self, shape, norm, threshold, leak=None):
         super().__init__()
-        self.shape, self.threshold = shape, threshold
+        self.shape, self.threshold, self.leak = shape, threshold, leak
         self.connections = nn.ModuleList(Addition(c) if c.identity else FloatConnection(c, norm) for c in shape.connections)
 
     def forward(self, maps):
@@ -145,33 +146,46 @@ class FloatNetwork(nn.Module):
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.surrogate = Surrogate()
         self.layers = nn.ModuleList(
-            FloatLayer(shape, k < len(layers) - 1, neuron.threshold(steps) if self.fires(k) else FixedThreshold())
+            FloatLayer(shape, k < len(layers) - 1, neuron.threshold(steps) if self.fires(k) else FixedThreshold(),
+                       neuron.trained_leak() if hasattr(neuron, "trained_leak") else None)
             for k, shape in enumerate(layers))
 
     def fires(self, k):
         """Whether layer k spikes: all but the last under a membrane readout, none of a ReLU network."""
         return self.neuron.activation == "spike" and (k < len(self.shapes) - 1 or self.neuron.readout == "spike_count")
 
-    def forward(self, x):
-        """Input codes [T or 1, B, C, H, W] -> (logits [B, classes], spikes of each firing layer)."""
-        maps, spikes, last_use = {INPUT: (x, 1 / self.input_spec.max_code)}, [], _last_use(self.shapes)
-        last = len(self.shapes) - 1
+    def walk(self, x):
+        """Layer by layer: (output, amplitude, membranes).
+
+        The output is spikes [T, B, C, H, W] of value ``amplitude``; of a ReLU network activations [T or 1, B, C, H, W], the last
+        layer's as they are; None of a layer without thresholds. Membranes are those after the last step [B, C, H, W], or None.
+        """
+        maps, last_use = {INPUT: (x, 1 / self.input_spec.max_code)}, _last_use(self.shapes)
         for k, layer in enumerate(self.layers):
             drive = layer(maps)
             for source in [name for name in maps if last_use[name] == k]:
                 del maps[source]
             if self.neuron.activation == "relu":
-                if k == last:
-                    return drive.mean(0).flatten(1), []
-                maps[layer.shape.name] = drive.relu(), 1.0
-                continue
-            theta, amplitude = layer.threshold()
-            s, v = float_steps(drive, theta, self.steps, self.neuron, self.fires(k), self.surrogate,
-                               layer.threshold.paths if layer.threshold.trained else ())
-            if s is not None:
-                spikes.append(s)
-                maps[layer.shape.name] = s, amplitude
-        logits = v if self.neuron.readout == "membrane" else s.sum(0)
+                out, amplitude, v = drive if k == len(self.layers) - 1 else drive.relu(), 1.0, None
+            else:
+                theta, amplitude = layer.threshold()
+                beta, gain = (None, 1.0) if layer.leak is None else layer.leak()
+                out, v = float_steps(drive if layer.leak is None else drive * gain, theta, self.steps, self.neuron, self.fires(k),
+                                     self.surrogate, layer.threshold.paths if layer.threshold.trained else (), beta)
+            if layer.shape.name in last_use:
+                maps[layer.shape.name] = out, amplitude
+            yield out, amplitude, v
+
+    def forward(self, x):
+        """Input codes [T or 1, B, C, H, W] -> (logits [B, classes], spikes of each firing layer)."""
+        spikes = []
+        for out, _, v in self.walk(x):                               # noqa: B007 - the last layer's is what is read
+            if out is not None and self.neuron.activation == "spike":
+                spikes.append(out)
+        if self.neuron.activation == "relu":
+            logits = out.mean(0)
+        else:
+            logits = v if self.neuron.readout == "membrane" else out.sum(0)
         return logits.flatten(1), spikes
 
     def decide(self, x):
@@ -197,7 +211,9 @@ class CodeLayer(nn.Module):
     Members
     -------
     weights : per connection [C_out, C_in, kh, kw], value, or empty for an identity; offset : [C_out], value
-    step : [C_out or 1, 1, 1, 1], value, where the quantizer learns its scale
+    step : [C_out or 1, 1, 1, 1], value, where the quantizer learns its scale or keeps the one from before training
+    gain : scalar, what a trained leak multiplies the input by (folded into weights and offset, not into identities)
+    leak : Leak of the contract, where it was trained, or None
     neuron : NeuronSpec, set once thresholds are known
     frozen : codes kept while the module runs in another precision, or None
     """
@@ -207,9 +223,14 @@ class CodeLayer(nn.Module):
         self.threshold = threshold
         self.weights = nn.ParameterList(nn.Parameter(torch.empty(0)) if c.identity else _weight_of(c) for c in shape.connections)
         self.offset = nn.Parameter(torch.zeros(shape.out_channels))
-        self.step = nn.Parameter(torch.ones(shape.out_channels if per_channel else 1, 1, 1, 1)) if quantizer.learned else None
+        step = torch.ones(shape.out_channels if per_channel else 1, 1, 1, 1)
+        if quantizer.learned:
+            self.step = nn.Parameter(step)
+        else:
+            self.register_buffer("step", step if quantizer.keeps_scale else None)
+        self.register_buffer("gain", torch.ones(()))
         self.shortcut_limit = (1 << (quantizer.shortcut_bits - 1)) - 1
-        self.neuron = self.frozen = None
+        self.neuron = self.frozen = self.leak = None
 
     def codecs(self, weights):
         """The weight codec of each connection, of the weights that :meth:`codes` gave."""
@@ -235,14 +256,16 @@ class CodeLayer(nn.Module):
             weights, *others = self.frozen
             return [w.to(self.offset.dtype) for w in weights], *(of.to(self.offset.dtype) for of in others)
         main = self.weights[0]
-        scale = self.quantizer.scale(main.detach(), self.per_channel) if self.step is None \
-            else self.quantizer.learned_scale(self.step, main)
+        if self.step is None:
+            scale = self.quantizer.scale(main.detach(), self.per_channel)
+        else:
+            scale = self.quantizer.learned_scale(self.step, main) if self.quantizer.learned else self.step
         units = [unit * amplitude for unit, amplitude in zip(self.units, amplitudes)]
         value = scale.flatten() * units[0]
         weights = [self.quantizer.codes(main / scale)]
         for connection, weight, unit in zip(self.shape.connections[1:], self.weights[1:], units[1:]):
             if connection.identity:
-                weights.append(round_ste((unit / value).expand(self.shape.out_channels).clamp(1, LARGEST_IDENTITY)))
+                weights.append(round_ste((unit * self.gain / value).expand(self.shape.out_channels).clamp(1, LARGEST_IDENTITY)))
             else:
                 limit = self.shortcut_limit
                 weights.append(round_ste((weight * unit / value[:, None, None, None]).clamp(-limit, limit)))
@@ -312,7 +335,8 @@ class CodeNetwork(nn.Module):
             units = [(1 / input_spec.max_code if c.source == INPUT else 1.0) / (c.pool**2 if c.pool_kind == "sum" else 1)
                      for c in shape.connections]
             threshold = neuron.threshold(steps) if self.fires(k) else FixedThreshold()
-            self.layers.append(CodeLayer(shape, units, quantizer, per_channel, self.fires(k), threshold))
+            own = quantizer.of_layer(k, len(layers))
+            self.layers.append(CodeLayer(shape, units, own, per_channel, self.fires(k), threshold))
 
     fires = FloatNetwork.fires
 
@@ -322,14 +346,18 @@ class CodeNetwork(nn.Module):
         net = cls(model.shapes, model.neuron, model.input_spec, model.steps, quantizer)
         with torch.no_grad():
             for layer, source in zip(net.layers, model.layers):
+                if source.leak is not None:
+                    beta, gain = source.leak()
+                    layer.leak = model.neuron.leak_of(float(beta))
+                    layer.gain.copy_(gain)
                 for weight, connection in zip(layer.weights, source.connections):
                     if not connection.connection.identity:
                         gain, offset = connection.affine()
-                        weight.copy_(connection.weight * gain[:, None, None, None])
-                        layer.offset += offset
+                        weight.copy_(connection.weight * gain[:, None, None, None] * layer.gain)
+                        layer.offset += offset * layer.gain
                 layer.threshold.load_state_dict(source.threshold.state_dict())
-                if quantizer.learned:
-                    layer.step.copy_(quantizer.scale(layer.weights[0], layer.per_channel))
+                if layer.step is not None:
+                    layer.step.copy_(layer.quantizer.scale(layer.weights[0], layer.per_channel))
         net.choose_stores()
         return net
 
@@ -371,7 +399,7 @@ class CodeNetwork(nn.Module):
             # Seeds of many ones: from a sparse one the LFSR takes a hundred steps to look random.
             seed = 0x9E3779B9 * (k + 1) % (1 << 32) if rounding == "stochastic" else 0
             store = Store(lo, hi, shift, rounding, seed)
-            layer.neuron = NeuronSpec(self.neuron.leak, store, self.neuron.reset)
+            layer.neuron = NeuronSpec(layer.leak or self.neuron.leak, store, self.neuron.reset)
 
     @contextmanager
     def exact(self, dtype):
@@ -434,6 +462,7 @@ class CodeNetwork(nn.Module):
                         fresh.copy_(weight[out][:, kept.get(connection.source, slice(None))])
                 new.offset.copy_(old.offset[out])
                 new.threshold.load_state_dict(old.threshold.state_dict())
+                new.gain.copy_(old.gain)
                 if old.step is not None:
                     new.step.copy_(old.step[out] if old.per_channel else old.step)
                 new.neuron = old.neuron

@@ -49,16 +49,19 @@ def _along(values, x):
 
 class _FloatSteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, drive, theta, steps, neuron, fires, surrogate, paths):
+    def forward(ctx, drive, theta, trained_beta, steps, beta, soft, fires, surrogate, paths):
         drive = _inside(drive)
-        beta, soft = neuron.beta, neuron.reset == "soft"
+        beta = float(beta if trained_beta is None else trained_beta)
         v = torch.zeros_like(drive[0])
         ctx.set_materialize_grads(False)
         ctx.given = len(drive), steps, beta, soft, fires, surrogate, paths
         if not fires:
+            before = drive.new_empty(steps if ctx.needs_input_grad[2] else 0, *v.shape)
             for t in range(steps):
+                if len(before):
+                    before[t] = v
                 v = v.mul_(beta).add_(_at(drive, t))
-            ctx.save_for_backward()
+            ctx.save_for_backward(before)
             return drive.new_empty(0), _outside(v)
         h, s = drive.new_empty(steps, *v.shape), drive.new_empty(steps, *v.shape)
         level = theta.tolist()
@@ -77,7 +80,7 @@ class _FloatSteps(torch.autograd.Function):
     def backward(ctx, grad_s, grad_v):
         length, steps, beta, soft, fires, surrogate, paths = ctx.given
         grad_s, grad_v = (None if grad is None else _inside(grad) for grad in (grad_s, grad_v))
-        to_theta = None
+        to_theta = to_beta = None
         if fires:
             h, s, theta = ctx.saved_tensors
             slope = SURROGATES[surrogate.name](h - _along(theta, h), surrogate.width)
@@ -85,6 +88,14 @@ class _FloatSteps(torch.autograd.Function):
             if ctx.needs_input_grad[1]:
                 to_theta = torch.zeros_like(theta)
         grad = torch.zeros_like(h[0]) if grad_v is None else grad_v
+        if ctx.needs_input_grad[2]:
+            to_beta = grad.new_zeros(())
+
+        def before(t):
+            """The membrane that step t starts from."""
+            if not fires:
+                return ctx.saved_tensors[0][t]
+            return h[t - 1] - s[t - 1] * (_at(level, t - 1) if soft else h[t - 1])
         gather = _Gather(length, grad)
         for t in reversed(range(steps)):
             if fires:
@@ -101,11 +112,13 @@ class _FloatSteps(torch.autograd.Function):
                     grad = torch.addcmul(grad, grad, s[t], value=-1)
                 grad = torch.addcmul(grad, to_s, slope[t])
             gather.put(t, grad)
+            if to_beta is not None and t:
+                to_beta += (grad * before(t)).sum()
             grad = grad * beta
-        return _outside(gather.total), to_theta, None, None, None, None, None
+        return _outside(gather.total), to_theta, to_beta, None, None, None, None, None, None
 
 
-def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=()):
+def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=None):
     """Neurons in full precision.
 
     Gradients: the spike has the surrogate's derivative of h - V, in values; those of thresholds are told apart in
@@ -120,12 +133,13 @@ def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=()):
     fires : bool; without, membranes only integrate
     surrogate : Surrogate
     paths : which of "comparison" and "reset" a threshold's gradient goes through
+    beta : scalar tensor, a trained factor of the membrane in place of the neuron's, or None
 
     Returns
     -------
     (spikes [T, B, C, H, W] or None, last membrane [B, C, H, W])
     """
-    s, v = _FloatSteps.apply(drive, theta, steps, neuron, fires, surrogate, paths)
+    s, v = _FloatSteps.apply(drive, theta, beta, steps, neuron.beta, neuron.reset == "soft", fires, surrogate, paths)
     return (s if fires else None), v
 
 

@@ -13,7 +13,7 @@ from .convert import batches, to_codes
 from .files import CorruptFile, canonical_json, read_container, write_container
 from .training_options import AugmentationOptions
 
-__all__ = ["accuracy", "firing_rates", "fit", "seed_of"]
+__all__ = ["Method", "accuracy", "firing_rates", "fit", "seed_of"]
 
 CHECKPOINT = "spikeproof checkpoint"
 #: Seconds between checkpoints.
@@ -45,16 +45,49 @@ def firing_rates(model, data, part, dtype=torch.float32):
     return [of / len(data.labels[part]) for of in total]
 
 
-def _save(path, epoch, model, optimizer, history, job):
+class Method:
+    """What a training method adds to the loop of :func:`fit`; this one adds nothing.
+
+    Members
+    -------
+    rate : float, by which the learning rate is multiplied
+    """
+    rate = 1.0
+
+    def start(self, model):
+        """Before the first epoch, or before what a checkpoint says is taken over."""
+
+    def penalty(self):
+        """A term of the loss beside the task's, a scalar tensor, or None."""
+        return None
+
+    def after_step(self):
+        """After each step of the optimizer."""
+
+    def after_epoch(self, loss):
+        """After each epoch, with the sum of the loss (penalty included) over its batches -> dict for the history."""
+        return {}
+
+    def state(self):
+        """(JSON value, dict of tensors) that :meth:`restore` continues from."""
+        return None, {}
+
+    def restore(self, value, tensors):
+        """Continue from what :meth:`state` gave."""
+
+
+def _save(path, epoch, model, optimizer, history, job, method):
     tensors = {f"model.{name}": value.cpu().numpy() for name, value in model.state_dict().items()}
     for n, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             if value is not None:                                    # SGD keeps nothing without momentum
                 tensors[f"optimizer.{n}.{name}"] = value.cpu().numpy()
-    write_container(path, CHECKPOINT, {"epoch": epoch, "history": history, "job": job}, tensors)
+    own, more = method.state()
+    tensors |= {f"method.{name}": value.cpu().numpy() for name, value in more.items()}
+    write_container(path, CHECKPOINT, {"epoch": epoch, "history": history, "job": job, "method": own}, tensors)
 
 
-def _load(path, model, optimizer, job, say):
+def _load(path, model, optimizer, job, say, method):
     """Continue from a checkpoint of the same job -> (next epoch, history); (0, []) where there is none."""
     if path is None or not Path(path).exists():
         return 0, []
@@ -74,6 +107,8 @@ def _load(path, model, optimizer, job, say):
             _, n, field = name.split(".")
             state.setdefault(int(n), {})[field] = torch.from_numpy(value)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    method.restore(description["method"], {name.removeprefix("method."): torch.from_numpy(value) for name, value in tensors.items()
+                                           if name.startswith("method.")})
     say(f"continuing after epoch {description['epoch']}")
     return description["epoch"], description["history"]
 
@@ -96,7 +131,8 @@ def _optimizer(model, options):
     return torch.optim.AdamW(groups, lr=options.learning_rate)
 
 
-def fit(model, data, options, seed, checkpoint=None, context=None, label="training", say=print, device="cpu"):
+def fit(model, data, options, seed, checkpoint=None, context=None, label="training", say=print, device="cpu",
+        method=None):
     """Train in place on the training part.
 
     The data order of an epoch and the learning rate of a step depend on (seed, epoch, step) alone, so a
@@ -112,6 +148,7 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     context : JSON value that says what else the training depends on (data digest, configuration, code). A checkpoint
         of another context, or of other initial weights, is not continued.
     label : str, for the progress bar
+    method : Method, what is added to the loop, or None
     device : "cpu", or a CUDA device of torch; bits are the same in every run on a CPU alone. The model ends on the CPU.
 
     Returns
@@ -127,6 +164,8 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     """
     if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device must be cpu where torch finds no CUDA device, not {device!r}")
+    if options.loss == "mse_rate" and model.neuron.readout != "spike_count":
+        raise ValueError(f"loss must be cross_entropy for a {model.neuron.readout} readout: mse_rate wants spike counts")
     model.surrogate.name, model.surrogate.width = options.surrogate, options.surrogate_width
     augmentation = options.augmentation
     if augmentation.mixup and data.input.bits == 1:
@@ -143,17 +182,19 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     total = per_epoch * options.epochs
     job = {"options": options.model_dump(), "seed": seed, "images": len(y), "start": _digest_of(model), "context": context}
     optimizer = _optimizer(model.to(device), options)
-    start, history = _load(checkpoint, model, optimizer, job, say)
+    method = method or Method()
+    method.start(model)
+    start, history = _load(checkpoint, model, optimizer, job, say, method)
     saved = time.monotonic()
     bar = tqdm(range(start, options.epochs), desc=label, unit="epoch", initial=start, total=options.epochs, mininterval=1)
     for epoch in bar:
         model.train()
         order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch)))
-        loss_sum, right, rate = 0.0, 0, 0.0
+        loss_sum, whole_loss, right, rate = 0.0, 0.0, 0, 0.0
         for n, index in enumerate(order.split(options.batch_size)[:per_epoch]):
             if len(index) < 2:
                 continue                                            # batch norm needs two
-            lr = options.rate(epoch, (epoch * per_epoch + n) / total)
+            lr = options.rate(epoch, (epoch * per_epoch + n) / total) * method.rate
             for group in optimizer.param_groups:
                 group["lr"] = lr
             x, targets = to_codes(frames[index.numpy()], data.input.constant), Targets(y[index])
@@ -163,11 +204,16 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
             if device != "cpu":
                 x, targets = x.to(device, non_blocking=True), targets.to(device)
             logits, spikes = model(x)
-            loss = targets.loss(logits)
+            loss = targets.loss(logits, options.loss, model.steps)
+            penalty = method.penalty()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss if penalty is None else loss + penalty).backward()
+            if options.clip_gradient is not None:
+                torch.nn.utils.clip_grad_value_(model.parameters(), options.clip_gradient)
             optimizer.step()
+            method.after_step()
             loss_sum += loss.item() * len(index)
+            whole_loss += loss.item() + (0.0 if penalty is None else penalty.item())
             right += targets.right(logits.detach())
             rate += sum(float(s.detach().flatten(0, 1).mean()) for s in spikes) / max(len(spikes), 1)
         if not math.isfinite(loss_sum):
@@ -176,10 +222,10 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
         seen = min(len(y), per_epoch * options.batch_size)
         history.append({"epoch": epoch + 1, "loss": loss_sum / seen, "train_accuracy": right / seen,
                         "validation_accuracy": accuracy(model, data, "validation"), "firing_rate": rate / per_epoch,
-                        "learning_rate": lr})
+                        "learning_rate": lr, **method.after_epoch(whole_loss)})
         bar.set_postfix(loss=f"{history[-1]['loss']:.3f}", val=f"{history[-1]['validation_accuracy']:.4f}")
         if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_EVERY:
-            _save(checkpoint, epoch + 1, model, optimizer, history, job)
+            _save(checkpoint, epoch + 1, model, optimizer, history, job, method)
             saved = time.monotonic()
     model.cpu()
     return history

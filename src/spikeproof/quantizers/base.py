@@ -34,9 +34,12 @@ class QuantizerOptions(Options):
     ``scale``: one scale (and threshold) per output channel, or one per layer. ``membrane.output_bits``
     is the width of the last layer's membrane where it is the readout. ``shortcut_bits`` is the width of the convolutions on the
     shortcuts of a residual network, which share their layer's unit; by default what holds four times the largest weight code.
+    ``edge_bits`` makes the first and the last layer integers of so many bits, as many methods leave them finer; 16 stands for full
+    precision.
     """
     scale: Literal["channel", "layer"] = "channel"
     shortcut_bits: int | None = Field(None, ge=2, le=16)
+    edge_bits: int | None = Field(None, ge=2, le=16)
     membrane: MembraneOptions = MembraneOptions()
     training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
 
@@ -54,13 +57,25 @@ def round_ste(x):
 class Quantizer:
     """Base class. Tensors only through their methods, so that this imports without torch.
 
-    Subclasses give ``codec``, :meth:`scale` and :meth:`codes`; those that train the scale set ``learned`` and give
-    :meth:`learned_scale`.
+    Subclasses give ``codec``, :meth:`scale` and :meth:`codes`. The scale follows the weights; or, where ``keeps_scale`` says so, it
+    stays what it was before training; or it is ``learned``, by :meth:`learned_scale`.
     """
-    learned = False
+    learned = keeps_scale = False
 
     def __init__(self, options):
         self.options = options
+
+    def of_layer(self, k, count):
+        """The quantizer of layer k of ``count``: this one, or that of the first and the last layer."""
+        if self.options.edge_bits is None or k not in (0, count - 1):
+            return self
+        from .integer import IntQuantizer
+        shared = {name: getattr(self.options, name) for name in ("scale", "membrane", "training", "shortcut_bits")}
+        return IntQuantizer(IntQuantizer.Options(kind="int", bits=self.options.edge_bits, **shared))
+
+    def method(self):
+        """What is added to the training loop: a :class:`spikeproof.training.Method`, or None."""
+        return None
 
     @property
     def shortcut_bits(self):

@@ -1,0 +1,119 @@
+"""The constraint of CBP: saw-tooth, window, multipliers, and their schedule (Kim, Kim and Jeong, 2021).
+
+With the levels q_1 < ... < q_n of a weight (values) and m_i the middle between q_i and q_{i+1}:
+
+* Y(w) = twice the distance to the nearest level: slopes +-2, zero at every level;
+* the window of the middle m_i has the half-width (q_{i+1} - q_i) / (2 g); in it cs(w) = 0, outside cs(w) = Y(w);
+* g = 1 leaves all between the outer levels free, g to infinity nothing.
+
+The loss of a batch is C + sum of lambda cs(w), lambda per weight and fixed within an epoch. After an epoch, if the loss summed over
+the batches did not fall below that of the epoch before, or ``period`` epochs passed: g rises by 1 (by 10 from 10 on), and lambda
+makes one step of Adam up the gradient of sum of lambda cs(w), which is cs(w) under the new window. When g first reaches 20 the
+learning rate falls to a tenth.
+"""
+import torch
+
+from .training import Method
+
+__all__ = ["Constraint", "distance_to_level", "saw_tooth"]
+
+
+def distance_to_level(w, levels):
+    """(distance to the nearest level, gap to which w belongs or infinity outside the outer levels), of w's shape.
+
+    Parameters
+    ----------
+    w : tensor, values
+    levels : list of tensors that broadcast to w, ascending, values
+    """
+    distance = torch.stack([(w - q).abs() for q in levels]).amin(0)
+    gap = torch.full_like(w, float("inf"))
+    for low, high in zip(levels, levels[1:]):
+        gap = torch.where((w >= low) & (w < high), (high - low).expand_as(w), gap)
+    return distance, gap
+
+
+def saw_tooth(w, levels, g=float("inf")):
+    """cs(w), of w's shape: 2 x the distance to the nearest level, 0 in the windows of the middles.
+
+    Parameters
+    ----------
+    g : float, the windows' half-width is a half gap / g
+    """
+    distance, gap = distance_to_level(w, levels)
+    # The distance to the middle is half a gap less the distance to the level.
+    free = gap / 2 - distance < gap / (2 * g)
+    return 2 * distance * ~(free & torch.isfinite(gap))
+
+
+class Constraint(Method):
+    """Penalty, window and multipliers of the layers that have the quantizer.
+
+    Parameters
+    ----------
+    quantizer : CbpQuantizer
+    """
+    def __init__(self, quantizer):
+        self.quantizer, self.options = quantizer, quantizer.options
+        self.g, self.passed, self.before, self.updates = 1, 0, 1e10, 0
+
+    def start(self, model):
+        self.layers = [layer for layer in model.layers if layer.quantizer is self.quantizer]
+        self.multipliers = [torch.zeros_like(layer.weights[0]) for layer in self.layers]
+        self.first = [torch.zeros_like(of) for of in self.multipliers]
+        self.second = [torch.zeros_like(of) for of in self.multipliers]
+        self._ascend()
+
+    def _levels(self, layer):
+        return [layer.step * int(code) for code in self.quantizer.codec.codes]
+
+    def penalty(self):
+        if not self.options.constrained:
+            return None
+        return sum((of * saw_tooth(layer.weights[0], self._levels(layer), self.g)).sum()
+                   for of, layer in zip(self.multipliers, self.layers))
+
+    @torch.no_grad()
+    def after_step(self):
+        for layer in self.layers:
+            layer.weights[0].clamp_(-self.options.bound, self.options.bound)
+
+    @torch.no_grad()
+    def _ascend(self):
+        """One step of Adam on every multiplier, up the constraint."""
+        self.updates += 1
+        for layer, of, first, second in zip(self.layers, self.multipliers, self.first, self.second):
+            gradient = saw_tooth(layer.weights[0], self._levels(layer), self.g)
+            first.mul_(0.9).add_(gradient, alpha=0.1)
+            second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+            mean, square = first / (1 - 0.9**self.updates), second / (1 - 0.999**self.updates)
+            of.add_(self.options.multiplier_rate * mean / (square.sqrt() + 1e-8))
+
+    @torch.no_grad()
+    def after_epoch(self, loss):
+        self.passed += 1
+        if loss >= self.before or self.passed == self.options.period:
+            self.g += 1 if self.g < 10 else 10
+            if self.g >= 20:
+                self.rate = 0.1
+            self._ascend()
+            self.before, self.passed = 1e10, 0
+        else:
+            self.before = loss
+        count = sum(of.numel() for of in self.multipliers)
+        failure = sum(float(saw_tooth(layer.weights[0] / layer.step, self._unit_levels(layer)).sum()) for layer in self.layers)
+        return {"g": self.g, "constraint_failure": failure / count / self.quantizer.codec.max_code,
+                "multiplier": sum(float(of.sum()) for of in self.multipliers) / count if self.options.constrained else 0.0}
+
+    def _unit_levels(self, layer):
+        return [torch.ones_like(layer.step) * int(code) for code in self.quantizer.codec.codes]
+
+    def state(self):
+        tensors = {f"{name}.{k}": of for name in ("multipliers", "first", "second") for k, of in enumerate(getattr(self, name))}
+        return {"g": self.g, "passed": self.passed, "before": self.before, "updates": self.updates, "rate": self.rate}, tensors
+
+    def restore(self, value, tensors):
+        self.g, self.passed, self.before, self.updates, self.rate = (value[k] for k in ("g", "passed", "before", "updates", "rate"))
+        for name in ("multipliers", "first", "second"):
+            for k, of in enumerate(getattr(self, name)):
+                of.copy_(tensors[f"{name}.{k}"])

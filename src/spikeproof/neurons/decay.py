@@ -1,0 +1,30 @@
+"""Leaky integrate-and-fire whose membrane is multiplied by a constant at every step."""
+from typing import Literal
+
+from pydantic import Field
+
+from ..options import Options
+from ..spec import Leak
+
+__all__ = ["Decay"]
+
+
+class Decay:
+    """LIF with v(t) = decay v(t - 1) + current (STBP's tau); the constant is the nearest fraction of ``bits`` bits."""
+    class Options(Options):
+        kind: Literal["decay"]
+        decay: float = Field(0.25, gt=0, lt=1)
+        bits: int = Field(8, ge=1, le=16)
+        reset: Literal["soft", "hard"] = "hard"
+        readout: Literal["spike_count", "membrane"] = "spike_count"
+
+    activation = "spike"
+
+    def __init__(self, options):
+        self.reset, self.readout = options.reset, options.readout
+        multiplier = min(max(round(options.decay * 2**options.bits), 1), 2**options.bits - 1)
+        self.leak, self.beta = Leak("multiply", multiplier=multiplier, fraction=options.bits), multiplier / 2**options.bits
+
+    def threshold(self, steps):
+        from ..thresholds import FixedThreshold
+        return FixedThreshold()

@@ -1,0 +1,39 @@
+"""Parametric leaky integrate-and-fire (PLIF): the time constant of each layer is trained (Fang et al., ICCV 2021)."""
+from typing import Literal
+
+from pydantic import Field
+
+from ..options import Options
+from ..spec import Leak
+
+__all__ = ["ParametricLif"]
+
+
+class ParametricLif:
+    """v(t) = v(t - 1) + (x - v(t - 1)) / tau; quantized, 1 - 1/tau is the nearest fraction of ``bits`` bits."""
+    class Options(Options):
+        kind: Literal["plif"]
+        tau: float = Field(2.0, gt=1, le=1000)
+        bits: int = Field(8, ge=1, le=16)
+        reset: Literal["soft", "hard"] = "hard"
+        readout: Literal["spike_count", "membrane"] = "spike_count"
+
+    activation = "spike"
+
+    def __init__(self, options):
+        self.options, self.reset, self.readout = options, options.reset, options.readout
+        self.leak = self.leak_of(1 - 1 / options.tau)
+        self.beta = self.leak.multiplier / 2**options.bits
+
+    def leak_of(self, beta):
+        """The leak of the contract nearest to v * beta."""
+        bits = self.options.bits
+        return Leak("multiply", multiplier=min(max(round(beta * 2**bits), 0), 2**bits - 1), fraction=bits)
+
+    def threshold(self, steps):
+        from ..thresholds import FixedThreshold
+        return FixedThreshold()
+
+    def trained_leak(self):
+        from ..leaks import TrainedLeak
+        return TrainedLeak(self.options.tau)

@@ -1,0 +1,96 @@
+"""Conversion of an artificial network (Li et al., "A free lunch from ANN", ICML 2021: SNN-Calibration, light)."""
+from itertools import islice
+from typing import Literal
+
+from pydantic import Field
+
+from ..options import Options
+from ..training_options import TrainingOptions
+
+__all__ = ["Conversion"]
+
+
+class Conversion:
+    """Train the ReLU twin, then make its activations spike counts: threshold balancing, and calibration of the bias.
+
+    * Threshold of a layer: of ``candidates`` values from the largest activation downwards, the one with the least mean squared
+      error of clamp(floor(T a / V), 0, T) V / T, the count that a constant input gives, on ``images`` training images.
+    * Shift: V / (2 T) is added at every step, half a threshold in all, so that counts round instead of flooring.
+    * Bias calibration: layer by layer, each channel's mean activation in the spiking network is made that of the twin.
+
+    The neurons must have a threshold per layer (``atif_u``); batch normalisation keeps what it learned. Potentials are not
+    calibrated neuron by neuron, since the integer network starts all neurons of a layer alike; over all steps a channel's bias does
+    the same on average.
+    """
+    class Options(Options):
+        kind: Literal["conversion"]
+        images: int = Field(256, ge=1)
+        candidates: int = Field(95, ge=1, le=100)
+        shift: bool = True
+        calibrate: bool = True
+        training: TrainingOptions = TrainingOptions()
+
+    def __init__(self, options):
+        self.options = options
+
+    def train(self, model, data, **kwargs):
+        """Train and convert into a FloatNetwork in place -> history of the twin's training (list of dicts, one per epoch).
+
+        Raises
+        ------
+        ValueError
+            If the neurons have no threshold that can be set.
+        """
+        import torch
+
+        from ..convert import to_codes
+        from ..models import FloatNetwork
+        from ..neurons.relu import Relu
+        from ..thresholds import TrainedThreshold
+        from ..training import fit
+        if not all(isinstance(layer.threshold, TrainedThreshold) for k, layer in enumerate(model.layers) if model.fires(k)):
+            raise ValueError("neurons must be atif_u to be converted to: soft reset, and one threshold per layer that can be set")
+        twin = FloatNetwork(model.shapes, Relu(Relu.Options(kind="relu")), model.input_spec, model.steps)
+        twin.load_state_dict(model.state_dict(), strict=False)
+        history = fit(twin, data, self.options.training, **kwargs)
+        model.load_state_dict(twin.state_dict(), strict=False)
+        model.eval()
+        twin.eval()
+        x = to_codes(data.frames["train"][:self.options.images], data.input.constant)
+        with torch.no_grad():
+            wanted = [out.mean(0) for out, _, _ in twin.walk(x)]
+            for k, layer in enumerate(model.layers):
+                if model.fires(k):
+                    layer.threshold.threshold.fill_(best_threshold(wanted[k], model.steps, self.options.candidates))
+                    if self.options.shift:
+                        _bias(layer).add_(layer.threshold.threshold / (2 * model.steps))
+            if self.options.calibrate:
+                for k, layer in enumerate(model.layers):
+                    if model.fires(k):
+                        spikes, amplitude, _ = next(islice(model.walk(x), k, None))
+                        _bias(layer).add_((wanted[k] - spikes.mean(0) * amplitude).mean((0, 2, 3)))
+        return history
+
+
+def _bias(layer):
+    first = layer.connections[0]
+    return first.bias if first.norm is None else first.norm.bias
+
+
+def best_threshold(activations, steps, candidates):
+    """The threshold with the least squared error of the counts' values (find_threshold_mse of the published code).
+
+    Parameters
+    ----------
+    activations : tensor, any shape, values
+    steps : int
+    candidates : int, thresholds that are tried: the largest activation times 1, 0.99, 0.98, ...
+    """
+    largest = float(activations.max())
+    if largest <= 0:
+        return 1.0                                                   # a silent layer stays silent
+
+    def error(v):
+        counts = (activations * (steps / v)).floor().clamp(0, steps)
+        return float(((counts * (v / steps) - activations) ** 2).mean())
+    return min((largest * (1 - 0.01 * i) for i in range(candidates)), key=error)

@@ -1,0 +1,59 @@
+"""Constrained backpropagation (CBP): weights are pulled to their levels by Lagrange multipliers.
+
+Kim, Kim and Jeong, NeurIPS 2021; CBP-QSNN applies it to spiking networks after any pre-training. Facts are from the papers and
+their published code; what is ours is said so.
+"""
+from typing import Literal
+
+from pydantic import Field
+
+from ..codecs import parse_codec
+from ..training_options import TrainingOptions
+from .base import Quantizer, QuantizerOptions, straight_through
+
+__all__ = ["CbpQuantizer"]
+
+
+class CbpQuantizer(Quantizer):
+    """Levels -1, 1 (binary), with 0 (ternary), +-1/2 (1-bit shift) and +-1/4 (2-bit shift), times a scale that stays mean|w|.
+
+    The forward pass has the nearest level, the backward pass goes straight through; so far this is plain quantization-aware
+    training. CBP adds the penalty sum of lambda cs(w): a saw-tooth cs, zero at every level, outside a window around the middles
+    between levels that shrinks as training goes on, and one multiplier per weight that rises with it
+    (:mod:`spikeproof.lagrange`). ``constrained: false`` holds the multipliers at zero: the same training without the constraint.
+
+    By default the first and the last layer are integers of 16 bits, for the full precision that the paper leaves them in
+    (``edge_bits: null`` gives them the levels too). The scale is one per output channel here, since batch normalisation is folded
+    into the weights before; the papers have one per layer beside it.
+    """
+    class Options(QuantizerOptions):
+        kind: Literal["cbp"]
+        levels: Literal["binary", "ternary", "shift1", "shift2"] = "binary"
+        constrained: bool = True
+        multiplier_rate: float = Field(5e-4, gt=0)
+        period: int = Field(20, ge=1)
+        bound: float = Field(1.0, gt=0)
+        edge_bits: int | None = Field(16, ge=2, le=16)
+        training: TrainingOptions = TrainingOptions(epochs=100, optimizer="sgd", learning_rate=5e-3, schedule="step",
+        step_factor=1.0,
+                                                    weight_decay=0.0, clip_gradient=1.0)
+
+    keeps_scale = True
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.codec = parse_codec(options.levels)
+
+    def scale(self, weight, per_channel):
+        return self._reduce(weight.abs(), per_channel, "mean") / self.codec.max_code
+
+    def codes(self, x):
+        levels = [int(code) for code in self.codec.codes]
+        code = x.new_full(x.shape, levels[0])
+        for low, high in zip(levels, levels[1:]):
+            code = code + (x >= (low + high) / 2).to(x.dtype) * (high - low)
+        return straight_through(x, code)
+
+    def method(self):
+        from ..lagrange import Constraint
+        return Constraint(self)
