@@ -13,8 +13,8 @@ from spikeproof.spec import Leak
 #: Every option that hardware is made for: axis -> values.
 OPTIONS = {
     "input": ("spikes", "n-bit", "constant", "per step"),
-    "connection": ("dense", "convolution", "stride", "padding", "groups", "depthwise", "sum pool", "max pool", "residual add",
-                   "identity add", "channel-wise, several lanes", "membranes read", "membranes read, unsigned"),
+    "connection": ("dense", "convolution", "stride", "padding", "groups", "depthwise", "sum pool", "max pool", "max pool of codes",
+                   "residual add", "identity add", "channel-wise, several lanes", "membranes read", "membranes read, unsigned"),
     "codec": tuple(sorted({parse_codec(name).name for name in CODECS})),
     "leak": Leak.KINDS,
     "reset": ("soft", "hard"),
@@ -70,6 +70,8 @@ def _of_layer(net, layer):
                            ("max pool", p.pool > 1 and p.pool_kind == "max")):
             if used:
                 yield "connection", name
+        if p.pool > 1 and p.pool_kind == "max" and net.input_bits(p)[0] > 1:
+            yield "connection", "max pool of codes"
         if is_channelwise(p) and p.kernel == (1, 1) and len(layer.projections) > 1:
             yield "connection", "identity add"
         if p.reads == "membranes":

@@ -61,7 +61,7 @@ def _projection(draw, rng, source, source_shape, max_input, last):
     codec = parse_codec(draw(st.sampled_from(CODECS)))
     pool = draw(st.sampled_from([k for k in (1, 2, 3) if height % k == 0 and width % k == 0]))
     reads = _reads(draw, source)
-    pool_kind = draw(st.sampled_from(Projection.POOLS if max_input == 1 and reads == "spikes" else ("sum",)))
+    pool_kind = draw(st.sampled_from(Projection.POOLS))
     rows, columns = height // pool, width // pool
     groups = 1
     if last or draw(st.booleans()):

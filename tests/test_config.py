@@ -127,8 +127,7 @@ def test_study_mistakes(tmp_path, study, message):
 
 
 @pytest.mark.parametrize("layers, message", [
-    ("8C3-AP3-10", "'AP3' must divide the 8x8 map"), ("16-11", "layers must end in 10, the number of classes, not 11"),
-    ("MP2-10", "maximum pooling needs spikes, and the input has 4 bits; use an average pool")])
+    ("8C3-AP3-10", "'AP3' must divide the 8x8 map"), ("16-11", "layers must end in 10, the number of classes, not 11")])
 def test_architectures_that_do_not_fit_are_refused_before_training(tmp_path, layers, message):
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump({"title": "t", "runs": {"a": RUN}}))

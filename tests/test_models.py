@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from spikeproof_hdl.plan import CorePlan
+from spikeproof_hdl.pysim import simulate
 
-from spikeproof import training
+from spikeproof import integer, training
 from spikeproof.architectures.shapes import channel_groups
 from spikeproof.convert import ModelMismatch, check_equal, exact_dtype, to_codes, to_spec
 from spikeproof.datasets.base import PARTS, PreparedData
@@ -176,6 +178,42 @@ def test_residual_channels_are_pruned_together(tmp_path):
     again, _ = load_model(tmp_path / "model.safetensors")
     x = to_codes(data.frames["test"], True)
     assert torch.equal(small(x)[0], again(x)[0])
+
+
+SEW = {"kind": "feedforward", "layers": "4C3-4S3-4S3-MP2-4S3-AP2-5"}
+
+
+@pytest.mark.parametrize("neuron", [{"kind": "plif"}, {"kind": "if"}, {"kind": "lif"}], ids=["plif", "if", "lif"])
+@pytest.mark.parametrize("entry", [QUANTIZERS[1], QUANTIZERS[6]], ids=["int4", "binary"])
+def test_sew_blocks_add_spikes_to_spikes(entry, neuron):
+    """The sum of a block is a layer without membrane or threshold, read as an n-bit code, by a maximum pool too."""
+    data = tiny_data()
+    source = tiny_of(data, neuron, SEW)
+    for norm in (module for module in source.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        norm.bias.data.add_(1)
+    model = CodeNetwork.from_float(source, make("quantizers", entry))
+    net = to_spec(model)
+    sums = [layer for layer in net.layers if layer.theta is None and layer is not net.layers[-1]]
+    assert [layer.neuron.store.hi for layer in sums] == [2, 3, 4]            # at most so many spikes
+    assert all(layer.memory_bits() == {"weights": 8, "membranes": 0, "thresholds": 0, "biases": 0} for layer in sums)
+    assert net.by_name["sew8a"].projections[0].pool_kind == "max" and net.by_name["sew8a"].projections[0].reads == "membranes"
+    assert check_equal(model, net, data.frames["test"]) > 0
+    with torch.no_grad():
+        trace, _ = model.trace(to_codes(data.frames["test"], True))
+        (first, _), (second, _), (_, added) = trace[0], trace[2], trace[3]
+    assert torch.equal(added, first + second) and added.max() == 2
+    plan = CorePlan.of(net)
+    assert simulate(plan, data.frames["test"][:2])[1] == integer.run(net, data.frames["test"][:2]).winner.tolist()
+
+
+def test_sew_blocks_want_spikes_of_one_worth():
+    data = tiny_data()
+    with pytest.raises(ValueError, match="^layer sew2: spikes that are summed must be worth 1 each: use neurons of a fixed "
+                                         "threshold$"):
+        CodeNetwork.from_float(tiny_of(data, {"kind": "atif_u"}, SEW), make("quantizers", QUANTIZERS[0]))
+    with pytest.raises(ValueError, match="^'8S3' must come after a layer of 8 channels, or a maximum pool of one: its spikes are "
+                                         "added to that$"):
+        tiny_of(data, {"kind": "if"}, {"kind": "feedforward", "layers": "4C3-8S3-5"})
 
 
 def test_conversion_makes_a_spiking_network_of_the_twin():

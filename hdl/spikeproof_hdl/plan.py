@@ -50,11 +50,12 @@ class Region:
     ----------
     source, reads : the stream that fills it: a layer or "input", its "spikes" or "membranes"
     arrives : (height, width, channels) of the map as it arrives
-    pool : int, side of the windows whose spikes are OR-ed before they are kept
+    pool : int, side of the windows of which the largest code is kept
     flat : bool, kept as one pixel of height * width * channels
     word, bits : int, codes of one word and bits of one code
     fetch : int, words of one row
     banks : int, frames that are kept at once
+    signed : bool, whether codes are signed
     """
     source: str
     reads: str
@@ -65,6 +66,7 @@ class Region:
     bits: int
     fetch: int
     banks: int
+    signed: bool = False
 
     @property
     def shape(self):
@@ -556,13 +558,14 @@ class _EnginePlanner:
 
     def _region(self, projection, parallel):
         core, net = self.core, self.core.net
-        bits, _ = net.input_bits(projection)
+        bits, signed = net.input_bits(projection)
         arrives = core.input_shape if projection.source == INPUT else net.source_shape(projection)
         pool = projection.pool if projection.pool_kind == "max" else 1
         kept = (arrives[0] // pool, arrives[1] // pool, arrives[2])
         flat = _is_flat(projection, kept) and (projection.source != INPUT or _flat(net)) and kept[:2] != (1, 1)
         word = core.source_word(projection.source)
-        region = Region(projection.source, projection.reads, arrives, pool, flat, word, bits, 1, self._banks(projection.source))
+        region = Region(projection.source, projection.reads, arrives, pool, flat, word, bits, 1, self._banks(projection.source),
+                        signed)
         groups = _walked(projection, parallel.lanes).groups
         channels = region.shape[2] // groups
         fetch = min(region.words, FETCH_WORDS, max(1, parallel.fetch // word))

@@ -1,5 +1,5 @@
-"""Maximum pooling of spikes: the OR of a window, on the way from one layer to the next."""
-from amaranth.hdl import Module, Mux, Signal, unsigned
+"""Maximum pooling: the largest code of a window, on the way from one layer to the next."""
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,7 +9,7 @@ __all__ = ["MaxPool"]
 
 
 class MaxPool(wiring.Component):
-    """ORs ``pool`` x ``pool`` pixels into one, word by word, with one line of pooled words in memory.
+    """Makes ``pool`` x ``pool`` pixels one, the largest of each code (of spikes: their OR); one line of pooled words is in memory.
 
     Throughput: one word a cycle. Latency: one cycle after a window's last pixel. Back-pressure: a finished word waits,
     and stops what follows.
@@ -47,7 +47,18 @@ class MaxPool(wiring.Component):
         accept, pooled, fresh = Signal(), Signal(self.width), Signal()
         m.d.comb += [self.i.ready.eq(~self.o.valid | self.o.ready), accept.eq(self.i.valid & self.i.ready),
                      fresh.eq((x.at == 0) & (y.at == 0)), read.addr.eq(at), write.addr.eq(at), write.en.eq(accept),
-                     pooled.eq(Mux(fresh, 0, read.data) | self.i.p.codes), write.data.eq(pooled)]
+                     write.data.eq(pooled)]
+        bits, new = regions[0].bits, self.i.p.codes                          # regions of one memory have codes of one width
+        if bits == 1:
+            m.d.comb += pooled.eq(Mux(fresh, 0, read.data) | new)
+        else:
+            # A signed code with its sign flipped is in the order of unsigned ones.
+            flip = pick(m, select, [int(region.signed) << (bits - 1) for region in regions])
+            largest = []
+            for k in range(self.width // bits):
+                code, kept = (word[k * bits:(k + 1) * bits] for word in (new, read.data))
+                largest.append(Mux(fresh | ((code ^ flip) > (kept ^ flip)), code, kept))
+            m.d.comb += pooled.eq(Cat(largest))
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(accept):

@@ -95,8 +95,10 @@ class _Sources:
         region, p, gather = self.region, self.p, self.gather
         height, width, channels = region.arrives
         pool = region.pool
-        codes = np.asarray(codes, np.int64).reshape(height // pool, pool, width // pool, pool, channels).max((1, 3)) \
-            if pool > 1 else np.asarray(codes, np.int64)
+        codes = np.asarray(codes, np.int64)
+        if pool > 1:
+            flip = int(region.signed) << (p.bits - 1)                        # bit patterns of signed codes, in their order
+            codes = (codes ^ flip).reshape(height // pool, pool, width // pool, pool, channels).max((1, 3)) ^ flip
         codes = codes.reshape(-1, region.shape[2])
         per_group = p.projection.weights.shape[2]
         found = []

@@ -31,15 +31,18 @@ def to_spec(model):
     layers = []
     with torch.no_grad():
         coded = model.codes()
+    sums = {layer.shape.name for layer in model.layers if layer.shape.sums}
     for layer, (weights, bias, theta, _) in zip(model.layers, coded):
         shape, projections = layer.shape, []
         for connection, codes, codec in zip(shape.connections, weights, layer.codecs(weights)):
             codes = _integers(codes, f"weights of {shape.name}")
             if connection.identity:                                  # one weight per channel: as many groups as channels
-                projections.append(Projection(connection.source, codec, codes.reshape(1, 1, 1, -1), groups=len(codes)))
+                codes, groups = codes.reshape(1, 1, 1, -1), len(codes)
             else:
-                projections.append(Projection(connection.source, codec, codes.transpose(2, 3, 1, 0), connection.stride,
-                                              connection.padding, pool=connection.pool, pool_kind=connection.pool_kind))
+                codes, groups = codes.transpose(2, 3, 1, 0), 1
+            projections.append(Projection(connection.source, codec, codes, connection.stride, connection.padding, groups,
+                                          connection.pool, connection.pool_kind,
+                                          "membranes" if connection.source in sums else "spikes"))
         biases = _integers(bias, f"biases of {shape.name}")
         # [T or 1, C or 1] -> [T or 1, 1, 1, C or 1]
         thresholds = _integers(theta, f"thresholds of {shape.name}")[:, None, None] if layer.fires else None

@@ -8,17 +8,17 @@ def overall_rate(rates, shapes):
     Parameters
     ----------
     rates : list of arrays [C], mean spikes per neuron and step of each firing layer's channels
-    shapes : LayerShapes, of which the firing ones come first
+    shapes : LayerShapes, of which the firing ones come first, but for sums
     """
-    neurons = [shape.neurons for shape, _ in zip(shapes, rates)]
+    neurons = [shape.neurons for shape, _ in zip((shape for shape in shapes if not shape.sums), rates)]
     return sum(float(of.mean()) * count for of, count in zip(rates, neurons)) / sum(neurons) if neurons else None
 
 
 def float_memory_bits(shapes):
     """32 bits for every weight, bias and membrane: dict with weights, membranes, thresholds, biases, total."""
     weights = 32 * sum(c.weights for s in shapes for c in s.connections if not c.identity)
-    membranes = 32 * sum(s.neurons for s in shapes)
-    biases = 32 * sum(s.out_channels for s in shapes)
+    membranes = 32 * sum(s.neurons for s in shapes if not s.sums)
+    biases = 32 * sum(s.out_channels for s in shapes if not s.sums)
     return {"weights": weights, "membranes": membranes, "thresholds": 0, "biases": biases,
             "total": weights + membranes + biases}
 

@@ -20,7 +20,7 @@ from .fixed_point import lfsr_draws
 from .network import INPUT
 from .neuron_steps import code_steps, float_steps
 from .quantizers.base import round_ste
-from .spec import NeuronSpec, Store
+from .spec import Leak, NeuronSpec, Store
 from .surrogates import Surrogate
 from .thresholds import FixedThreshold
 
@@ -102,13 +102,13 @@ class FloatConnection(nn.Module):
 
 
 class Addition(nn.Module):
-    """A residual addition: the source's values themselves."""
+    """A residual addition: the values of the (pooled) source themselves."""
     def __init__(self, connection):
         super().__init__()
         self.connection = connection
 
     def forward(self, x, amplitude):
-        return x * amplitude
+        return _folded(x, lambda x: _pooled(x, self.connection)) * amplitude
 
 
 class FloatLayer(nn.Module):
@@ -147,25 +147,29 @@ class FloatNetwork(nn.Module):
         self.surrogate = Surrogate()
         self.layers = nn.ModuleList(
             FloatLayer(shape, k < len(layers) - 1, neuron.threshold(steps) if self.fires(k) else FixedThreshold(),
-                       neuron.trained_leak() if hasattr(neuron, "trained_leak") else None)
+                       neuron.trained_leak() if hasattr(neuron, "trained_leak") and not shape.sums else None)
             for k, shape in enumerate(layers))
 
     def fires(self, k):
-        """Whether layer k spikes: all but the last under a membrane readout, none of a ReLU network."""
-        return self.neuron.activation == "spike" and (k < len(self.shapes) - 1 or self.neuron.readout == "spike_count")
+        """Whether layer k spikes: all but sums, and the last under a membrane readout; none of a ReLU network."""
+        return self.neuron.activation == "spike" and not self.shapes[k].sums \
+            and (k < len(self.shapes) - 1 or self.neuron.readout == "spike_count")
 
     def walk(self, x):
         """Layer by layer: (output, amplitude, membranes).
 
-        The output is spikes [T, B, C, H, W] of value ``amplitude``; of a ReLU network activations [T or 1, B, C, H, W], the last
-        layer's as they are; None of a layer without thresholds. Membranes are those after the last step [B, C, H, W], or None.
+        The output is spikes [T, B, C, H, W] of value ``amplitude``, or sums of values; of a ReLU network activations
+        [T or 1, B, C, H, W], the last layer's as they are; None of a layer without thresholds. Membranes are those after the last
+        step [B, C, H, W], or None.
         """
         maps, last_use = {INPUT: (x, 1 / self.input_spec.max_code)}, _last_use(self.shapes)
         for k, layer in enumerate(self.layers):
             drive = layer(maps)
             for source in [name for name in maps if last_use[name] == k]:
                 del maps[source]
-            if self.neuron.activation == "relu":
+            if layer.shape.sums:
+                out, amplitude, v = drive, 1.0, None
+            elif self.neuron.activation == "relu":
                 out, amplitude, v = drive if k == len(self.layers) - 1 else drive.relu(), 1.0, None
             else:
                 theta, amplitude = layer.threshold()
@@ -179,8 +183,8 @@ class FloatNetwork(nn.Module):
     def forward(self, x):
         """Input codes [T or 1, B, C, H, W] -> (logits [B, classes], spikes of each firing layer)."""
         spikes = []
-        for out, _, v in self.walk(x):                               # noqa: B007 - the last layer's is what is read
-            if out is not None and self.neuron.activation == "spike":
+        for k, (out, _, v) in enumerate(self.walk(x)):               # noqa: B007 - the last layer's is what is read
+            if self.fires(k):
                 spikes.append(out)
         if self.neuron.activation == "relu":
             logits = out.mean(0)
@@ -279,7 +283,7 @@ class CodeLayer(nn.Module):
         for connection, weight in zip(self.shape.connections, weights):
             def one(x, connection=connection, weight=weight, first=not currents):
                 if connection.identity:
-                    return x * weight[:, None, None]
+                    return _pooled(x, connection) * weight[:, None, None]
                 if connection.pool > 1 and connection.pool_kind == "sum":
                     x = F.avg_pool2d(x, connection.pool, divisor_override=1)
                 else:
@@ -306,6 +310,45 @@ class CodeLayer(nn.Module):
         return spikes, codes, value
 
 
+class SumLayer(nn.Module):
+    """Sums of spikes, in codes: what the ADD of SEW blocks gives. It forgets at every step, so it needs no membrane memory.
+
+    Parameters
+    ----------
+    shape : LayerShape with ``sums``
+    """
+    fires, step, leak, frozen = False, None, None, None
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.threshold, self.weights = shape, FixedThreshold(), ()
+        self.neuron = NeuronSpec(Leak("multiply", multiplier=0, fraction=1), Store(0, shape.largest))
+
+    def codecs(self, weights):
+        """A weight of +1 in one bit for each identity."""
+        return [parse_codec("binary")] * len(weights)
+
+    def codes(self, amplitudes):
+        """As :meth:`CodeLayer.codes`; weights are ones, and a code is worth 1.
+
+        Raises
+        ------
+        ValueError
+            If spikes of the sources are worth something else: their sum would have no code.
+        """
+        if any(not isinstance(of, float) or of != 1 for of in amplitudes):
+            raise ValueError(f"layer {self.shape.name}: spikes that are summed must be worth 1 each: use neurons of a fixed "
+                             "threshold")
+        one = self.threshold.one
+        return [one.expand(c.out_channels) for c in self.shape.connections], one.new_zeros(self.shape.out_channels), \
+            one[None], one
+
+    def forward(self, maps, amplitudes, steps, surrogate):
+        """As :meth:`CodeLayer.forward`; no spikes."""
+        weights, _, _, value = self.codes([amplitudes[c.source] for c in self.shape.connections])
+        return None, _sum([_folded(maps[c.source], lambda x, c=c: _pooled(x, c)) for c in self.shape.connections]), value
+
+
 class CodeNetwork(nn.Module):
     """The quantized network.
 
@@ -330,6 +373,9 @@ class CodeNetwork(nn.Module):
         self.quantizer, self.surrogate = quantizer, Surrogate()
         self.layers = nn.ModuleList()
         for k, shape in enumerate(layers):
+            if shape.sums:
+                self.layers.append(SumLayer(shape))
+                continue
             # A membrane readout compares codes of different channels, so they must share one unit.
             per_channel = quantizer.options.scale == "channel" and self.fires(k)
             units = [(1 / input_spec.max_code if c.source == INPUT else 1.0) / (c.pool**2 if c.pool_kind == "sum" else 1)
@@ -346,6 +392,8 @@ class CodeNetwork(nn.Module):
         net = cls(model.shapes, model.neuron, model.input_spec, model.steps, quantizer)
         with torch.no_grad():
             for layer, source in zip(net.layers, model.layers):
+                if layer.shape.sums:
+                    continue
                 if source.leak is not None:
                     beta, gain = source.leak()
                     layer.leak = model.neuron.leak_of(float(beta))
@@ -381,12 +429,14 @@ class CodeNetwork(nn.Module):
         with torch.no_grad():
             coded = self.codes()
         for k, (layer, (weights, bias, theta, _)) in enumerate(zip(self.layers, coded)):
+            if layer.shape.sums:
+                continue
             if layer.fires:
                 reach, bits, ternary = float(theta.max()), membrane.bits, membrane.ternary
             else:
                 sums = bias.clone()
                 for weight, connection in zip(weights, layer.shape.connections):
-                    largest = self.input_spec.max_code if connection.source == INPUT else 1
+                    largest = self.input_spec.max_code if connection.source == INPUT else connection.largest
                     window = connection.pool**2 if connection.pool_kind == "sum" else 1
                     sums += weight.clamp(min=0).flatten(1).sum(1) * largest * window
                 reach, bits, ternary = self.steps * float(sums.max().clamp(min=1)), membrane.output_bits, False
@@ -419,7 +469,7 @@ class CodeNetwork(nn.Module):
         maps, amplitudes, out = {INPUT: x}, self.amplitudes(), []
         for layer in self.layers:
             spikes, codes, value = layer(maps, amplitudes, self.steps, self.surrogate)
-            maps[layer.shape.name] = spikes
+            maps[layer.shape.name] = codes if layer.shape.sums else spikes
             out.append((spikes, codes))
         return out, value
 
@@ -441,9 +491,8 @@ class CodeNetwork(nn.Module):
 
     def outgoing(self, name):
         """What leaves a layer: list of weights [C_next, C, kh, kw], values; ones [1, C, 1, 1] for an identity."""
-        return [torch.ones(1, connection.in_channels, 1, 1) if connection.identity else weight.detach()
-                for layer in self.layers for connection, weight in zip(layer.shape.connections, layer.weights)
-                if connection.source == name]
+        return [torch.ones(1, connection.in_channels, 1, 1) if connection.identity else layer.weights[k].detach()
+                for layer in self.layers for k, connection in enumerate(layer.shape.connections) if connection.source == name]
 
     def pruned(self, kept):
         """A smaller CodeNetwork.
@@ -456,6 +505,8 @@ class CodeNetwork(nn.Module):
         net = CodeNetwork(shapes, self.neuron, self.input_spec, self.steps, self.quantizer)
         with torch.no_grad():
             for new, old in zip(net.layers, self.layers):
+                if old.shape.sums:
+                    continue
                 out = kept.get(old.shape.name, slice(None))
                 for fresh, weight, connection in zip(new.weights, old.weights, old.shape.connections):
                     if not connection.identity:

@@ -85,7 +85,7 @@ class Projection:
     stride, padding : int; padding is in pooled pixels, on all four sides, with silence
     groups : int; input and output channels are split into so many independent parts
     pool : int; side of the square, non-overlapping pooling window
-    pool_kind : "sum" (each spike of the window counts) or "max" (the window's spikes are OR-ed)
+    pool_kind : "sum" (each spike of the window counts) or "max" (the window's largest code; of spikes, their OR)
     reads : "spikes" of the source, or the "membranes" (codes, as stored in this step) of an earlier layer
     """
     source: str
@@ -308,8 +308,6 @@ class NetworkSpec:
                                      f"not {projection.source!r}")
                 try:
                     out = projection.output_map(seen[projection.source])
-                    if projection.pool_kind == "max" and projection.pool > 1 and self.input_range(projection) != (0, 1):
-                        raise ValueError("pool_kind must be 'sum' on n-bit codes, not 'max'")
                 except ValueError as error:
                     raise ValueError(f"layer {layer.name}: {error}") from None
                 if out != layer.shape[:2]:

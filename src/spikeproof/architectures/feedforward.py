@@ -10,18 +10,21 @@ from .shapes import Connection, LayerShape, map_after
 
 __all__ = ["Feedforward", "parse_layers"]
 
-TOKEN = re.compile(r"(?P<conv>(?P<channels>\d+)C(?P<kernel>\d+)(?:s(?P<stride>\d+))?)|AP(?P<avg>\d+)|MP(?P<max>\d+)|(?P<dense>\d+)")
+TOKEN = re.compile(r"(?P<conv>(?P<channels>\d+)C(?P<kernel>\d+)(?:s(?P<stride>\d+))?)|(?P<sew>\d+)S(?P<size>\d+)"
+                   r"|AP(?P<avg>\d+)|MP(?P<max>\d+)|(?P<dense>\d+)")
 
 #: Largest numbers that the integer contract takes, and what messages call them.
-NAMES = {"avg": "pool", "max": "pool", "dense": "neurons"}
-LIMITS = {"channels": 1 << 20, "kernel": 129, "stride": 64, "avg": 64, "max": 64, "dense": 1 << 20}
+NAMES = {"avg": "pool", "max": "pool", "dense": "neurons", "sew": "channels", "size": "kernel"}
+LIMITS = {"channels": 1 << 20, "kernel": 129, "stride": 64, "avg": 64, "max": 64, "dense": 1 << 20, "sew": 1 << 20, "size": 129}
 
 
 def parse_layers(notation, input_shape=None):
     """Notation -> tuple of LayerShape, on an input map (height, width, channels).
 
     ``<n>C<k>[s<stride>]`` is a k x k convolution of n channels with "same" padding, ``AP<k>`` / ``MP<k>`` pools
-    k x k by average / maximum, ``<n>`` is a dense layer. Without ``input_shape`` only the words are checked.
+    k x k by average / maximum, ``<n>`` is a dense layer. ``<n>S<k>`` is a spike-element-wise block (SEW-ADD; Fang et al., NeurIPS
+    2021): two k x k convolutions of n channels whose spikes are added to the block's input. Without ``input_shape`` only the words
+    are checked.
 
     Raises
     ------
@@ -33,7 +36,7 @@ def parse_layers(notation, input_shape=None):
     for word, match in zip(words, matches):
         if not word.isascii() or match is None or any(number == 0 for number in map(int, re.findall(r"\d+", word))):
             raise ValueError(f"layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not {word!r}")
-        if match["kernel"] and int(match["kernel"]) % 2 == 0:
+        if any(match[side] and int(match[side]) % 2 == 0 for side in ("kernel", "size")):
             raise ValueError(f"layers must have convolutions with odd kernels, so that padding keeps the map, not {word!r}")
         for what, most in LIMITS.items():
             if match[what] and int(match[what]) > most:
@@ -42,7 +45,7 @@ def parse_layers(notation, input_shape=None):
         raise ValueError(f"layers must end in a dense layer like 10, not {words[-1]!r}")
     if input_shape is None:
         return None
-    (height, width, channels), source, layers, pool, pool_kind = input_shape, INPUT, [], 1, "sum"
+    (height, width, channels), source, layers, pool, pool_kind, largest = input_shape, INPUT, [], 1, "sum", 1
     for word, match in zip(words, matches):
         if match["avg"] or match["max"]:
             if pool != 1:
@@ -52,15 +55,29 @@ def parse_layers(notation, input_shape=None):
                 raise ValueError(f"{word!r} must divide the {height}x{width} map")
             height, width = height // pool, width // pool
             continue
+        if match["sew"]:
+            out, side = int(match["sew"]), int(match["size"])
+            if out != channels or source == INPUT or pool_kind == "sum" and pool > 1:
+                raise ValueError(f"{word!r} must come after a layer of {out} channels, or a maximum pool of one: its spikes are "
+                                 "added to that")
+            block, shared = f"sew{len(layers) + 1}", {"pool": pool, "pool_kind": pool_kind, "largest": largest}
+            first = Connection(source, out, out, (side, side), 1, side // 2, **shared)
+            second = Connection(f"{block}a", out, out, (side, side), 1, side // 2)
+            added = Connection(f"{block}b", out, out, identity=True), Connection(source, out, out, identity=True, **shared)
+            layers += [LayerShape(f"{block}a", out, (height, width), (first,)),
+                       LayerShape(f"{block}b", out, (height, width), (second,)),
+                       LayerShape(block, out, (height, width), added, sums=True)]
+            source, pool, pool_kind, largest = block, 1, "sum", layers[-1].largest
+            continue
         if match["conv"]:
             out, side, stride = int(match["channels"]), int(match["kernel"]), int(match["stride"] or 1)
             kernel, padding, name = (side, side), side // 2, f"conv{len(layers) + 1}"
         else:
             out, kernel, stride, padding, name = int(match["dense"]), (height, width), 1, 0, f"dense{len(layers) + 1}"
         out_map = map_after((height, width), kernel, stride, padding)
-        connection = Connection(source, channels, out, kernel, stride, padding, pool, pool_kind)
+        connection = Connection(source, channels, out, kernel, stride, padding, pool, pool_kind, largest=largest)
         layers.append(LayerShape(name, out, out_map, (connection,)))
-        (height, width), channels, source, pool, pool_kind = out_map, out, name, 1, "sum"
+        (height, width), channels, source, pool, pool_kind, largest = out_map, out, name, 1, "sum", 1
     return tuple(layers)
 
 
@@ -85,13 +102,9 @@ class Feedforward:
         Raises
         ------
         ValueError
-            If the last layer has another number of neurons, pooling does not divide a map, or an n-bit input would
-            be pooled by maximum.
+            If the last layer has another number of neurons, or pooling does not divide a map.
         """
         layers = parse_layers(self.options.layers, input_spec.shape)
-        first = layers[0].connections[0]
-        if first.pool > 1 and first.pool_kind == "max" and input_spec.bits > 1:
-            raise ValueError(f"maximum pooling needs spikes, and the input has {input_spec.bits} bits; use an average pool")
         if layers[-1].out_channels != classes:
             raise ValueError(f"layers must end in {classes}, the number of classes, not {layers[-1].out_channels}")
         return layers

@@ -16,7 +16,8 @@ class Connection:
     stride, padding : int
     pool : int, side of the window pooled before the convolution
     pool_kind : "sum" (averages, in values) or "max"
-    identity : bool, a residual addition: each neuron of the source drives the one at its place, with weight 1 (in values)
+    identity : bool, a residual addition: each neuron of the (pooled) source drives the one at its place, with weight 1 (in values)
+    largest : int, what one entry of the source may be: 1 for spikes, more for sums of spikes
     """
     source: str
     in_channels: int
@@ -27,6 +28,7 @@ class Connection:
     pool: int = 1
     pool_kind: str = "sum"
     identity: bool = False
+    largest: int = 1
 
     @property
     def weights(self):
@@ -44,11 +46,14 @@ class LayerShape:
     out_channels : int
     out_map : (height, width)
     connections : tuple of Connection; their currents add up. The first one's weights set the unit of the layer's codes.
+    sums : bool; True where there are no neurons, but sums of spikes that further layers read (the ADD of SEW blocks); all
+        connections are identities then
     """
     name: str
     out_channels: int
     out_map: tuple
     connections: tuple
+    sums: bool = False
 
     @property
     def weights(self):
@@ -57,6 +62,11 @@ class LayerShape:
     @property
     def neurons(self):
         return self.out_channels * self.out_map[0] * self.out_map[1]
+
+    @property
+    def largest(self):
+        """The largest entry of the layer's output: 1 for spikes, or the number of spikes that a sum may have."""
+        return sum(connection.largest for connection in self.connections) if self.sums else 1
 
 
 def map_after(source_map, kernel, stride, padding):

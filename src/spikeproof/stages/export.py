@@ -44,10 +44,11 @@ def run(args, stage):
     winners, synops = np.concatenate(winners), np.concatenate(synops)
     # Neurons, channels and steps are the model's; only widths, which depend on trained values, are looked up.
     per_channel = [model.quantizer.options.scale == "channel" and layer.fires for layer in model.layers]
-    steps = [len(layer.threshold()[0]) for layer in model.layers]
+    steps = [len(layer.threshold()[0]) if layer.fires else 0 for layer in model.layers]
     formula = formula_memory_bits(
         model.shapes, [[p.codec.bits for p in layer.projections] for layer in net.layers],
-        [layer.neuron.store.bits for layer in model.layers], [layer.theta_width for layer in net.layers],
+        [0 if layer.neuron.stateless else layer.neuron.store.bits for layer in model.layers],
+        [layer.theta_width for layer in net.layers],
         [count * (shape.out_channels if each else 1) for count, each, shape in zip(steps, per_channel, model.shapes)],
         [layer.bias_width for layer in net.layers])
     if formula != net.memory_bits():
