@@ -75,9 +75,9 @@ def test_no_machine_path_or_host_in_the_tree():
 def test_reference_results_agree_with_themselves_and_see_changes():
     table = pd.read_csv(ROOT / "results" / "reference" / "default" / "summary.csv")
     assert len(table) == 14 and differences(table, table) == []
-    changed = table.astype({"weight_bits": float})
+    changed = table.copy()
     changed.loc[1, "accuracy"] -= 0.05
-    changed.loc[2, "weight_bits"] *= 1.02
+    changed.loc[2, "weight_bits"] += 1
     changed = changed.drop(index=5)
     found = differences(changed, table)
     assert len(found) == 3

@@ -44,6 +44,17 @@ def tiny_float(data=None, **neuron):
     return model
 
 
+def assert_same_function(source, model, data, spikes_alike, logit_error):
+    """In every layer more than a share of the spikes are the same, and the median logit differs by less than a share of itself."""
+    x = to_codes(data.frames["test"], True)
+    with torch.no_grad():
+        exact, spikes = source(x)
+        coded, coded_spikes = model(x)
+    for one, other in zip(spikes, coded_spikes):
+        assert float((one == other).float().mean()) > spikes_alike
+    assert float((exact - coded).abs().median()) < logit_error * float(exact.abs().median())
+
+
 def unsettle(model):
     """Batch statistics away from their defaults, one gamma of each layer negative."""
     for norm in (module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)):
@@ -142,13 +153,7 @@ def test_quantized_residual_network_keeps_the_function(neuron):
             layer.leak.raw.data.sub_(0.1 * n)
     entry = {"kind": "int", "bits": 10, "shortcut_bits": 16, "membrane": {"bits": 24, "output_bits": 24}}
     model = CodeNetwork.from_float(source, make("quantizers", entry))
-    x = to_codes(data.frames["test"], True)
-    with torch.no_grad():
-        exact, spikes = source(x)
-        coded, coded_spikes = model(x)
-    for one, other in zip(spikes, coded_spikes):
-        assert float((one == other).float().mean()) > (0.96 if neuron["kind"] in ("plif", "decay") else 0.98)
-    assert float((exact - coded).abs().median()) < 0.05 * float(exact.abs().median())
+    assert_same_function(source, model, data, 0.96 if neuron["kind"] in ("plif", "decay") else 0.98, 0.05)
     assert check_equal(model, to_spec(model), data.frames["test"]) > 0
 
 
@@ -309,13 +314,7 @@ def test_folding_batch_norm_keeps_the_function():
     source = tiny_float(data).eval()
     entry = {"kind": "int", "bits": 16, "membrane": {"bits": 24, "output_bits": 24}}
     model = CodeNetwork.from_float(source, make("quantizers", entry))
-    x = to_codes(data.frames["test"], True)
-    with torch.no_grad():
-        exact, spikes = source(x)
-        coded, coded_spikes = model(x)
-    for one, other in zip(spikes, coded_spikes):
-        assert float((one == other).float().mean()) > 0.995
-    assert float((exact - coded).abs().median()) < 0.01 * float(exact.abs().median())
+    assert_same_function(source, model, data, 0.995, 0.01)
 
 
 def test_gradients_reach_every_parameter():

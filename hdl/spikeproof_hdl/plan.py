@@ -235,7 +235,7 @@ class Weights:
     @property
     def pitch(self):
         """Row numbers of events per row of the memory."""
-        return _pitch(self.lanes) if self.channelwise else 1
+        return _pitch(self.lanes, self.channelwise)
 
 
 def is_channelwise(projection):
@@ -243,8 +243,8 @@ def is_channelwise(projection):
     return projection.groups == projection.in_channels == projection.out_channels > 1
 
 
-def _pitch(lanes):
-    return 1 << (lanes - 1).bit_length()
+def _pitch(lanes, channelwise):
+    return 1 << (lanes - 1).bit_length() if channelwise else 1
 
 
 def _walked(projection, lanes):
@@ -611,8 +611,8 @@ class _EnginePlanner:
         if region.shape[:2] == (1, 1) and projection.padding == 0:
             walked = replace(walked, weights=walked.weights.reshape(1, 1, -1, projection.out_channels), stride=1)
         codec, segments = self.weights.setdefault((projection.codec.name, lanes, channelwise), (projection.codec, []))
-        row = sum(segment.rows for segment in segments) * (_pitch(lanes) if channelwise else 1)
-        pitch = _pitch(lanes) if channelwise else walked.weights.shape[2]
+        row = sum(segment.rows for segment in segments) * _pitch(lanes, channelwise)
+        pitch = _pitch(lanes, channelwise) if channelwise else walked.weights.shape[2]
         segments.append(Segment(layer.name, number, projection.weights.size // lanes))
         gather["passes"].append({
             "layer": k, "number": number, "projection": walked, "store": store, "region": at, "bits": bits, "signed": signed,

@@ -16,8 +16,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
 
-__all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "load_study", "parse_config", "parse_entry", "read_yaml",
-           "smoke_config", "validate"]
+__all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "analysis_file", "load_study", "parse_config", "parse_entry",
+           "read_yaml", "smoke_config", "validate"]
 
 FLOAT, NO_PRUNER = "float", "none"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -41,6 +41,11 @@ class HardwareOptions(Options):
     placer_seed: int = Field(1, ge=0)
     target_mhz: int = Field(100, ge=1, le=1000)
     bundle_images: int = Field(4, ge=1)
+
+
+def analysis_file(name):
+    """The result of an analysis."""
+    return f"results/analyses/{name}.json"
 
 
 class MachineOptions(Options):

@@ -34,7 +34,7 @@ def to_spec(model):
     sums = {layer.shape.name for layer in model.layers if layer.shape.sums}
     for layer, (weights, bias, theta, _) in zip(model.layers, coded):
         shape, projections = layer.shape, []
-        for connection, codes, codec in zip(shape.connections, weights, layer.codecs(weights)):
+        for connection, codes, codec in zip(shape.connections, weights, layer.codecs()):
             codes = _integers(codes, f"weights of {shape.name}")
             if connection.identity:                                  # one weight per channel: as many groups as channels
                 codes, groups = codes.reshape(1, 1, 1, -1), len(codes)

@@ -80,7 +80,9 @@ class Constraint(Method):
 
     @torch.no_grad()
     def _ascend(self):
-        """One step of Adam on every multiplier, up the constraint."""
+        """One step of Adam on every multiplier, up the constraint; without it they stay zero."""
+        if not self.options.constrained:
+            return
         self.updates += 1
         for layer, of, first, second in zip(self.layers, self.multipliers, self.first, self.second):
             gradient = saw_tooth(layer.weights[0], self._levels(layer), self.g)
@@ -101,12 +103,9 @@ class Constraint(Method):
         else:
             self.before = loss
         count = sum(of.numel() for of in self.multipliers)
-        failure = sum(float(saw_tooth(layer.weights[0] / layer.step, self._unit_levels(layer)).sum()) for layer in self.layers)
+        failure = sum(float((saw_tooth(layer.weights[0], self._levels(layer)) / layer.step).sum()) for layer in self.layers)
         return {"g": self.g, "constraint_failure": failure / count / self.quantizer.codec.max_code,
-                "multiplier": sum(float(of.sum()) for of in self.multipliers) / count if self.options.constrained else 0.0}
-
-    def _unit_levels(self, layer):
-        return [torch.ones_like(layer.step) * int(code) for code in self.quantizer.codec.codes]
+                "multiplier": sum(float(of.sum()) for of in self.multipliers) / count}
 
     def state(self):
         tensors = {f"{name}.{k}": of for name in ("multipliers", "first", "second") for k, of in enumerate(getattr(self, name))}

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .architectures.shapes import pruned_shapes
+from .architectures.shapes import largest_outputs, pruned_shapes
 from .codecs import parse_codec
 from .fixed_point import lfsr_draws
 from .network import INPUT
@@ -26,8 +26,9 @@ from .thresholds import FixedThreshold
 
 __all__ = ["CodeNetwork", "FloatNetwork"]
 
-#: The largest code of an identity, which is stored as an integer of at most 16 bits.
-LARGEST_IDENTITY = (1 << 15) - 1
+#: Width of an identity's weights: the same for all, so that memory does not depend on what was trained.
+IDENTITY_BITS = 16
+LARGEST_IDENTITY = (1 << IDENTITY_BITS - 1) - 1
 
 
 def _pooled(x, connection):
@@ -147,7 +148,7 @@ class FloatNetwork(nn.Module):
         self.surrogate = Surrogate()
         self.layers = nn.ModuleList(
             FloatLayer(shape, k < len(layers) - 1, neuron.threshold(steps) if self.fires(k) else FixedThreshold(),
-                       neuron.trained_leak() if hasattr(neuron, "trained_leak") and not shape.sums else None)
+                       None if shape.sums else neuron.trained_leak())
             for k, shape in enumerate(layers))
 
     def fires(self, k):
@@ -173,9 +174,12 @@ class FloatNetwork(nn.Module):
                 out, amplitude, v = drive if k == len(self.layers) - 1 else drive.relu(), 1.0, None
             else:
                 theta, amplitude = layer.threshold()
-                beta, gain = (None, 1.0) if layer.leak is None else layer.leak()
-                out, v = float_steps(drive if layer.leak is None else drive * gain, theta, self.steps, self.neuron, self.fires(k),
-                                     self.surrogate, layer.threshold.paths if layer.threshold.trained else (), beta)
+                beta = None
+                if layer.leak is not None:
+                    beta, gain = layer.leak()
+                    drive = drive * gain
+                out, v = float_steps(drive, theta, self.steps, self.neuron, self.fires(k), self.surrogate, layer.threshold.paths,
+                                     beta)
             if layer.shape.name in last_use:
                 maps[layer.shape.name] = out, amplitude
             yield out, amplitude, v
@@ -201,7 +205,7 @@ class CodeLayer(nn.Module):
     """A quantized layer in codes.
 
     The scale of the first connection's weights sets the unit of the layer: what one code is worth. The other connections are in
-    that unit too, as plain integers: convolutions of the quantizer's ``shortcut_bits``, identities of as many as they need.
+    that unit too, as plain integers: convolutions of the quantizer's ``shortcut_bits``, identities of ``IDENTITY_BITS``.
 
     Parameters
     ----------
@@ -236,12 +240,11 @@ class CodeLayer(nn.Module):
         self.shortcut_limit = (1 << (quantizer.shortcut_bits - 1)) - 1
         self.neuron = self.frozen = self.leak = None
 
-    def codecs(self, weights):
-        """The weight codec of each connection, of the weights that :meth:`codes` gave."""
+    def codecs(self):
+        """The weight codec of each connection."""
         found = [self.quantizer.codec]
-        for connection, codes in zip(self.shape.connections[1:], weights[1:]):
-            bits = int(codes.max()).bit_length() + 1 if connection.identity else self.quantizer.shortcut_bits
-            found.append(parse_codec(f"int{max(bits, 2)}"))
+        for connection in self.shape.connections[1:]:
+            found.append(parse_codec(f"int{IDENTITY_BITS if connection.identity else self.quantizer.shortcut_bits}"))
         return found
 
     def codes(self, amplitudes):
@@ -306,7 +309,7 @@ class CodeLayer(nn.Module):
         acc = self.current(maps, weights, bias)
         level, _ = self.threshold()
         spikes, codes = code_steps(acc, theta, level[:, None], steps, self.neuron, self.draws(steps, acc), self.fires, surrogate,
-                                   self.threshold.paths if self.threshold.trained else ("comparison", "reset"))
+                                   self.threshold.paths)
         return spikes, codes, value
 
 
@@ -316,17 +319,18 @@ class SumLayer(nn.Module):
     Parameters
     ----------
     shape : LayerShape with ``sums``
+    largest : int, how many spikes a sum may have
     """
     fires, step, leak, frozen = False, None, None, None
 
-    def __init__(self, shape):
+    def __init__(self, shape, largest):
         super().__init__()
         self.shape, self.threshold, self.weights = shape, FixedThreshold(), ()
-        self.neuron = NeuronSpec(Leak("multiply", multiplier=0, fraction=1), Store(0, shape.largest))
+        self.neuron = NeuronSpec(Leak("multiply", multiplier=0, fraction=1), Store(0, largest))
 
-    def codecs(self, weights):
+    def codecs(self):
         """A weight of +1 in one bit for each identity."""
-        return [parse_codec("binary")] * len(weights)
+        return [parse_codec("binary")] * len(self.shape.connections)
 
     def codes(self, amplitudes):
         """As :meth:`CodeLayer.codes`; weights are ones, and a code is worth 1.
@@ -371,10 +375,10 @@ class CodeNetwork(nn.Module):
             raise ValueError(f"neurons must spike to be quantized, and {neuron.activation} neurons do not: use quantizer 'float'")
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.quantizer, self.surrogate = quantizer, Surrogate()
-        self.layers = nn.ModuleList()
+        self.layers, self.largest = nn.ModuleList(), {INPUT: input_spec.max_code, **largest_outputs(layers)}
         for k, shape in enumerate(layers):
             if shape.sums:
-                self.layers.append(SumLayer(shape))
+                self.layers.append(SumLayer(shape, self.largest[shape.name]))
                 continue
             # A membrane readout compares codes of different channels, so they must share one unit.
             per_channel = quantizer.options.scale == "channel" and self.fires(k)
@@ -436,9 +440,8 @@ class CodeNetwork(nn.Module):
             else:
                 sums = bias.clone()
                 for weight, connection in zip(weights, layer.shape.connections):
-                    largest = self.input_spec.max_code if connection.source == INPUT else connection.largest
                     window = connection.pool**2 if connection.pool_kind == "sum" else 1
-                    sums += weight.clamp(min=0).flatten(1).sum(1) * largest * window
+                    sums += weight.clamp(min=0).flatten(1).sum(1) * self.largest[connection.source] * window
                 reach, bits, ternary = self.steps * float(sums.max().clamp(min=1)), membrane.output_bits, False
             if ternary:
                 lo, hi, shift = -1, 1, max(0, round(math.log2(float(theta.median()) / 2)))

@@ -65,7 +65,7 @@ def thresholds_of_levels(levels):
 
 class FixedThreshold(nn.Module):
     """V = 1 at every step; a spike counts 1."""
-    trained = False
+    paths = PATHS                                                    # of the scale that makes a code of it, where that is trained
 
     def __init__(self):
         super().__init__()
@@ -83,8 +83,6 @@ class TrainedThreshold(nn.Module):
     low, high : float, value; the threshold starts uniformly between them
     paths : names of PATHS
     """
-    trained = True
-
     def __init__(self, low, high, paths):
         super().__init__()
         self.threshold = nn.Parameter(torch.empty(1).uniform_(low, high))
@@ -107,8 +105,6 @@ class LevelThresholds(nn.Module):
     low, high : float, value; p_1 starts uniformly between them
     paths : names of PATHS
     """
-    trained = True
-
     def __init__(self, steps, low, high, paths):
         super().__init__()
         self.gaps = nn.Parameter(torch.empty(1).uniform_(low, high).repeat(steps) / steps)

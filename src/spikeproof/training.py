@@ -212,8 +212,9 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
                 torch.nn.utils.clip_grad_value_(model.parameters(), options.clip_gradient)
             optimizer.step()
             method.after_step()
-            loss_sum += loss.item() * len(index)
-            whole_loss += loss.item() + (0.0 if penalty is None else penalty.item())
+            task_loss = loss.item()
+            loss_sum += task_loss * len(index)
+            whole_loss += task_loss if penalty is None else task_loss + penalty.item()
             right += targets.right(logits.detach())
             rate += sum(float(s.detach().flatten(0, 1).mean()) for s in spikes) / max(len(spikes), 1)
         if not math.isfinite(loss_sum):

@@ -21,6 +21,7 @@ from spikeproof.config import (
     NO_PRUNER,
     SECTION_OF,
     ConfigError,
+    analysis_file,
     load_study,
     parse_config,
     read_yaml,
@@ -103,11 +104,6 @@ def entry(section, wildcard):
         return json.dumps(CONFIG.entry(section, wildcards[wildcard]), sort_keys=True)
 
     return of
-
-
-def analysis_file(name):
-    """The result of an analysis."""
-    return f"results/analyses/{name}.json"
 
 
 def code_of(stage, *sections):

@@ -3,7 +3,7 @@
 
 rule analyze:
     output:
-        "results/analyses/{analysis}.json",
+        analysis_file("{analysis}"),
     log:
         "results/logs/analyze/{analysis}.log",
     conda:

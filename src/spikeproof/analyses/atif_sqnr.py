@@ -139,10 +139,9 @@ def _trained(decoder, module, slope, options, seed):
     import torch
 
     from ..neuron_steps import float_steps
+    from ..neurons.integrate_fire import IntegrateFire
     from ..surrogates import Surrogate
-
-    class Neuron:
-        beta, reset = 1.0, "soft"
+    neuron = IntegrateFire(IntegrateFire.Options(kind="if"))
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(module.parameters(), lr=options.learning_rate)
     curve = []
@@ -159,7 +158,7 @@ def _trained(decoder, module, slope, options, seed):
             curve.append((step, db, v[0]))
         x = torch.randn(1, options.batch, 1, 1, 1, generator=generator).abs() * decoder.sigma
         theta, amplitude = module()
-        s, _ = float_steps(x, theta, options.steps, Neuron, True, Surrogate("sigmoid", 1 / slope), module.paths)
+        s, _ = float_steps(x, theta, options.steps, neuron, True, Surrogate("sigmoid", 1 / slope), module.paths)
         loss = ((x[0] - s.sum(0) * amplitude / options.steps) ** 2).mean()
         optimizer.zero_grad()
         loss.backward()

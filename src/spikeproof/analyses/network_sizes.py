@@ -32,8 +32,9 @@ class NetworkSizes:
         quantities, rows = {}, []
         neuron = make("neurons", {"kind": "relu"})
         for name, of in self.options.networks.items():
-            shapes = make("architectures", of.architecture).layers(InputSpec(of.shape, 8, True), of.classes)
-            count = sum(p.numel() for p in FloatNetwork(shapes, neuron, InputSpec(of.shape, 8, True), 1).parameters())
+            given = InputSpec(of.shape, 8, True)
+            shapes = make("architectures", of.architecture).layers(given, of.classes)
+            count = sum(p.numel() for p in FloatNetwork(shapes, neuron, given, 1).parameters())
             quantities |= {f"{name}_parameters": count, f"{name}_mb": 4 * count / 1e6}
             rows.append([name, " × ".join(map(str, of.shape)), of.classes, count, round(4 * count / 1e6, 2)])
             say(f"{name}: {count:,} parameters")

@@ -45,7 +45,7 @@ def parse_layers(notation, input_shape=None):
         raise ValueError(f"layers must end in a dense layer like 10, not {words[-1]!r}")
     if input_shape is None:
         return None
-    (height, width, channels), source, layers, pool, pool_kind, largest = input_shape, INPUT, [], 1, "sum", 1
+    (height, width, channels), source, layers, pool, pool_kind = input_shape, INPUT, [], 1, "sum"
     for word, match in zip(words, matches):
         if match["avg"] or match["max"]:
             if pool != 1:
@@ -60,14 +60,14 @@ def parse_layers(notation, input_shape=None):
             if out != channels or source == INPUT or pool_kind == "sum" and pool > 1:
                 raise ValueError(f"{word!r} must come after a layer of {out} channels, or a maximum pool of one: its spikes are "
                                  "added to that")
-            block, shared = f"sew{len(layers) + 1}", {"pool": pool, "pool_kind": pool_kind, "largest": largest}
+            block, shared = f"sew{len(layers) + 1}", {"pool": pool, "pool_kind": pool_kind}
             first = Connection(source, out, out, (side, side), 1, side // 2, **shared)
             second = Connection(f"{block}a", out, out, (side, side), 1, side // 2)
             added = Connection(f"{block}b", out, out, identity=True), Connection(source, out, out, identity=True, **shared)
             layers += [LayerShape(f"{block}a", out, (height, width), (first,)),
                        LayerShape(f"{block}b", out, (height, width), (second,)),
                        LayerShape(block, out, (height, width), added, sums=True)]
-            source, pool, pool_kind, largest = block, 1, "sum", layers[-1].largest
+            source, pool, pool_kind = block, 1, "sum"
             continue
         if match["conv"]:
             out, side, stride = int(match["channels"]), int(match["kernel"]), int(match["stride"] or 1)
@@ -75,9 +75,9 @@ def parse_layers(notation, input_shape=None):
         else:
             out, kernel, stride, padding, name = int(match["dense"]), (height, width), 1, 0, f"dense{len(layers) + 1}"
         out_map = map_after((height, width), kernel, stride, padding)
-        connection = Connection(source, channels, out, kernel, stride, padding, pool, pool_kind, largest=largest)
+        connection = Connection(source, channels, out, kernel, stride, padding, pool, pool_kind)
         layers.append(LayerShape(name, out, out_map, (connection,)))
-        (height, width), channels, source, pool, pool_kind, largest = out_map, out, name, 1, "sum", 1
+        (height, width), channels, source, pool, pool_kind = out_map, out, name, 1, "sum"
     return tuple(layers)
 
 

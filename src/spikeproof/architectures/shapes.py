@@ -1,7 +1,7 @@
 """What an architecture is made of: layers of neurons, and the connections that drive them."""
 from dataclasses import dataclass, replace
 
-__all__ = ["Connection", "LayerShape", "channel_groups", "map_after", "pruned_shapes"]
+__all__ = ["Connection", "LayerShape", "channel_groups", "largest_outputs", "map_after", "pruned_shapes"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,6 @@ class Connection:
     pool : int, side of the window pooled before the convolution
     pool_kind : "sum" (averages, in values) or "max"
     identity : bool, a residual addition: each neuron of the (pooled) source drives the one at its place, with weight 1 (in values)
-    largest : int, what one entry of the source may be: 1 for spikes, more for sums of spikes
     """
     source: str
     in_channels: int
@@ -28,7 +27,6 @@ class Connection:
     pool: int = 1
     pool_kind: str = "sum"
     identity: bool = False
-    largest: int = 1
 
     @property
     def weights(self):
@@ -63,15 +61,18 @@ class LayerShape:
     def neurons(self):
         return self.out_channels * self.out_map[0] * self.out_map[1]
 
-    @property
-    def largest(self):
-        """The largest entry of the layer's output: 1 for spikes, or the number of spikes that a sum may have."""
-        return sum(connection.largest for connection in self.connections) if self.sums else 1
-
 
 def map_after(source_map, kernel, stride, padding):
     """(height, width) after a convolution."""
     return tuple((n + 2 * padding - k) // stride + 1 for n, k in zip(source_map, kernel))
+
+
+def largest_outputs(shapes):
+    """dict layer -> the largest entry of its output: 1 for spikes, or the number of spikes that a sum may have."""
+    found = {}
+    for shape in shapes:
+        found[shape.name] = sum(found[connection.source] for connection in shape.connections) if shape.sums else 1
+    return found
 
 
 def channel_groups(shapes):

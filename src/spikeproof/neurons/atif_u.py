@@ -5,6 +5,7 @@ from pydantic import Field, model_validator
 
 from ..options import Options
 from ..spec import Leak
+from .base import Neuron
 
 __all__ = ["AtifOptions", "AtifU"]
 
@@ -27,15 +28,13 @@ class AtifOptions(Options):
         return self
 
 
-class AtifU:
+class AtifU(Neuron):
     """IF with soft reset, v(0) = 0, no leak; the threshold is trained and a spike has its value (the author's code; Eq. 13).
 
     A uniform quantizer over time: the spike count is the input in units of V / T, clipped at T.
     """
     class Options(AtifOptions):
         kind: Literal["atif_u"]
-
-    activation = "spike"
 
     def __init__(self, options):
         self.options = options

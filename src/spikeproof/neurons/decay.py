@@ -4,12 +4,12 @@ from typing import Literal
 from pydantic import Field
 
 from ..options import Options
-from ..spec import Leak
+from .base import Neuron, nearest_leak
 
 __all__ = ["Decay"]
 
 
-class Decay:
+class Decay(Neuron):
     """LIF with v(t) = decay v(t - 1) + current (STBP's tau); the constant is the nearest fraction of ``bits`` bits."""
     class Options(Options):
         kind: Literal["decay"]
@@ -18,13 +18,7 @@ class Decay:
         reset: Literal["soft", "hard"] = "hard"
         readout: Literal["spike_count", "membrane"] = "spike_count"
 
-    activation = "spike"
-
     def __init__(self, options):
         self.reset, self.readout = options.reset, options.readout
-        multiplier = min(max(round(options.decay * 2**options.bits), 1), 2**options.bits - 1)
-        self.leak, self.beta = Leak("multiply", multiplier=multiplier, fraction=options.bits), multiplier / 2**options.bits
-
-    def threshold(self, steps):
-        from ..thresholds import FixedThreshold
-        return FixedThreshold()
+        self.leak = nearest_leak(max(options.decay, 2.0**-options.bits), options.bits)
+        self.beta = self.leak.multiplier / 2**options.bits

@@ -5,11 +5,12 @@ from pydantic import Field
 
 from ..options import Options
 from ..spec import Leak
+from .base import Neuron
 
 __all__ = ["LeakyIntegrateFire"]
 
 
-class LeakyIntegrateFire:
+class LeakyIntegrateFire(Neuron):
     """LIF with the leak ``v - (v >> leak_shift)``: beta = 1 - 2^-leak_shift, no multiplier."""
     class Options(Options):
         kind: Literal["lif"]
@@ -17,13 +18,7 @@ class LeakyIntegrateFire:
         reset: Literal["soft", "hard"] = "hard"
         readout: Literal["spike_count", "membrane"] = "membrane"
 
-    activation = "spike"
-
     def __init__(self, options):
         self.reset, self.readout = options.reset, options.readout
         self.leak = Leak("subtract_shift", shift=options.leak_shift)
         self.beta = 1 - 2.0**-options.leak_shift
-
-    def threshold(self, steps):
-        from ..thresholds import FixedThreshold
-        return FixedThreshold()

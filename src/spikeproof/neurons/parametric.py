@@ -4,12 +4,12 @@ from typing import Literal
 from pydantic import Field
 
 from ..options import Options
-from ..spec import Leak
+from .base import Neuron, nearest_leak
 
 __all__ = ["ParametricLif"]
 
 
-class ParametricLif:
+class ParametricLif(Neuron):
     """v(t) = v(t - 1) + (x - v(t - 1)) / tau; quantized, 1 - 1/tau is the nearest fraction of ``bits`` bits."""
     class Options(Options):
         kind: Literal["plif"]
@@ -18,8 +18,6 @@ class ParametricLif:
         reset: Literal["soft", "hard"] = "hard"
         readout: Literal["spike_count", "membrane"] = "spike_count"
 
-    activation = "spike"
-
     def __init__(self, options):
         self.options, self.reset, self.readout = options, options.reset, options.readout
         self.leak = self.leak_of(1 - 1 / options.tau)
@@ -27,12 +25,7 @@ class ParametricLif:
 
     def leak_of(self, beta):
         """The leak of the contract nearest to v * beta."""
-        bits = self.options.bits
-        return Leak("multiply", multiplier=min(max(round(beta * 2**bits), 0), 2**bits - 1), fraction=bits)
-
-    def threshold(self, steps):
-        from ..thresholds import FixedThreshold
-        return FixedThreshold()
+        return nearest_leak(beta, self.options.bits)
 
     def trained_leak(self):
         from ..leaks import TrainedLeak

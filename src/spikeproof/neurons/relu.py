@@ -3,11 +3,12 @@ from typing import Literal
 
 from ..options import Options
 from ..spec import Leak
+from .base import Neuron
 
 __all__ = ["Relu"]
 
 
-class Relu:
+class Relu(Neuron):
     """max(0, x) in place of spikes, one pass in place of time steps: full precision only, it cannot be quantized or built.
 
     Event frames are taken one by one and the logits averaged.

@@ -1,0 +1,29 @@
+"""What neuron models share."""
+from ..spec import Leak
+
+__all__ = ["Neuron", "nearest_leak"]
+
+
+def nearest_leak(beta, bits):
+    """The leak of the contract nearest to v * beta: a multiplier of ``bits`` bits, below 1."""
+    return Leak("multiply", multiplier=min(max(round(beta * 2**bits), 0), 2**bits - 1), fraction=bits)
+
+
+class Neuron:
+    """Base class: spikes at a fixed threshold of 1, with a leak that is not trained.
+
+    Members that subclasses set
+    ---------------------------
+    reset, readout : as in :mod:`spikeproof.spec` and :mod:`spikeproof.network`
+    leak : Leak, the contract's; beta : float, the membrane's factor at every step in full precision
+    """
+    activation = "spike"
+
+    def threshold(self, steps):
+        """A new module of :mod:`spikeproof.thresholds` for one layer."""
+        from ..thresholds import FixedThreshold
+        return FixedThreshold()
+
+    def trained_leak(self):
+        """A new module of :mod:`spikeproof.leaks` for one layer, or None."""
+        return None
