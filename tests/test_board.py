@@ -22,7 +22,7 @@ from spikeproof_hdl.cosim import input_ints
 from spikeproof_hdl.export import export_core
 from spikeproof_hdl.host import Board, BoardError, crc8, frame, image_bytes, parse
 from spikeproof_hdl.plan import CorePlan
-from spikeproof_hdl.synth import DEVICES, synthesize
+from spikeproof_hdl.synth import AUTO, DEVICES, synthesize
 from spikeproof_hdl.timing import predict
 from spikeproof_hdl.uart import Receiver, Sender
 from spikeproof_hdl.verify import verify
@@ -81,8 +81,8 @@ def test_command_line_knows_the_boards_and_devices():
     from spikeproof.stages import board as stage
     from spikeproof.stages import synthesize
     assert set(stage.BOARDS) == set(BOARDS)
-    assert set(synthesize.DEVICES) == set(DEVICES)
-    assert set(get_args(HardwareOptions.model_fields["device"].annotation)) <= set(DEVICES)
+    assert set(synthesize.DEVICES) == {AUTO, *DEVICES}
+    assert set(get_args(HardwareOptions.model_fields["device"].annotation)) <= {AUTO, *DEVICES}
 
 
 @pytest.mark.slow
@@ -131,7 +131,12 @@ def test_loadable_core_is_proved_and_synthesised_like_any_other(tmp_path):
     export_core(plan, tmp_path / "core")
     result = verify(plan, tmp_path / "core", random_frames(plan.net, 3, rate=0.6), tmp_path / "sim", tmp_path / "divergence")
     assert result["equal"] and result["memory_equal"]
-    assert synthesize(tmp_path / "core", tmp_path / "yosys")["dsp"] == 0
+    small = replace(DEVICES["25k"], luts=100)
+    with patch.dict(DEVICES, {"25k": small}):                        # auto takes the next larger one, a named one is refused
+        found = synthesize(tmp_path / "core", tmp_path / "yosys")
+        assert found["dsp"] == 0 and found["device"] == "LFE5U-45F" and found["fmax_mhz"] > 10
+        with pytest.raises(RuntimeError, match=r"needs about [\d,]+ LUT and \d+ block RAM, and LFE5U-25F \(25k\) has 100 and 56"):
+            synthesize(tmp_path / "core", tmp_path / "again", "25k")
     assert CorePlan.from_dict(plan.net, plan.to_dict()).loadable
 
 

@@ -77,7 +77,8 @@ def changed(section, name, **values):
     (changed("architectures", "resnet18", blocks=[2, 0]), "config: architectures.resnet18: blocks must be at least 1 in each "
      "stage, not [2, 0]"),
     ({**SHIPPED, "hardware": {"lane": 8}}, "config: hardware.lane is not a known key; did you mean 'lanes'?"),
-    ({**SHIPPED, "hardware": {"device": "12k"}}, "config: hardware.device must be '25k', '45k', '85k' or 'up5k', not '12k'"),
+    ({**SHIPPED, "hardware": {"device": "12k"}},
+     "config: hardware.device must be 'auto', '25k', '45k', '85k' or 'up5k', not '12k'"),
     ({**SHIPPED, "neurons": {"x": {}}}, "config: neurons.x.kind is missing: it must be one of atif_nu, atif_u, decay, if, lif, "
      "plif, relu"),
     ({**SHIPPED, "quantizers": {"float": {"kind": "binary"}}},

@@ -65,6 +65,8 @@ DEVICES = {
     "up5k": Device("iCE40UP5K", "ice40", ("--up5k", "--package", "sg48"), 5280, 30),
     "xc7": Device("Xilinx 7 series", "xilinx", None, 0, 0),
 }
+#: The devices that "auto" chooses from, smallest first; yosys makes the same of a core for all of them.
+AUTO, SIZES = "auto", ("25k", "45k", "85k")
 
 
 def shell(rtl):
@@ -119,14 +121,19 @@ def _block_ram(log, memories, family):
     return sum(memories[name]["width"] * memories[name]["depth"] for name in names), names
 
 
-def synthesize(rtl, work, device="25k", seed=1, frequency=100):
+def _fits(result, chip):
+    return result["lut"] <= chip.luts and result["bram"] <= chip.brams
+
+
+def synthesize(rtl, work, device=AUTO, seed=1, frequency=100):
     """Synthesise the core, and place and route it where open tools can.
 
     Parameters
     ----------
     rtl : folder of the exported core
     work : scratch folder
-    device : a key of DEVICES; for "xc7" yosys's count of LUT6 is all there is
+    device : a key of DEVICES, or "auto", the smallest ECP5 that holds what yosys counts; for "xc7" yosys's count of LUT6 is all
+        there is
     seed : int, of nextpnr's placer
     frequency : MHz, the target that nextpnr works towards
 
@@ -141,23 +148,28 @@ def synthesize(rtl, work, device="25k", seed=1, frequency=100):
     MissingTool
         If yosys or nextpnr is absent.
     RuntimeError
-        If a tool fails, for instance because the core does not fit.
+        If the core does not fit, or a tool fails.
     """
-    if device not in DEVICES:
-        raise ValueError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
-    chip = DEVICES[device]
+    if device != AUTO and device not in DEVICES:
+        raise ValueError(f"device must be one of {', '.join((AUTO, *DEVICES))}, not {device!r}")
+    chip = DEVICES[SIZES[0] if device == AUTO else device]
     _, block_bits, _ = FAMILIES[chip.family]
     rtl, work = Path(rtl), Path(work)
     copy_core(rtl, work)
     (work / "shell.v").write_text(shell(rtl))
-    synthesis, placement = commands(device, seed)
     began = time.monotonic()
-    run([yosys(), *synthesis], work)
+    run([yosys(), *commands(SIZES[0] if device == AUTO else device, seed)[0]], work)
     middle = time.monotonic()
     design = json.loads((work / "stat.json").read_text())["design"]["num_cells_by_type"]
     result = {kind: _count(design, weights) for kind, weights in CELLS[chip.family].items()}
     needed, names = _block_ram((work / "yosys.log").read_text(), load_manifest(rtl)["memories"], chip.family)
-    fmax, tools = None, ["yosys"]
+    if device == AUTO:
+        device = next((size for size in SIZES if _fits(result, DEVICES[size])), SIZES[-1])
+    chip, fmax, tools = DEVICES[device], None, ["yosys"]
+    _, placement = commands(device, seed)
+    if placement is not None and not _fits(result, chip):
+        raise RuntimeError(f"the core needs about {result['lut']:,} LUT and {result['bram']} block RAM, and {chip.part} ({device}) "
+                           f"has {chip.luts:,} and {chip.brams}: use fewer lanes, fewer bits or a larger device")
     if placement is not None:
         tools.append(f"nextpnr_{chip.family}")
         run([nextpnr(chip.family), *placement, "--freq", str(frequency)], work, work / "nextpnr.log")

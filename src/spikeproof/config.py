@@ -37,7 +37,7 @@ class HardwareOptions(Options):
     lanes: int = Field(16, ge=1, le=256)
     updaters: int = Field(1, ge=1, le=64)
     fold: Literal["none", "all"] = "none"
-    device: Literal["25k", "45k", "85k", "up5k"] = "25k"
+    device: Literal["auto", "25k", "45k", "85k", "up5k"] = "auto"
     placer_seed: int = Field(1, ge=0)
     target_mhz: int = Field(100, ge=1, le=1000)
     bundle_images: int = Field(4, ge=1)
