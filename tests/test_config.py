@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from spikeproof.config import ConfigError, load_study, parse_config, read_yaml
+from spikeproof.config import ConfigError, load_study, parse_config, parse_entry, read_yaml
 
 SHIPPED = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 CONFIG = parse_config(SHIPPED)
@@ -48,8 +48,8 @@ def changed(section, name, **values):
     ({**SHIPPED, "datasets": 5}, "config: datasets must be a mapping of keys to values, not 5"),
     ({**SHIPPED, "hardware": []}, "config: hardware must be a mapping of keys to values, not []"),
     ({**SHIPPED, "neurons": {"x": {"kind": ["lif"]}}},
-     "config: neurons.x: kind ['lif'] is unknown: it must be one of atif_nu, atif_u, decay, if, lif, plif, relu; did you mean "
-     "'lif'?"),
+     "config: neurons.x: kind ['lif'] is unknown: it must be one of atif_nu, atif_u, decay, if, lif, plif, relu, synaptic; did "
+     "you mean 'lif'?"),
     ({**SHIPPED, "neurons": {"$(ls)": {"kind": "lif"}}},
      "config: neurons: a name must be letters, digits, - and _, and start with a letter or digit, not '$(ls)'"),
     ({**SHIPPED, "neurons": {4: {"kind": "lif"}}},
@@ -60,8 +60,8 @@ def changed(section, name, **values):
      "config: quantizers.int4_v8.membrane: bits must be 2 for a ternary membrane, not 8"),
     (changed("neurons", "lif", reset="zero"), "config: neurons.lif.reset must be 'soft' or 'hard', not 'zero'"),
     (changed("neurons", "lif", kind="lift"),
-     "config: neurons.lif: kind 'lift' is unknown: it must be one of atif_nu, atif_u, decay, if, lif, plif, relu; did you mean "
-     "'lif'?"),
+     "config: neurons.lif: kind 'lift' is unknown: it must be one of atif_nu, atif_u, decay, if, lif, plif, relu, synaptic; did "
+     "you mean 'lif'?"),
     (changed("architectures", "conv", layers="16C3-AB2-10"),
      "config: architectures.conv.layers: layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not 'AB2'"),
     (changed("pruners", "half", keep=0), "config: pruners.half.keep must be greater than 0, not 0"),
@@ -80,7 +80,7 @@ def changed(section, name, **values):
     ({**SHIPPED, "hardware": {"device": "12k"}},
      "config: hardware.device must be 'auto', '25k', '45k', '85k' or 'up5k', not '12k'"),
     ({**SHIPPED, "neurons": {"x": {}}}, "config: neurons.x.kind is missing: it must be one of atif_nu, atif_u, decay, if, lif, "
-     "plif, relu"),
+     "plif, relu, synaptic"),
     ({**SHIPPED, "quantizers": {"float": {"kind": "binary"}}},
      "config: quantizers.float: the names 'float' and 'none' are reserved"),
 ])
@@ -215,3 +215,9 @@ def test_no_module_points_up():
     assert len(hardware) > 15
     assert not {"spikeproof.models", "spikeproof.training", "spikeproof.convert"} & set(hardware)
     assert not [p for p in Path(ROOT / "src").rglob("*.py") if "import snakemake" in p.read_text()]
+
+
+def test_what_a_nested_entry_leaves_out_keeps_the_default_of_its_kind():
+    entry = parse_entry("pretraining", {"kind": "stbp", "training": {"epochs": 7, "augmentation": {"flip": True}}}, "x")
+    assert entry.training.epochs == 7 and entry.training.augmentation.flip and entry.training.augmentation.crop == 0
+    assert (entry.training.loss, entry.training.learning_rate, entry.training.surrogate) == ("mse_rate", 0.3, "rectangle")

@@ -127,24 +127,25 @@ def test_residual_networks_and_trained_thresholds_equal_the_integer_model(entry,
     # An identity adds what a spike of its source is worth: one code per channel, in its own projection.
     _, identity = net.by_name["s1b1c2"].projections
     assert identity.source == "stem" and identity.groups == 4 and identity.weights.shape == (1, 1, 1, 4)
-    worth = float(torch.as_tensor(model.amplitudes()["stem"]).detach())
+    worth = float(torch.as_tensor(model.layers[0].threshold()[1]).detach())
     with torch.no_grad():
-        value = model.codes()[2][3]
+        value = list(model.codes())[2][3]
     assert identity.weights.flatten().tolist() == (worth / value.expand(4)).round().tolist()
     convolution = net.by_name["s2b1c2"].projections[1]
     assert convolution.kernel == (1, 1) and convolution.stride == 2 and convolution.groups == 1
 
 
 FOLDED = [*ATIF[:3], {"kind": "plif", "tau": 3.0, "bits": 16, "readout": "membrane"},
-          {"kind": "decay", "decay": 0.7, "readout": "membrane"}]
+          {"kind": "decay", "decay": 0.7, "readout": "membrane"}, {"kind": "synaptic", "tau_m": 4.0, "readout": "membrane"},
+          {"kind": "synaptic", "filter_input": True, "readout": "membrane"}]
 
 
-@pytest.mark.parametrize("neuron", FOLDED, ids=[n["kind"] for n in FOLDED])
+@pytest.mark.parametrize("neuron", FOLDED, ids=[n["kind"] + "-input" * ("filter_input" in n) for n in FOLDED])
 def test_quantized_residual_network_keeps_the_function(neuron):
     """Amplitudes, shortcuts, per-step thresholds and trained leaks fold: 16-bit codes decide almost as full precision does."""
     data = tiny_data(images=200)
     source = tiny_of(data, neuron).eval()
-    if neuron["kind"] in ("plif", "decay"):                          # what leaks wants more current to fire
+    if (leaks := neuron["kind"] in ("plif", "decay", "synaptic")):   # what leaks wants more current to fire
         for norm in (module for module in source.modules() if isinstance(module, torch.nn.BatchNorm2d)):
             norm.weight.data.mul_(3)
             norm.bias.data.mul_(3)
@@ -153,7 +154,7 @@ def test_quantized_residual_network_keeps_the_function(neuron):
             layer.leak.raw.data.sub_(0.1 * n)
     entry = {"kind": "int", "bits": 10, "shortcut_bits": 16, "membrane": {"bits": 24, "output_bits": 24}}
     model = CodeNetwork.from_float(source, make("quantizers", entry))
-    assert_same_function(source, model, data, 0.96 if neuron["kind"] in ("plif", "decay") else 0.98, 0.05)
+    assert_same_function(source, model, data, 0.96 if leaks else 0.98, 0.05)
     assert check_equal(model, to_spec(model), data.frames["test"]) > 0
 
 

@@ -1,13 +1,17 @@
 """Neurons as one operation against the same steps recorded by autograd; augmentation and its labels; batches from a map."""
+import math
+
 import numpy as np
 import pytest
 import torch
+from test_models import CHAIN, tiny_data, tiny_of
 
 from spikeproof.augmentation import Targets, augment
 from spikeproof.neuron_steps import code_steps, float_steps
 from spikeproof.spec import Leak, NeuronSpec, Store
-from spikeproof.surrogates import SURROGATES, Surrogate
-from spikeproof.training_options import AugmentationOptions
+from spikeproof.surrogates import SURROGATES, Surrogate, filtered
+from spikeproof.training import fit
+from spikeproof.training_options import AugmentationOptions, TrainingOptions
 
 STEPS = 3
 
@@ -118,6 +122,72 @@ def test_gradient_of_a_trained_leak_is_that_of_autograd(length, reset, fires):
         loss.backward()
         found.append((float(loss.detach()), float(beta.grad)))
     assert found[0] == pytest.approx(found[1], rel=1e-10) and abs(found[0][1]) > 1e-3
+
+
+@pytest.mark.parametrize("in_codes", [False, True])
+@pytest.mark.parametrize("length", [1, STEPS])
+def test_tssl_bp_is_the_published_rule(length, in_codes):
+    """The rule as published, sums over filtered outputs included, one neuron at a time (stonezwr/TSSL-BP, functions/tsslbp.py)."""
+    tau_m, tau_s, width = 4.0, 2.0, 0.2
+    theta, unit = (8.0, 1 / 8) if in_codes else (1.0, 1.0)           # a code is worth 1/8
+    generator = torch.Generator().manual_seed(3)
+    drive = torch.randn(length, 40, 2, 1, 1, dtype=torch.float64, generator=generator) * 0.8 + 0.3
+    drive = ((drive / unit).round() if in_codes else drive).requires_grad_()
+    weights = torch.randn(STEPS, 40, 2, 1, 1, dtype=torch.float64, generator=generator)
+    surrogate, one = Surrogate("tssl", width, 1 - 1 / tau_s), torch.ones(1, dtype=torch.float64)
+    if in_codes:
+        neuron = NeuronSpec(Leak("multiply", multiplier=3, fraction=2), Store(-4096, 4095), "hard")
+        s, _ = code_steps(drive, theta * one[:, None], one[:, None], STEPS, neuron, torch.zeros(STEPS, 1, 1, 1, 1), True, surrogate)
+    else:
+        s, _ = float_steps(drive, one, STEPS, Neuron(1 - 1 / tau_m, "hard"), True, surrogate)
+    (filtered(s, 1 - 1 / tau_s) / tau_s * weights).sum().backward()
+    kernel = [(1 - 1 / tau_s)**k / tau_s for k in range(STEPS)]
+    expected, used = torch.zeros_like(drive), set()
+    for n in np.ndindex(40, 2):
+        v, trace, steps = 0.0, 0.0, []
+        for t in range(STEPS):
+            x = float(drive[(t if length > 1 else 0, *n, 0, 0)].detach())
+            u = (math.floor(v * 0.75) if in_codes else v * 0.75) + x
+            spike = u >= theta
+            trace += (spike - trace) / tau_s
+            steps.append((unit * (u - v), unit * u, spike, trace))
+            v = 0.0 if spike else u
+        g, carry = [float(weights[(t, *n, 0, 0)]) for t in range(STEPS)], 0.0
+        for t in reversed(range(STEPS)):
+            delta, u, spike, trace = steps[t]
+            partial_u = min(max(-1 / delta if delta else -8.0, -8.0), 0.0)
+            back = sum(partial_u * kernel[k - t] / -tau_s * g[k] * tau_s for k in range(t, STEPS))
+            if t != STEPS - 1:
+                back += carry * u * -1 / tau_m * partial_u + carry * (1 - 1 / tau_m) * (not spike)
+            carry = back * spike + carry * (not spike) * (1 - 1 / tau_m)
+            if trace < 1 / (4 * tau_s):
+                f = math.exp((1 - u) / width)
+                back = sum(kernel[k - t] * g[k] for k in range(t, STEPS)) * f / ((1 + f)**2 * width)
+            used.add((bool(spike), trace < 1 / (4 * tau_s)))
+            expected[(t if length > 1 else 0, *n, 0, 0)] += back * unit
+    assert torch.allclose(drive.grad, expected, rtol=1e-9, atol=1e-9) and len(used) == 3
+
+
+def test_kernel_loss_is_that_of_filtered_spikes():
+    """0.5 sum (filter(s) - filter(wanted))^2 per image, by hand for two classes and five steps, tau_s = 2."""
+    spikes = torch.zeros(5, 2, 2)
+    spikes[1:, 0, 0] = 1                                             # image 0 is right, and image 1 silent
+    loss = Targets(torch.tensor([0, 1])).loss(torch.zeros(2, 2), "kernel", spikes, 0.5)
+    trace, lost = 0.0, 0.0
+    for wanted in (0, 1, 1, 1, 1):
+        trace += (wanted - trace) / 2
+        lost += trace**2 / 2
+    assert float(loss) == pytest.approx(lost / 2)
+
+
+@pytest.mark.parametrize("options, sentence", [
+    ({"loss": "kernel"}, "loss kernel wants neurons with a synapse"),
+    ({"surrogate": "tssl"}, "surrogate tssl wants neurons with a synapse")])
+def test_tssl_bp_wants_a_synapse(options, sentence):
+    data = tiny_data()
+    model = tiny_of(data, {"kind": "if"}, CHAIN["architecture"])
+    with pytest.raises(ValueError, match=sentence):
+        fit(model, data, TrainingOptions(**options), seed=0)
 
 
 LEAKS = (Leak(), Leak("subtract_shift", 2), Leak("shift", 1), Leak("multiply", multiplier=3, fraction=2))

@@ -6,6 +6,8 @@ DVS data), cutout (DeVries and Taylor, 2017) and mixup (Zhang et al., 2018).
 import torch
 import torch.nn.functional as F
 
+from .surrogates import filtered
+
 __all__ = ["Targets", "augment"]
 
 
@@ -25,19 +27,31 @@ class Targets:
         """The same on another device."""
         return Targets(self.labels.to(device), None if self.others is None else self.others.to(device), self.share)
 
-    def loss(self, logits, kind="cross_entropy", steps=1):
+    def _wanted(self, like):
+        """[B, classes], the share of each class."""
+        target = self.share * F.one_hot(self.labels, like.shape[1])
+        if self.others is not None:
+            target = target + (1 - self.share) * F.one_hot(self.others, like.shape[1])
+        return target.to(like.dtype)
+
+    def loss(self, logits, kind="cross_entropy", spikes=None, decay=0.0):
         """The loss, weighted by the shares.
 
         Parameters
         ----------
-        logits : [B, classes]; spike counts over ``steps`` with "mse_rate"
-        kind : "cross_entropy" or "mse_rate", of :class:`spikeproof.training_options.TrainingOptions`
+        logits : [B, classes]
+        kind : "cross_entropy", "kernel" or "mse_rate", of :class:`spikeproof.training_options.TrainingOptions`
+        spikes : [T, B, classes] of the last layer; all but cross entropy look at them
+        decay : float, the factor of the filter of "kernel"
         """
         if kind == "mse_rate":
-            target = self.share * F.one_hot(self.labels, logits.shape[1])
-            if self.others is not None:
-                target = target + (1 - self.share) * F.one_hot(self.others, logits.shape[1])
-            return F.mse_loss(logits / steps, target.to(logits.dtype))
+            return F.mse_loss(spikes.mean(0), self._wanted(logits))
+        if kind == "kernel":
+            # As the authors' code has it: a spike in every second step, or in four of five where there are few.
+            steps = torch.arange(len(spikes), device=spikes.device)
+            train = (steps % 2 == 1 if len(spikes) >= 10 else steps % 5 != 0).to(spikes.dtype)
+            wanted = train[:, None, None] * self._wanted(logits)
+            return (filtered(spikes - wanted, decay) * (1 - decay)).square().sum() / (2 * len(logits))
         own = F.cross_entropy(logits, self.labels)
         if self.others is None:
             return own

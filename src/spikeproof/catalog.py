@@ -39,11 +39,13 @@ CATALOG = {
         "lif": "spikeproof.neurons.leaky:LeakyIntegrateFire",
         "plif": "spikeproof.neurons.parametric:ParametricLif",
         "relu": "spikeproof.neurons.relu:Relu",
+        "synaptic": "spikeproof.neurons.synaptic:Synaptic",
     },
     "pretraining": {
         "conversion": "spikeproof.pretraining.conversion:Conversion",
         "stbp": "spikeproof.pretraining.stbp:Stbp",
         "surrogate": "spikeproof.pretraining.surrogate:SurrogateGradient",
+        "tssl_bp": "spikeproof.pretraining.tssl_bp:TsslBp",
     },
     "quantizers": {
         "binary": "spikeproof.quantizers.binary:BinaryQuantizer",

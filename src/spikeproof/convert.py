@@ -30,8 +30,8 @@ def to_spec(model):
     """
     layers = []
     with torch.no_grad():
-        coded = model.codes()
-    sums = {layer.shape.name for layer in model.layers if layer.shape.sums}
+        coded = list(model.codes())
+    emits = {layer.shape.name: layer.shape.emits for layer in model.layers}
     for layer, (weights, bias, theta, _) in zip(model.layers, coded):
         shape, projections = layer.shape, []
         for connection, codes, codec in zip(shape.connections, weights, layer.codecs()):
@@ -42,7 +42,7 @@ def to_spec(model):
                 codes, groups = codes.transpose(2, 3, 1, 0), 1
             projections.append(Projection(connection.source, codec, codes, connection.stride, connection.padding, groups,
                                           connection.pool, connection.pool_kind,
-                                          "membranes" if connection.source in sums else "spikes"))
+                                          "membranes" if emits.get(connection.source, "spikes") != "spikes" else "spikes"))
         biases = _integers(bias, f"biases of {shape.name}")
         # [T or 1, C or 1] -> [T or 1, 1, 1, C or 1]
         thresholds = _integers(theta, f"thresholds of {shape.name}")[:, None, None] if layer.fires else None

@@ -58,7 +58,7 @@ class Constraint(Method):
         self.g, self.passed, self.before, self.updates = 1, 0, 1e10, 0
 
     def start(self, model):
-        self.layers = [layer for layer in model.layers if layer.quantizer is self.quantizer]
+        self.layers = [layer for layer in model.layers if layer.step is not None and layer.quantizer is self.quantizer]
         self.multipliers = [torch.zeros_like(layer.weights[0]) for layer in self.layers]
         self.first = [torch.zeros_like(of) for of in self.multipliers]
         self.second = [torch.zeros_like(of) for of in self.multipliers]

@@ -8,17 +8,17 @@ def overall_rate(rates, shapes):
     Parameters
     ----------
     rates : list of arrays [C], mean spikes per neuron and step of each firing layer's channels
-    shapes : LayerShapes, of which the firing ones come first, but for sums
+    shapes : LayerShapes, of which those that emit spikes come in the order of the rates
     """
-    neurons = [shape.neurons for shape, _ in zip((shape for shape in shapes if not shape.sums), rates)]
+    neurons = [shape.neurons for shape, _ in zip((shape for shape in shapes if shape.emits == "spikes"), rates)]
     return sum(float(of.mean()) * count for of, count in zip(rates, neurons)) / sum(neurons) if neurons else None
 
 
 def float_memory_bits(shapes):
     """32 bits for every weight, bias and membrane: dict with weights, membranes, thresholds, biases, total."""
     weights = 32 * sum(c.weights for s in shapes for c in s.connections if not c.identity)
-    membranes = 32 * sum(s.neurons for s in shapes if not s.sums)
-    biases = 32 * sum(s.out_channels for s in shapes if not s.sums)
+    membranes = 32 * sum(s.neurons for s in shapes if s.emits != "sums")
+    biases = 32 * sum(s.out_channels for s in shapes if not s.connections[0].identity)
     return {"weights": weights, "membranes": membranes, "thresholds": 0, "biases": biases,
             "total": weights + membranes + biases}
 

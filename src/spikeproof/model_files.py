@@ -3,6 +3,7 @@ from dataclasses import asdict
 
 import torch
 
+from .architectures.shapes import with_currents
 from .catalog import load
 from .config import parse_entry
 from .files import CorruptFile, read_container, write_container
@@ -23,8 +24,9 @@ def make(section, entry):
 
 def build(chain, input_spec, steps, classes):
     """An untrained FloatNetwork, or an empty CodeNetwork if the chain has a quantizer."""
-    shapes = make("architectures", chain["architecture"]).layers(input_spec, classes)
-    neuron = make("neurons", chain["neuron"])
+    shapes, neuron = make("architectures", chain["architecture"]).layers(input_spec, classes), make("neurons", chain["neuron"])
+    if neuron.synapse is not None:
+        shapes = with_currents(shapes, neuron.synapse.of_input)
     if chain.get("quantizer") is None:
         return FloatNetwork(shapes, neuron, input_spec, steps)
     return CodeNetwork(shapes, neuron, input_spec, steps, make("quantizers", chain["quantizer"]))

@@ -18,10 +18,10 @@ from .architectures.shapes import largest_outputs, pruned_shapes
 from .codecs import parse_codec
 from .fixed_point import lfsr_draws
 from .network import INPUT
-from .neuron_steps import code_steps, float_steps
+from .neuron_steps import code_steps, float_steps, leak_slope
 from .quantizers.base import round_ste
 from .spec import Leak, NeuronSpec, Store
-from .surrogates import Surrogate
+from .surrogates import Surrogate, filtered
 from .thresholds import FixedThreshold
 
 __all__ = ["CodeNetwork", "FloatNetwork"]
@@ -118,14 +118,15 @@ class FloatLayer(nn.Module):
     Parameters
     ----------
     shape : LayerShape
-    norm : bool, batch normalisation in each connection (else a bias)
+    norm : bool, batch normalisation in each connection that wants it (else a bias)
     threshold : a module of :mod:`spikeproof.thresholds`
     leak : a module of :mod:`spikeproof.leaks`, or None where the leak is not trained
     """
     def __init__(self, shape, norm, threshold, leak=None):
         super().__init__()
         self.shape, self.threshold, self.leak = shape, threshold, leak
-        self.connections = nn.ModuleList(Addition(c) if c.identity else FloatConnection(c, norm) for c in shape.connections)
+        self.connections = nn.ModuleList(Addition(c) if c.identity else FloatConnection(c, norm and c.norm)
+                                         for c in shape.connections)
 
     def forward(self, maps):
         """dict source -> (tensor, amplitude) -> current [T or 1, B, C, H, W]."""
@@ -148,18 +149,18 @@ class FloatNetwork(nn.Module):
         self.surrogate = Surrogate()
         self.layers = nn.ModuleList(
             FloatLayer(shape, k < len(layers) - 1, neuron.threshold(steps) if self.fires(k) else FixedThreshold(),
-                       None if shape.sums else neuron.trained_leak())
+                       neuron.trained_leak() if shape.emits == "spikes" else None)
             for k, shape in enumerate(layers))
 
     def fires(self, k):
-        """Whether layer k spikes: all but sums, and the last under a membrane readout; none of a ReLU network."""
-        return self.neuron.activation == "spike" and not self.shapes[k].sums \
+        """Whether layer k spikes: all but sums and currents, and the last under a membrane readout; none of a ReLU network."""
+        return self.neuron.activation == "spike" and self.shapes[k].emits == "spikes" \
             and (k < len(self.shapes) - 1 or self.neuron.readout == "spike_count")
 
     def walk(self, x):
         """Layer by layer: (output, amplitude, membranes).
 
-        The output is spikes [T, B, C, H, W] of value ``amplitude``, or sums of values; of a ReLU network activations
+        The output is spikes [T, B, C, H, W] of value ``amplitude``, or sums or currents in values; of a ReLU network activations
         [T or 1, B, C, H, W], the last layer's as they are; None of a layer without thresholds. Membranes are those after the last
         step [B, C, H, W], or None.
         """
@@ -168,8 +169,10 @@ class FloatNetwork(nn.Module):
             drive = layer(maps)
             for source in [name for name in maps if last_use[name] == k]:
                 del maps[source]
-            if layer.shape.sums:
+            if layer.shape.emits == "sums":
                 out, amplitude, v = drive, 1.0, None
+            elif layer.shape.emits == "currents":
+                out, amplitude, v = self._filtered(drive), 1.0, None
             elif self.neuron.activation == "relu":
                 out, amplitude, v = drive if k == len(self.layers) - 1 else drive.relu(), 1.0, None
             else:
@@ -183,6 +186,11 @@ class FloatNetwork(nn.Module):
             if layer.shape.name in last_use:
                 maps[layer.shape.name] = out, amplitude
             yield out, amplitude, v
+
+    def _filtered(self, drive):
+        """Drive [T or 1, B, C, H, W] -> currents [T, B, C, H, W] of the synapses' time constant."""
+        drive = drive * self.neuron.synapse.gain
+        return filtered(drive.expand(self.steps, *drive.shape[1:]), self.neuron.synapse.beta)
 
     def forward(self, x):
         """Input codes [T or 1, B, C, H, W] -> (logits [B, classes], spikes of each firing layer)."""
@@ -205,7 +213,8 @@ class CodeLayer(nn.Module):
     """A quantized layer in codes.
 
     The scale of the first connection's weights sets the unit of the layer: what one code is worth. The other connections are in
-    that unit too, as plain integers: convolutions of the quantizer's ``shortcut_bits``, identities of ``IDENTITY_BITS``.
+    that unit too, as plain integers: convolutions of the quantizer's ``shortcut_bits``, identities of ``IDENTITY_BITS``. Where the
+    first one is an identity, as of a layer that currents drive, the unit is what a code of its source is worth.
 
     Parameters
     ----------
@@ -232,7 +241,9 @@ class CodeLayer(nn.Module):
         self.weights = nn.ParameterList(nn.Parameter(torch.empty(0)) if c.identity else _weight_of(c) for c in shape.connections)
         self.offset = nn.Parameter(torch.zeros(shape.out_channels))
         step = torch.ones(shape.out_channels if per_channel else 1, 1, 1, 1)
-        if quantizer.learned:
+        if shape.connections[0].identity:
+            self.step = None
+        elif quantizer.learned:
             self.step = nn.Parameter(step)
         else:
             self.register_buffer("step", step if quantizer.keeps_scale else None)
@@ -242,7 +253,7 @@ class CodeLayer(nn.Module):
 
     def codecs(self):
         """The weight codec of each connection."""
-        found = [self.quantizer.codec]
+        found = [parse_codec("binary") if self.shape.connections[0].identity else self.quantizer.codec]
         for connection in self.shape.connections[1:]:
             found.append(parse_codec(f"int{IDENTITY_BITS if connection.identity else self.quantizer.shortcut_bits}"))
         return found
@@ -252,7 +263,8 @@ class CodeLayer(nn.Module):
 
         Parameters
         ----------
-        amplitudes : list, per connection: value of a spike of the source; a float, or a tensor where it is trained
+        amplitudes : list, per connection: value of a spike (or of a code of the current) of the source; a float, or a tensor [C
+            or 1] where it is trained
 
         Returns
         -------
@@ -263,13 +275,17 @@ class CodeLayer(nn.Module):
             weights, *others = self.frozen
             return [w.to(self.offset.dtype) for w in weights], *(of.to(self.offset.dtype) for of in others)
         main = self.weights[0]
-        if self.step is None:
-            scale = self.quantizer.scale(main.detach(), self.per_channel)
-        else:
-            scale = self.quantizer.learned_scale(self.step, main) if self.quantizer.learned else self.step
         units = [unit * amplitude for unit, amplitude in zip(self.units, amplitudes)]
-        value = scale.flatten() * units[0]
-        weights = [self.quantizer.codes(main / scale)]
+        if self.shape.connections[0].identity:
+            value = units[0] * torch.ones_like(self.offset[:1])
+            weights = [torch.ones_like(self.offset)]
+        else:
+            if self.step is None:
+                scale = self.quantizer.scale(main.detach(), self.per_channel)
+            else:
+                scale = self.quantizer.learned_scale(self.step, main) if self.quantizer.learned else self.step
+            value = scale.flatten() * units[0]
+            weights = [self.quantizer.codes(main / scale)]
         for connection, weight, unit in zip(self.shape.connections[1:], self.weights[1:], units[1:]):
             if connection.identity:
                 weights.append(round_ste((unit * self.gain / value).expand(self.shape.out_channels).clamp(1, LARGEST_IDENTITY)))
@@ -279,6 +295,10 @@ class CodeLayer(nn.Module):
         level, _ = self.threshold()
         theta = round_ste(level[:, None] / value).clamp(min=1)
         return weights, round_ste(self.offset / value), theta, value
+
+    def amplitude(self, value):
+        """What one spike of the layer is worth, or one stored code of its currents; ``value`` is that of a code of acc."""
+        return value * 2.0**self.neuron.store.shift if self.shape.emits == "currents" else self.threshold()[1]
 
     def current(self, maps, weights, bias):
         """Integer inputs, dict source -> [T or 1, B, C, H, W] -> acc [T or 1, B, C_out, Ho, Wo]."""
@@ -318,7 +338,7 @@ class SumLayer(nn.Module):
 
     Parameters
     ----------
-    shape : LayerShape with ``sums``
+    shape : LayerShape that emits sums
     largest : int, how many spikes a sum may have
     """
     fires, step, leak, frozen = False, None, None, None
@@ -344,8 +364,11 @@ class SumLayer(nn.Module):
             raise ValueError(f"layer {self.shape.name}: spikes that are summed must be worth 1 each: use neurons of a fixed "
                              "threshold")
         one = self.threshold.one
-        return [one.expand(c.out_channels) for c in self.shape.connections], one.new_zeros(self.shape.out_channels), \
-            one[None], one
+        return [one.expand(c.out_channels) for c in self.shape.connections], one.new_zeros(self.shape.out_channels), one[None], one
+
+    def amplitude(self, value):
+        """As :meth:`CodeLayer.amplitude`."""
+        return 1.0
 
     def forward(self, maps, amplitudes, steps, surrogate):
         """As :meth:`CodeLayer.forward`; no spikes."""
@@ -376,16 +399,19 @@ class CodeNetwork(nn.Module):
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.quantizer, self.surrogate = quantizer, Surrogate()
         self.layers, self.largest = nn.ModuleList(), {INPUT: input_spec.max_code, **largest_outputs(layers)}
+        weighted, last = [shape.name for shape in layers if not shape.connections[0].identity], layers[-1]
+        # A membrane readout compares codes of different channels, so they must share one unit.
+        one_unit = () if self.fires(len(layers) - 1) else (last.name, last.connections[0].source) \
+            if last.connections[0].identity else (last.name,)
         for k, shape in enumerate(layers):
-            if shape.sums:
+            if shape.emits == "sums":
                 self.layers.append(SumLayer(shape, self.largest[shape.name]))
                 continue
-            # A membrane readout compares codes of different channels, so they must share one unit.
-            per_channel = quantizer.options.scale == "channel" and self.fires(k)
+            per_channel = quantizer.options.scale == "channel" and shape.name not in one_unit
             units = [(1 / input_spec.max_code if c.source == INPUT else 1.0) / (c.pool**2 if c.pool_kind == "sum" else 1)
                      for c in shape.connections]
             threshold = neuron.threshold(steps) if self.fires(k) else FixedThreshold()
-            own = quantizer.of_layer(k, len(layers))
+            own = quantizer.of_layer(weighted.index(shape.name), len(weighted)) if shape.name in weighted else quantizer
             self.layers.append(CodeLayer(shape, units, own, per_channel, self.fires(k), threshold))
 
     fires = FloatNetwork.fires
@@ -396,12 +422,15 @@ class CodeNetwork(nn.Module):
         net = cls(model.shapes, model.neuron, model.input_spec, model.steps, quantizer)
         with torch.no_grad():
             for layer, source in zip(net.layers, model.layers):
-                if layer.shape.sums:
+                if layer.shape.emits == "sums":
                     continue
                 if source.leak is not None:
                     beta, gain = source.leak()
                     layer.leak = model.neuron.leak_of(float(beta))
                     layer.gain.copy_(gain)
+                if layer.shape.emits == "currents":
+                    layer.leak = model.neuron.synapse.leak
+                    layer.gain.fill_(model.neuron.synapse.gain)
                 for weight, connection in zip(layer.weights, source.connections):
                     if not connection.connection.identity:
                         gain, offset = connection.affine()
@@ -413,15 +442,14 @@ class CodeNetwork(nn.Module):
         net.choose_stores()
         return net
 
-    def amplitudes(self):
-        """dict source -> value of one of its spikes (of one input code, folded in elsewhere, 1)."""
-        return {INPUT: 1.0} | {layer.shape.name: layer.threshold()[1] for layer in self.layers}
-
     def codes(self):
-        """:meth:`CodeLayer.codes` of every layer."""
-        amplitudes = self.amplitudes()
-        return [layer.codes([amplitudes[c.source] for c in layer.shape.connections]) for layer in self.layers]
+        """:meth:`CodeLayer.codes` of every layer, in order (an iterator: a layer may be changed before the next is asked for)."""
+        amplitudes = {INPUT: 1.0}
+        for layer in self.layers:
+            yield (coded := layer.codes([amplitudes[c.source] for c in layer.shape.connections]))
+            amplitudes[layer.shape.name] = layer.amplitude(coded[-1])
 
+    @torch.no_grad()
     def choose_stores(self):
         """Fix each layer's NeuronSpec: the finest unit whose code range holds what the membrane must reach.
 
@@ -430,19 +458,20 @@ class CodeNetwork(nn.Module):
         to half the threshold: on MNIST that decides 0.4 points more of the validation images than the threshold itself.
         """
         membrane = self.quantizer.options.membrane
-        with torch.no_grad():
-            coded = self.codes()
-        for k, (layer, (weights, bias, theta, _)) in enumerate(zip(self.layers, coded)):
-            if layer.shape.sums:
+        for k, (layer, (weights, bias, theta, _)) in enumerate(zip(self.layers, self.codes())):
+            if layer.shape.emits == "sums":
                 continue
+            leak = layer.leak or self.neuron.leak
             if layer.fires:
                 reach, bits, ternary = float(theta.max()), membrane.bits, membrane.ternary
             else:
                 sums = bias.clone()
                 for weight, connection in zip(weights, layer.shape.connections):
                     window = connection.pool**2 if connection.pool_kind == "sum" else 1
-                    sums += weight.clamp(min=0).flatten(1).sum(1) * self.largest[connection.source] * window
-                reach, bits, ternary = self.steps * float(sums.max().clamp(min=1)), membrane.output_bits, False
+                    sums += weight.clamp(min=0).reshape(len(sums), -1).sum(1) * self.largest[connection.source] * window
+                # What a leak keeps: the sum of its powers.
+                kept = sum(leak_slope(leak)**t for t in range(self.steps))
+                reach, bits, ternary = kept * float(sums.max().clamp(min=1)), membrane.output_bits, False
             if ternary:
                 lo, hi, shift = -1, 1, max(0, round(math.log2(float(theta.median()) / 2)))
             else:
@@ -452,7 +481,9 @@ class CodeNetwork(nn.Module):
             # Seeds of many ones: from a sparse one the LFSR takes a hundred steps to look random.
             seed = 0x9E3779B9 * (k + 1) % (1 << 32) if rounding == "stochastic" else 0
             store = Store(lo, hi, shift, rounding, seed)
-            layer.neuron = NeuronSpec(layer.leak or self.neuron.leak, store, self.neuron.reset)
+            layer.neuron = NeuronSpec(leak, store, self.neuron.reset)
+            if layer.shape.emits == "currents":
+                self.largest[layer.shape.name] = store.hi
 
     @contextmanager
     def exact(self, dtype):
@@ -469,10 +500,11 @@ class CodeNetwork(nn.Module):
 
     def trace(self, x):
         """Every layer's (spikes or None, stored codes), each [T, B, C, H, W], and the value of a code of the last one."""
-        maps, amplitudes, out = {INPUT: x}, self.amplitudes(), []
+        maps, amplitudes, out = {INPUT: x}, {INPUT: 1.0}, []
         for layer in self.layers:
             spikes, codes, value = layer(maps, amplitudes, self.steps, self.surrogate)
-            maps[layer.shape.name] = codes if layer.shape.sums else spikes
+            maps[layer.shape.name] = spikes if layer.shape.emits == "spikes" else codes
+            amplitudes[layer.shape.name] = layer.amplitude(value)
             out.append((spikes, codes))
         return out, value
 
@@ -508,7 +540,7 @@ class CodeNetwork(nn.Module):
         net = CodeNetwork(shapes, self.neuron, self.input_spec, self.steps, self.quantizer)
         with torch.no_grad():
             for new, old in zip(net.layers, self.layers):
-                if old.shape.sums:
+                if old.shape.emits == "sums":
                     continue
                 out = kept.get(old.shape.name, slice(None))
                 for fresh, weight, connection in zip(new.weights, old.weights, old.shape.connections):

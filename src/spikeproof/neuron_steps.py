@@ -8,9 +8,9 @@ slower on the former with the latter's strides.
 """
 import torch
 
-from .surrogates import SURROGATES
+from .surrogates import SURROGATES, tssl_gradient
 
-__all__ = ["code_steps", "float_steps"]
+__all__ = ["code_steps", "float_steps", "leak_slope"]
 
 
 def _inside(x):
@@ -81,6 +81,12 @@ class _FloatSteps(torch.autograd.Function):
         length, steps, beta, soft, fires, surrogate, paths = ctx.given
         grad_s, grad_v = (None if grad is None else _inside(grad) for grad in (grad_s, grad_v))
         to_theta = to_beta = None
+        if fires and surrogate.name == "tssl":
+            h, s, theta = ctx.saved_tensors
+            spent = s * (_along(theta, h) if soft else h)
+            before = torch.cat([torch.zeros_like(h[:1]), (h - spent)[:-1]])
+            grad = tssl_gradient(grad_s, h, s, before, _along(theta, h), beta, surrogate)
+            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 8)
         if fires:
             h, s, theta = ctx.saved_tensors
             slope = SURROGATES[surrogate.name](h - _along(theta, h), surrogate.width)
@@ -205,6 +211,12 @@ class _CodeSteps(torch.autograd.Function):
         gather, slope = _Gather(length, h[0]), leak_slope(neuron.leak)
         grad_s, grad_codes = (None if grad is None else _inside(grad) for grad in (grad_s, grad_codes))
         to_theta = to_level = None
+        if fires and surrogate.name == "tssl":
+            worth = _along(level, h) / _along(theta, h)              # in values a code is level / theta
+            spent = s * (_along(theta, h) if soft else h - neuron.v_reset)
+            before = torch.cat([torch.zeros_like(h[:1]), (h - spent)[:-1]])
+            grad = tssl_gradient(grad_s, h * worth, s, before * worth, _along(level, h), slope, surrogate) * worth
+            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 9)
         if fires:
             # In values a code is level / theta, so the spike is that of (h / theta - 1) * level.
             along = _along(theta, h)

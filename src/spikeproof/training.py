@@ -164,8 +164,13 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     """
     if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device must be cpu where torch finds no CUDA device, not {device!r}")
-    if options.loss == "mse_rate" and model.neuron.readout != "spike_count":
-        raise ValueError(f"loss must be cross_entropy for a {model.neuron.readout} readout: mse_rate wants spike counts")
+    if options.loss != "cross_entropy" and model.neuron.readout != "spike_count":
+        raise ValueError(f"loss must be cross_entropy for a {model.neuron.readout} readout: {options.loss} wants spikes")
+    if "kernel" == options.loss or "tssl" == options.surrogate:
+        if model.neuron.synapse is None:
+            what = "loss kernel" if options.loss == "kernel" else "surrogate tssl"
+            raise ValueError(f"{what} wants neurons with a synapse, of kind synaptic")
+        model.surrogate.decay = model.neuron.synapse.beta
     model.surrogate.name, model.surrogate.width = options.surrogate, options.surrogate_width
     augmentation = options.augmentation
     if augmentation.mixup and data.input.bits == 1:
@@ -204,7 +209,7 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
             if device != "cpu":
                 x, targets = x.to(device, non_blocking=True), targets.to(device)
             logits, spikes = model(x)
-            loss = targets.loss(logits, options.loss, model.steps)
+            loss = targets.loss(logits, options.loss, spikes[-1].flatten(2) if spikes else None, model.surrogate.decay)
             penalty = method.penalty()
             optimizer.zero_grad(set_to_none=True)
             (loss if penalty is None else loss + penalty).backward()

@@ -26,16 +26,18 @@ class AugmentationOptions(Options):
 class TrainingOptions(Options):
     """How a network is trained.
 
-    ``loss``: cross entropy of the readout, or the mean squared error between firing rates and the one-hot label (STBP).
+    ``loss``: cross entropy of the readout, the mean squared error between firing rates and the one-hot label (STBP), or the squared
+    difference of the output's filtered spikes to those wanted (TSSL-BP's kernel loss; neurons with a synapse).
     ``optimizer``: AdamW, or SGD with ``momentum``. ``schedule``: the learning rate falls to 0 as a cosine, or is multiplied by
     ``step_factor`` every ``step_epochs``. ``weight_decay`` does not reach thresholds and steps of quantizers.
     ``surrogate`` and ``surrogate_width`` choose the derivative that stands in for that of the spike
     (:mod:`spikeproof.surrogates`); the width is in values, where a fixed threshold is 1: the slope alpha of a sigmoid is 1 / width.
+    ``tssl`` is the rule of TSSL-BP, for neurons with a synapse; the width is that of its sigmoid.
     ``clip_gradient`` bounds every element of a gradient. ``max_steps`` ends every epoch after so many batches, to try a
     configuration out.
     """
     epochs: int = Field(30, ge=1)
-    loss: Literal["cross_entropy", "mse_rate"] = "cross_entropy"
+    loss: Literal["cross_entropy", "kernel", "mse_rate"] = "cross_entropy"
     batch_size: int = Field(64, ge=1)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -44,7 +46,7 @@ class TrainingOptions(Options):
     step_epochs: int = Field(30, ge=1)
     step_factor: float = Field(0.9, gt=0, le=1)
     weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False)
-    surrogate: Literal["atan", "rectangle", "sigmoid", "triangle"] = "atan"
+    surrogate: Literal["atan", "rectangle", "sigmoid", "triangle", "tssl"] = "atan"
     surrogate_width: float = Field(1.0, gt=0, allow_inf_nan=False)
     augmentation: AugmentationOptions = AugmentationOptions()
     clip_gradient: float | None = Field(None, gt=0)

@@ -66,7 +66,7 @@ def parse_layers(notation, input_shape=None):
             added = Connection(f"{block}b", out, out, identity=True), Connection(source, out, out, identity=True, **shared)
             layers += [LayerShape(f"{block}a", out, (height, width), (first,)),
                        LayerShape(f"{block}b", out, (height, width), (second,)),
-                       LayerShape(block, out, (height, width), added, sums=True)]
+                       LayerShape(block, out, (height, width), added, emits="sums")]
             source, pool, pool_kind = block, 1, "sum"
             continue
         if match["conv"]:

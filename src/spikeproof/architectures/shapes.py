@@ -1,7 +1,9 @@
 """What an architecture is made of: layers of neurons, and the connections that drive them."""
 from dataclasses import dataclass, replace
 
-__all__ = ["Connection", "LayerShape", "channel_groups", "largest_outputs", "map_after", "pruned_shapes"]
+from ..network import INPUT
+
+__all__ = ["Connection", "LayerShape", "channel_groups", "largest_outputs", "map_after", "pruned_shapes", "with_currents"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Connection:
     stride, padding : int
     pool : int, side of the window pooled before the convolution
     pool_kind : "sum" (averages, in values) or "max"
-    identity : bool, a residual addition: each neuron of the (pooled) source drives the one at its place, with weight 1 (in values)
+    identity : bool, an addition: each neuron of the (pooled) source drives the one at its place, with weight 1 (in values)
+    norm : bool, batch normalisation in full precision; a bias where there is none
     """
     source: str
     in_channels: int
@@ -27,6 +30,7 @@ class Connection:
     pool: int = 1
     pool_kind: str = "sum"
     identity: bool = False
+    norm: bool = True
 
     @property
     def weights(self):
@@ -44,14 +48,14 @@ class LayerShape:
     out_channels : int
     out_map : (height, width)
     connections : tuple of Connection; their currents add up. The first one's weights set the unit of the layer's codes.
-    sums : bool; True where there are no neurons, but sums of spikes that further layers read (the ADD of SEW blocks); all
-        connections are identities then
+    emits : what further layers read: "spikes"; or of layers without thresholds "sums" of spikes, step by step (the ADD of SEW
+        blocks; all connections are identities), or "currents", leaky sums over time (synapses with a time constant)
     """
     name: str
     out_channels: int
     out_map: tuple
     connections: tuple
-    sums: bool = False
+    emits: str = "spikes"
 
     @property
     def weights(self):
@@ -68,11 +72,38 @@ def map_after(source_map, kernel, stride, padding):
 
 
 def largest_outputs(shapes):
-    """dict layer -> the largest entry of its output: 1 for spikes, or the number of spikes that a sum may have."""
+    """dict layer -> the largest entry of its output: 1 for spikes, or the number of spikes that a sum may have.
+
+    What a current may reach depends on the weights: those layers are left out.
+    """
     found = {}
     for shape in shapes:
-        found[shape.name] = sum(found[connection.source] for connection in shape.connections) if shape.sums else 1
+        if shape.emits != "currents":
+            found[shape.name] = sum(found[connection.source] for connection in shape.connections) if shape.emits == "sums" else 1
     return found
+
+
+def with_currents(shapes, of_input):
+    """LayerShapes whose synapses have a time constant: the weights drive layers of currents, and those the neurons.
+
+    A filter of a sum is the sum of the filtered, so it does not matter on which side of the weights a synapse filters; behind
+    them, spikes stay single bits. Sums of spikes are no synapses, and stay.
+
+    Parameters
+    ----------
+    of_input : bool, whether synapses of the input filter too
+    """
+    out = []
+    for k, shape in enumerate(shapes):
+        if shape.emits == "sums" or not of_input and all(c.source == INPUT for c in shape.connections):
+            out.append(shape)
+            continue
+        name = f"{shape.name}_current"
+        # The last layer is not normalised, nor are its currents.
+        connections = tuple(replace(c, norm=c.norm and k < len(shapes) - 1) for c in shape.connections)
+        out += [replace(shape, name=name, connections=connections, emits="currents"),
+                replace(shape, connections=(Connection(name, shape.out_channels, shape.out_channels, identity=True),))]
+    return tuple(out)
 
 
 def channel_groups(shapes):

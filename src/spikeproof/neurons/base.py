@@ -1,7 +1,9 @@
 """What neuron models share."""
+from dataclasses import dataclass
+
 from ..spec import Leak
 
-__all__ = ["Neuron", "nearest_leak"]
+__all__ = ["Neuron", "Synapse", "nearest_leak"]
 
 
 def nearest_leak(beta, bits):
@@ -9,15 +11,34 @@ def nearest_leak(beta, bits):
     return Leak("multiply", multiplier=min(max(round(beta * 2**bits), 0), 2**bits - 1), fraction=bits)
 
 
+@dataclass(frozen=True)
+class Synapse:
+    """A current with a time constant: i(t) = beta i(t - 1) + gain x(t).
+
+    Members
+    -------
+    leak : Leak, the contract's; beta : float, its factor in full precision
+    gain : float
+    of_input : bool, whether the synapses of the input filter too
+    """
+    leak: Leak
+    gain: float
+    of_input: bool
+
+    @property
+    def beta(self):
+        return self.leak.multiplier / 2**self.leak.fraction
+
+
 class Neuron:
-    """Base class: spikes at a fixed threshold of 1, with a leak that is not trained.
+    """Base class: spikes at a fixed threshold of 1, with a leak that is not trained, and synapses without a time constant.
 
     Members that subclasses set
     ---------------------------
     reset, readout : as in :mod:`spikeproof.spec` and :mod:`spikeproof.network`
     leak : Leak, the contract's; beta : float, the membrane's factor at every step in full precision
     """
-    activation = "spike"
+    activation, synapse = "spike", None
 
     def threshold(self, steps):
         """A new module of :mod:`spikeproof.thresholds` for one layer."""

@@ -18,12 +18,13 @@ def run(args, stage):
     if len(source.layers) < 2:
         raise ValueError(f"{args.model} must have a hidden layer to prune, and has none")
     pruner = make("pruners", args.config)
-    hidden = [shape for shape in source.shapes[:-1] if not shape.sums]
+    hidden = [shape for shape in source.shapes[:-1] if shape.emits == "spikes"]
     rates = {shape.name: of.float() for shape, of in zip(hidden, firing_rates(source, data, "train"))}
     kept = {}
     for names in channel_groups(source.shapes):
-        stay = pruner.kept([(rates[name], source.outgoing(name)) for name in names if name in rates])
-        kept.update(dict.fromkeys(names, stay))
+        members = [(rates[name], source.outgoing(name)) for name in names if name in rates]
+        if members:                                                  # else these are the currents of the last layer
+            kept.update(dict.fromkeys(names, pruner.kept(members)))
     model = source.pruned(kept)
     chain = {**description["chain"], "pruner": args.config}
     history = fit(model, data, pruner.options.training, **training.arguments(args, stage, chain))

@@ -1,0 +1,32 @@
+"""Leaky integrate-and-fire with synaptic currents that decay (CUBA LIF; the neuron of TSSL-BP)."""
+from typing import Literal
+
+from pydantic import Field
+
+from ..options import Options
+from .base import Neuron, Synapse, nearest_leak
+
+__all__ = ["Synaptic"]
+
+
+class Synaptic(Neuron):
+    """i(t) = (1 - 1/tau_s) i(t - 1) + x / tau_s, and v(t) = (1 - 1/tau_m) v(t - 1) + i(t) (Zhang and Li, NeurIPS 2020).
+
+    Both factors are the nearest fractions of ``bits`` bits, in training too. Currents are layers of their own, with memory for
+    their state; the input drives the first layer at once, unless ``filter_input`` says otherwise.
+    """
+    class Options(Options):
+        kind: Literal["synaptic"]
+        tau_m: float = Field(5.0, gt=1, le=1000)
+        tau_s: float = Field(3.0, gt=1, le=1000)
+        bits: int = Field(8, ge=1, le=16)
+        filter_input: bool = False
+        reset: Literal["soft", "hard"] = "hard"
+        readout: Literal["spike_count", "membrane"] = "spike_count"
+
+    def __init__(self, options):
+        self.reset, self.readout = options.reset, options.readout
+        self.leak = nearest_leak(1 - 1 / options.tau_m, options.bits)
+        self.beta = self.leak.multiplier / 2**options.bits
+        filtered = nearest_leak(1 - 1 / options.tau_s, options.bits)
+        self.synapse = Synapse(filtered, 1 - filtered.multiplier / 2**options.bits, options.filter_input)
