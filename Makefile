@@ -1,6 +1,7 @@
 # make results   install into .venv and reproduce the default study (STUDY=name for another)
 # make test      install into .venv and run all tests
 # make lint      style of Python and Snakemake files
+# make golden-env   snnTorch and sinabs, each in an environment of its own, for the tests that compare with them
 #
 # PYTHON=...      Python 3.11 or newer
 # TORCH_INDEX=... a package index with CPU builds of PyTorch, where the default index brings CUDA
@@ -9,13 +10,22 @@ STUDY ?= default
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: results test lint clean
+.PHONY: results test lint clean golden-env
 results: .venv/installed
 	$(BIN)/snakemake --workflow-profile workflow/profiles/local --config study=$(STUDY)
 	@echo "open results/$(STUDY)/report.html"
 
+# Where the libraries are installed, the tests compare with them.
 test: .venv/installed
+	$(foreach L,snntorch sinabs,$(if $(wildcard .venv-$(L)/installed),SPIKEPROOF_$(shell echo $(L) | tr a-z A-Z)_PYTHON=$(CURDIR)/.venv-$(L)/bin/python)) \
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+golden-env: .venv-snntorch/installed .venv-sinabs/installed
+
+.venv-%/installed: tests/golden/%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $<
+	@touch $@
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -30,4 +40,4 @@ lint: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv results/data results/models results/logs results/default results/smoke scratch .snakemake
+	rm -rf .venv .venv-* results/data results/models results/logs results/default results/smoke scratch .snakemake

@@ -20,6 +20,13 @@ from spikeproof.spec import Leak
 EVERY = [(section, kind) for section in CATALOG for kind in CATALOG[section]]
 #: What an entry must say besides its kind.
 NEEDED = {("architectures", "feedforward"): {"layers": "8C3-AP2-10"},
+          ("architectures", "graph"): {"layers": [
+              {"name": "a", "channels": 8, "connections": [{"kernel": [3, 3], "padding": 1}]},
+              {"name": "b", "channels": 8, "connections": [{"source": "a", "kernel": [3, 3], "padding": 1},
+                                                           {"source": "a", "identity": True}]},
+              {"name": "out", "channels": 10, "connections": [{"source": "b", "pool": 2}]}]},
+          ("neurons", "per_layer"): {"layers": {"a": {"decay": 0.875}}},
+          ("pretraining", "imported"): {"weights": "w.safetensors", "sha256": "0" * 64},
           ("analyses", "network_sizes"): {"networks": {"small": {"architecture": {"kind": "feedforward", "layers": "3C3-MP2-5"},
                                                                  "shape": [4, 4, 2], "classes": 5}}},
           ("datasets", "folder"): {"path": "pets", "shape": [8, 8, 1], "classes": 2}}
@@ -87,7 +94,7 @@ def test_digits_facts():
 
 @of("neurons")
 def test_neuron_leak_is_that_of_the_contract(kind):
-    neuron = make("neurons", kind)
+    neuron = make("neurons", kind).of("a")
     assert isinstance(neuron.leak, Leak) and neuron.reset in ("soft", "hard") and neuron.activation in ("spike", "relu")
     assert neuron.leak(1 << 20) == pytest.approx(neuron.beta * (1 << 20))
 
@@ -170,7 +177,7 @@ def test_network_size_counts_every_trained_parameter():
     assert resnet.run(say=lambda text: None)["quantities"]["r_parameters"] == 11_173_962       # the ResNet-18 of the literature
 
 
-@of("pretraining")
+@pytest.mark.parametrize("kind", sorted({*CATALOG["pretraining"]} - {"imported"}))       # which has its own in test_nir
 def test_pretraining_learns_something(kind):
     """With its own loss and surrogate, on real digits: the network that comes out decides most of those that it did not see."""
     from test_models import CHAIN

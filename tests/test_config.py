@@ -7,10 +7,12 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from spikeproof.catalog import CATALOG
 from spikeproof.config import ConfigError, load_study, parse_config, parse_entry, read_yaml
 
 SHIPPED = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 CONFIG = parse_config(SHIPPED)
+NEURONS = ", ".join(sorted(CATALOG["neurons"]))
 STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
 
 
@@ -48,8 +50,7 @@ def changed(section, name, **values):
     ({**SHIPPED, "datasets": 5}, "config: datasets must be a mapping of keys to values, not 5"),
     ({**SHIPPED, "hardware": []}, "config: hardware must be a mapping of keys to values, not []"),
     ({**SHIPPED, "neurons": {"x": {"kind": ["lif"]}}},
-     "config: neurons.x: kind ['lif'] is unknown: it must be one of atif_nu, atif_u, decay, if, lif, plif, relu, synaptic; did "
-     "you mean 'lif'?"),
+     "config: neurons.x: kind ['lif'] is unknown: it must be one of " + NEURONS + "; did you mean 'lif'?"),
     ({**SHIPPED, "neurons": {"$(ls)": {"kind": "lif"}}},
      "config: neurons: a name must be letters, digits, - and _, and start with a letter or digit, not '$(ls)'"),
     ({**SHIPPED, "neurons": {4: {"kind": "lif"}}},
@@ -60,8 +61,7 @@ def changed(section, name, **values):
      "config: quantizers.int4_v8.membrane: bits must be 2 for a ternary membrane, not 8"),
     (changed("neurons", "lif", reset="zero"), "config: neurons.lif.reset must be 'soft' or 'hard', not 'zero'"),
     (changed("neurons", "lif", kind="lift"),
-     "config: neurons.lif: kind 'lift' is unknown: it must be one of atif_nu, atif_u, decay, if, lif, plif, relu, synaptic; did "
-     "you mean 'lif'?"),
+     "config: neurons.lif: kind 'lift' is unknown: it must be one of " + NEURONS + "; did you mean 'lif'?"),
     (changed("architectures", "conv", layers="16C3-AB2-10"),
      "config: architectures.conv.layers: layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not 'AB2'"),
     (changed("pruners", "half", keep=0), "config: pruners.half.keep must be greater than 0, not 0"),
@@ -79,8 +79,7 @@ def changed(section, name, **values):
     ({**SHIPPED, "hardware": {"lane": 8}}, "config: hardware.lane is not a known key; did you mean 'lanes'?"),
     ({**SHIPPED, "hardware": {"device": "12k"}},
      "config: hardware.device must be 'auto', '25k', '45k', '85k' or 'up5k', not '12k'"),
-    ({**SHIPPED, "neurons": {"x": {}}}, "config: neurons.x.kind is missing: it must be one of atif_nu, atif_u, decay, if, lif, "
-     "plif, relu, synaptic"),
+    ({**SHIPPED, "neurons": {"x": {}}}, "config: neurons.x.kind is missing: it must be one of " + NEURONS),
     ({**SHIPPED, "quantizers": {"float": {"kind": "binary"}}},
      "config: quantizers.float: the names 'float' and 'none' are reserved"),
 ])

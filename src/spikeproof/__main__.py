@@ -7,14 +7,15 @@ import sys
 import threading
 import time
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 
 from . import __version__
 
 __all__ = ["main"]
 
-STAGES = ("prepare", "pretrain", "quantize", "prune", "evaluate", "export", "size", "generate", "simulate", "synthesize", "bundle",
-          "analyze", "report", "verify", "prove", "board")
+STAGES = ("import", "prepare", "pretrain", "quantize", "prune", "evaluate", "export", "export-nir", "size", "generate", "simulate",
+          "synthesize", "bundle", "analyze", "report", "verify", "prove", "board")
 
 EXAMPLES = """\
 examples (the pipeline, one stage at a time; `snakemake --cores all` runs them all):
@@ -28,6 +29,9 @@ examples (the pipeline, one stage at a time; `snakemake --cores all` runs them a
   spikeproof synthesize --rtl core/ --out synthesis.json
   spikeproof bundle     --network network.safetensors --rtl core/ --data data.safetensors --equivalence equivalence.json \\
                         --synthesis synthesis.json --out rtl/
+
+a network of another library, as NIR: its own study, then `snakemake --cores all --config study=mynet`
+  spikeproof import     mynet.nir --from snntorch --reset soft --data mnist
 
 exit status: 0 done, 1 the work failed or something differs, 2 wrong usage or bad input
 """
@@ -66,7 +70,7 @@ def parser():
     top.add_argument("--version", action="version", version=f"spikeproof {__version__}")
     commands = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
     for name in STAGES:
-        module = import_module(f".stages.{name}", __package__)
+        module = import_module(f".stages.{name + '_' if iskeyword(name) else name.replace('-', '_')}", __package__)
         text = module.__doc__.strip()
         command = commands.add_parser(name, help=text.splitlines()[0], description=text,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)

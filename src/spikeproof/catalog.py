@@ -29,6 +29,7 @@ CATALOG = {
     },
     "architectures": {
         "feedforward": "spikeproof.architectures.feedforward:Feedforward",
+        "graph": "spikeproof.architectures.graph:Graph",
         "resnet": "spikeproof.architectures.resnet:ResNet",
     },
     "neurons": {
@@ -37,12 +38,14 @@ CATALOG = {
         "decay": "spikeproof.neurons.decay:Decay",
         "if": "spikeproof.neurons.integrate_fire:IntegrateFire",
         "lif": "spikeproof.neurons.leaky:LeakyIntegrateFire",
+        "per_layer": "spikeproof.neurons.per_layer:PerLayer",
         "plif": "spikeproof.neurons.parametric:ParametricLif",
         "relu": "spikeproof.neurons.relu:Relu",
         "synaptic": "spikeproof.neurons.synaptic:Synaptic",
     },
     "pretraining": {
         "conversion": "spikeproof.pretraining.conversion:Conversion",
+        "imported": "spikeproof.pretraining.imported:Imported",
         "stbp": "spikeproof.pretraining.stbp:Stbp",
         "surrogate": "spikeproof.pretraining.surrogate:SurrogateGradient",
         "tssl_bp": "spikeproof.pretraining.tssl_bp:TsslBp",

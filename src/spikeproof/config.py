@@ -17,7 +17,7 @@ from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
 
 __all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "analysis_file", "load_study", "parse_config", "parse_entry",
-           "read_yaml", "smoke_config", "validate"]
+           "read_yaml", "smoke_config", "validate", "with_entries"]
 
 FLOAT, NO_PRUNER = "float", "none"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -101,7 +101,10 @@ class RunNames(Options):
 
 
 class StudyOptions(Options):
-    """A study: what it is called and what it runs: chains of trained networks, and analyses that need none."""
+    """A study: what it is called and what it runs: chains of trained networks, and analyses that need none.
+
+    ``entries`` adds to the sections of the configuration, for this study alone.
+    """
     title: str
     about: str = ""
     scaled_down: bool = False
@@ -109,6 +112,7 @@ class StudyOptions(Options):
     defaults: dict = {}
     runs: dict = {}
     analyses: list[str] = []
+    entries: dict = {}
 
     @model_validator(mode="after")
     def _has_something(self):
@@ -323,6 +327,28 @@ def read_yaml(path):
         raise ConfigError(f"{path} must be UTF-8 text") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def with_entries(raw, path):
+    """The configuration (plain data) with the entries that a study file adds to it.
+
+    Raises
+    ------
+    ConfigError
+        If an entry is not valid, or has a name that the configuration has already.
+    """
+    study, raw = read_yaml(path), dict(raw)
+    added = study.get("entries", {}) if isinstance(study, dict) else {}
+    for section, entries in _mapping(added, f"{path}: entries").items():
+        if section not in CATALOG:
+            raise ConfigError(f"{path}: entries: " + unknown("section", section, CATALOG))
+        present = raw.get(section) or {}
+        for name, value in _mapping(entries, f"{path}: entries.{section}").items():
+            if name in present:
+                raise ConfigError(f"{path}: entries.{section}.{name}: the configuration has an entry of this name already")
+            parse_entry(section, value, f"{path}: entries.{section}.{name}")
+        raw[section] = {**present, **entries}
+    return raw
 
 
 def load_study(path, config):

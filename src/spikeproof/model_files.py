@@ -25,8 +25,7 @@ def make(section, entry):
 def build(chain, input_spec, steps, classes):
     """An untrained FloatNetwork, or an empty CodeNetwork if the chain has a quantizer."""
     shapes, neuron = make("architectures", chain["architecture"]).layers(input_spec, classes), make("neurons", chain["neuron"])
-    if neuron.synapse is not None:
-        shapes = with_currents(shapes, neuron.synapse.of_input)
+    shapes = with_currents(shapes, neuron.synapses(shapes))
     if chain.get("quantizer") is None:
         return FloatNetwork(shapes, neuron, input_spec, steps)
     return CodeNetwork(shapes, neuron, input_spec, steps, make("quantizers", chain["quantizer"]))

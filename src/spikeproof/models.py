@@ -18,8 +18,8 @@ from .architectures.shapes import largest_outputs, pruned_shapes
 from .codecs import parse_codec
 from .fixed_point import lfsr_draws
 from .network import INPUT
-from .neuron_steps import code_steps, float_steps, leak_slope
-from .quantizers.base import round_ste
+from .neuron_steps import code_steps, float_steps
+from .quantizers.base import round_ste, straight_through
 from .spec import Leak, NeuronSpec, Store
 from .surrogates import Surrogate, filtered
 from .thresholds import FixedThreshold
@@ -148,7 +148,7 @@ class FloatNetwork(nn.Module):
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.surrogate = Surrogate()
         self.layers = nn.ModuleList(
-            FloatLayer(shape, k < len(layers) - 1, neuron.threshold(steps) if self.fires(k) else FixedThreshold(),
+            FloatLayer(shape, k < len(layers) - 1, neuron.of(shape.name).threshold(steps) if self.fires(k) else FixedThreshold(),
                        neuron.trained_leak() if shape.emits == "spikes" else None)
             for k, shape in enumerate(layers))
 
@@ -172,7 +172,7 @@ class FloatNetwork(nn.Module):
             if layer.shape.emits == "sums":
                 out, amplitude, v = drive, 1.0, None
             elif layer.shape.emits == "currents":
-                out, amplitude, v = self._filtered(drive), 1.0, None
+                out, amplitude, v = self._filtered(drive, layer.shape.synapse), 1.0, None
             elif self.neuron.activation == "relu":
                 out, amplitude, v = drive if k == len(self.layers) - 1 else drive.relu(), 1.0, None
             else:
@@ -181,16 +181,16 @@ class FloatNetwork(nn.Module):
                 if layer.leak is not None:
                     beta, gain = layer.leak()
                     drive = drive * gain
-                out, v = float_steps(drive, theta, self.steps, self.neuron, self.fires(k), self.surrogate, layer.threshold.paths,
-                                     beta)
+                out, v = float_steps(drive, theta, self.steps, self.neuron.of(layer.shape.name), self.fires(k), self.surrogate,
+                                     layer.threshold.paths, beta)
             if layer.shape.name in last_use:
                 maps[layer.shape.name] = out, amplitude
             yield out, amplitude, v
 
-    def _filtered(self, drive):
+    def _filtered(self, drive, synapse):
         """Drive [T or 1, B, C, H, W] -> currents [T, B, C, H, W] of the synapses' time constant."""
-        drive = drive * self.neuron.synapse.gain
-        return filtered(drive.expand(self.steps, *drive.shape[1:]), self.neuron.synapse.beta)
+        drive = drive * synapse.gain
+        return filtered(drive.expand(self.steps, *drive.shape[1:]), synapse.beta)
 
     def forward(self, x):
         """Input codes [T or 1, B, C, H, W] -> (logits [B, classes], spikes of each firing layer)."""
@@ -293,7 +293,8 @@ class CodeLayer(nn.Module):
                 limit = self.shortcut_limit
                 weights.append(round_ste((weight * unit / value[:, None, None, None]).clamp(-limit, limit)))
         level, _ = self.threshold()
-        theta = round_ste(level[:, None] / value).clamp(min=1)
+        theta = level[:, None] / value
+        theta = (straight_through(theta, theta.floor() + 1) if self.threshold.strict else round_ste(theta)).clamp(min=1)
         return weights, round_ste(self.offset / value), theta, value
 
     def amplitude(self, value):
@@ -363,7 +364,7 @@ class SumLayer(nn.Module):
         if any(not isinstance(of, float) or of != 1 for of in amplitudes):
             raise ValueError(f"layer {self.shape.name}: spikes that are summed must be worth 1 each: use neurons of a fixed "
                              "threshold")
-        one = self.threshold.one
+        one = self.threshold.value
         return [one.expand(c.out_channels) for c in self.shape.connections], one.new_zeros(self.shape.out_channels), one[None], one
 
     def amplitude(self, value):
@@ -410,7 +411,7 @@ class CodeNetwork(nn.Module):
             per_channel = quantizer.options.scale == "channel" and shape.name not in one_unit
             units = [(1 / input_spec.max_code if c.source == INPUT else 1.0) / (c.pool**2 if c.pool_kind == "sum" else 1)
                      for c in shape.connections]
-            threshold = neuron.threshold(steps) if self.fires(k) else FixedThreshold()
+            threshold = neuron.of(shape.name).threshold(steps) if self.fires(k) else FixedThreshold()
             own = quantizer.of_layer(weighted.index(shape.name), len(weighted)) if shape.name in weighted else quantizer
             self.layers.append(CodeLayer(shape, units, own, per_channel, self.fires(k), threshold))
 
@@ -429,8 +430,7 @@ class CodeNetwork(nn.Module):
                     layer.leak = model.neuron.leak_of(float(beta))
                     layer.gain.copy_(gain)
                 if layer.shape.emits == "currents":
-                    layer.leak = model.neuron.synapse.leak
-                    layer.gain.fill_(model.neuron.synapse.gain)
+                    layer.gain.fill_(layer.shape.synapse.gain)
                 for weight, connection in zip(layer.weights, source.connections):
                     if not connection.connection.identity:
                         gain, offset = connection.affine()
@@ -461,7 +461,11 @@ class CodeNetwork(nn.Module):
         for k, (layer, (weights, bias, theta, _)) in enumerate(zip(self.layers, self.codes())):
             if layer.shape.emits == "sums":
                 continue
-            leak = layer.leak or self.neuron.leak
+            if layer.shape.emits == "currents":
+                leak, reset = layer.shape.synapse.leak, "soft"
+            else:
+                neuron = self.neuron.of(layer.shape.name)
+                leak, reset = layer.leak or neuron.leak, neuron.reset
             if layer.fires:
                 reach, bits, ternary = float(theta.max()), membrane.bits, membrane.ternary
             else:
@@ -470,7 +474,7 @@ class CodeNetwork(nn.Module):
                     window = connection.pool**2 if connection.pool_kind == "sum" else 1
                     sums += weight.clamp(min=0).reshape(len(sums), -1).sum(1) * self.largest[connection.source] * window
                 # What a leak keeps: the sum of its powers.
-                kept = sum(leak_slope(leak)**t for t in range(self.steps))
+                kept = sum(leak.factor**t for t in range(self.steps))
                 reach, bits, ternary = kept * float(sums.max().clamp(min=1)), membrane.output_bits, False
             if ternary:
                 lo, hi, shift = -1, 1, max(0, round(math.log2(float(theta.median()) / 2)))
@@ -481,7 +485,7 @@ class CodeNetwork(nn.Module):
             # Seeds of many ones: from a sparse one the LFSR takes a hundred steps to look random.
             seed = 0x9E3779B9 * (k + 1) % (1 << 32) if rounding == "stochastic" else 0
             store = Store(lo, hi, shift, rounding, seed)
-            layer.neuron = NeuronSpec(leak, store, self.neuron.reset)
+            layer.neuron = NeuronSpec(leak, store, reset)
             if layer.shape.emits == "currents":
                 self.largest[layer.shape.name] = store.hi
 

@@ -13,7 +13,7 @@ from .files import CorruptFile, read_container, write_container
 from .network import InputSpec, LayerSpec, NetworkSpec, Projection
 from .spec import NeuronSpec
 
-__all__ = ["load_network", "save_network"]
+__all__ = ["describe", "load_network", "rebuild", "save_network"]
 
 KIND = "spikeproof network"
 VERSION = 2
@@ -28,8 +28,8 @@ def _narrow(array):
     return array
 
 
-def save_network(path, net):
-    """Write a NetworkSpec atomically; returns its SHA-256 digest (of content, not of bytes)."""
+def describe(net):
+    """NetworkSpec -> (JSON description, dict of the tensors that it leaves out)."""
     tensors, layers = {}, []
     for layer in net.layers:
         for part in ("theta", "bias"):
@@ -44,7 +44,32 @@ def save_network(path, net):
                        "gate": layer.gate, "projections": projections})
     description = {"version": VERSION, "steps": net.steps, "readout": net.readout,
                    "input": net.input.to_dict(), "layers": layers}
-    return write_container(path, KIND, description, tensors)
+    return description, tensors
+
+
+def rebuild(description, tensors):
+    """The NetworkSpec of what :func:`describe` gave.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If they describe no valid network.
+    """
+    layers = []
+    for entry in description["layers"]:
+        name = entry["name"]
+        projections = tuple(
+            Projection(codec=parse_codec(p["codec"]), weights=tensors[f"{name}.{k}.weights"],
+                       **{key: value for key, value in p.items() if key != "codec"})
+            for k, p in enumerate(entry["projections"]))
+        layers.append(LayerSpec(name, tuple(entry["shape"]), projections, NeuronSpec.from_dict(entry["neuron"]),
+                                tensors.get(f"{name}.theta"), tensors.get(f"{name}.bias"), entry["gate"]))
+    return NetworkSpec(InputSpec.from_dict(description["input"]), tuple(layers), description["steps"], description["readout"])
+
+
+def save_network(path, net):
+    """Write a NetworkSpec atomically; returns its SHA-256 digest (of content, not of bytes)."""
+    return write_container(path, KIND, *describe(net))
 
 
 def load_network(path):
@@ -61,17 +86,6 @@ def load_network(path):
     if description.get("version") != VERSION:
         raise CorruptFile(f"{path} has version {description.get('version')!r}, but this program reads {VERSION}: {REMEDY}")
     try:
-        layers = []
-        for entry in description["layers"]:
-            name = entry["name"]
-            projections = tuple(
-                Projection(codec=parse_codec(p["codec"]), weights=tensors[f"{name}.{k}.weights"],
-                           **{key: value for key, value in p.items() if key != "codec"})
-                for k, p in enumerate(entry["projections"]))
-            layers.append(LayerSpec(name, tuple(entry["shape"]), projections, NeuronSpec.from_dict(entry["neuron"]),
-                                    tensors.get(f"{name}.theta"), tensors.get(f"{name}.bias"), entry["gate"]))
-        net = NetworkSpec(InputSpec.from_dict(description["input"]), tuple(layers),
-                          description["steps"], description["readout"])
+        return rebuild(description, tensors), digest
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path} describes no valid network ({error}): {REMEDY}") from None
-    return net, digest

@@ -10,7 +10,7 @@ import torch
 
 from .surrogates import SURROGATES, tssl_gradient
 
-__all__ = ["code_steps", "float_steps", "leak_slope"]
+__all__ = ["code_steps", "float_steps"]
 
 
 def _inside(x):
@@ -160,12 +160,6 @@ def _leak(leak, v):
     return v
 
 
-def leak_slope(leak):
-    """Derivative of a leak without its rounding."""
-    return {"subtract_shift": 1 - 2.0**-leak.shift, "shift": 2.0**-leak.shift,
-            "multiply": leak.multiplier * 2.0**-leak.fraction, "none": 1.0}[leak.kind]
-
-
 class _CodeSteps(torch.autograd.Function):
     @staticmethod
     def forward(ctx, acc, theta, level, steps, neuron, draws, fires, surrogate, paths):
@@ -208,7 +202,7 @@ class _CodeSteps(torch.autograd.Function):
         h, s, inside, theta, level = ctx.saved_tensors
         length, steps, neuron, fires, surrogate, paths = ctx.given
         unit, soft = 2.0**neuron.store.shift, neuron.reset == "soft"
-        gather, slope = _Gather(length, h[0]), leak_slope(neuron.leak)
+        gather, slope = _Gather(length, h[0]), neuron.leak.factor
         grad_s, grad_codes = (None if grad is None else _inside(grad) for grad in (grad_s, grad_codes))
         to_theta = to_level = None
         if fires and surrogate.name == "tssl":

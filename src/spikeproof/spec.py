@@ -67,6 +67,12 @@ class Leak:
         check_int("leak.fraction", self.fraction, 1 if multiplies else 0, 16 if multiplies else 0)
         check_int("leak.multiplier", self.multiplier, 0, (1 << self.fraction) - 1)
 
+    @property
+    def factor(self):
+        """What v is multiplied by, but for rounding."""
+        return {"subtract_shift": 1 - 2.0**-self.shift, "shift": 2.0**-self.shift,
+                "multiply": self.multiplier * 2.0**-self.fraction, "none": 1.0}[self.kind]
+
     def __call__(self, v):
         """v -> leaked v; Python ints or integer arrays. Monotone in v."""
         if self.kind == "subtract_shift":

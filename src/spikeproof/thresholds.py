@@ -64,15 +64,23 @@ def thresholds_of_levels(levels):
 
 
 class FixedThreshold(nn.Module):
-    """V = 1 at every step; a spike counts 1."""
+    """The same V at every step; a spike counts 1.
+
+    Parameters
+    ----------
+    value : float, V
+    strict : bool, whether a neuron must be above V to spike; the threshold is then the next float32 above it
+    """
     paths = PATHS                                                    # of the scale that makes a code of it, where that is trained
 
-    def __init__(self):
+    def __init__(self, value=1.0, strict=False):
         super().__init__()
-        self.register_buffer("one", torch.ones(1), persistent=False)
+        self.strict = strict
+        value = torch.tensor([value])
+        self.register_buffer("value", value.nextafter(torch.full_like(value, torch.inf)) if strict else value, persistent=False)
 
     def forward(self):
-        return self.one, 1.0
+        return self.value, 1.0
 
 
 class TrainedThreshold(nn.Module):
@@ -83,6 +91,8 @@ class TrainedThreshold(nn.Module):
     low, high : float, value; the threshold starts uniformly between them
     paths : names of PATHS
     """
+    strict = False
+
     def __init__(self, low, high, paths):
         super().__init__()
         self.threshold = nn.Parameter(torch.empty(1).uniform_(low, high))
@@ -105,6 +115,8 @@ class LevelThresholds(nn.Module):
     low, high : float, value; p_1 starts uniformly between them
     paths : names of PATHS
     """
+    strict = False
+
     def __init__(self, steps, low, high, paths):
         super().__init__()
         self.gaps = nn.Parameter(torch.empty(1).uniform_(low, high).repeat(steps) / steps)

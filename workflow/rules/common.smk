@@ -26,6 +26,7 @@ from spikeproof.config import (
     parse_config,
     read_yaml,
     smoke_config,
+    with_entries,
 )
 
 try:
@@ -33,17 +34,18 @@ try:
         read_yaml(
             path
         )  # refuses keys that stand twice, which Snakemake's own reader does not see
-    CONFIG = parse_config(config, "config/config.yaml")
-    # `--config smoke=true` shows that a study runs: few samples, two optimizer steps, in a folder of its own.
-    SMOKE = CONFIG.machine.smoke
-    if SMOKE:
-        CONFIG = parse_config(smoke_config(config), "config/config.yaml")
-    load_claims(ROOT / "config" / "claims.yaml")
     # A name in config/studies, or the path of a study file of one's own.
     STUDY_FILE = Path(str(config.get("study", "default")))
     if STUDY_FILE.suffix not in (".yaml", ".yml"):
         STUDY_FILE = ROOT / "config" / "studies" / f"{STUDY_FILE}.yaml"
     STUDY = STUDY_FILE.stem
+    WHOLE = with_entries(config, STUDY_FILE)
+    CONFIG = parse_config(WHOLE, "config/config.yaml")
+    # `--config smoke=true` shows that a study runs: few samples, two optimizer steps, in a folder of its own.
+    SMOKE = CONFIG.machine.smoke
+    if SMOKE:
+        CONFIG = parse_config(smoke_config(WHOLE), "config/config.yaml")
+    load_claims(ROOT / "config" / "claims.yaml")
     STUDY_OPTIONS, RUNS = load_study(STUDY_FILE, CONFIG)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None

@@ -1,8 +1,6 @@
 """What an architecture is made of: layers of neurons, and the connections that drive them."""
 from dataclasses import dataclass, replace
 
-from ..network import INPUT
-
 __all__ = ["Connection", "LayerShape", "channel_groups", "largest_outputs", "map_after", "pruned_shapes", "with_currents"]
 
 
@@ -50,12 +48,14 @@ class LayerShape:
     connections : tuple of Connection; their currents add up. The first one's weights set the unit of the layer's codes.
     emits : what further layers read: "spikes"; or of layers without thresholds "sums" of spikes, step by step (the ADD of SEW
         blocks; all connections are identities), or "currents", leaky sums over time (synapses with a time constant)
+    synapse : a Synapse of :mod:`spikeproof.neurons.base`, of a layer that emits currents
     """
     name: str
     out_channels: int
     out_map: tuple
     connections: tuple
     emits: str = "spikes"
+    synapse: object = None
 
     @property
     def weights(self):
@@ -83,25 +83,25 @@ def largest_outputs(shapes):
     return found
 
 
-def with_currents(shapes, of_input):
+def with_currents(shapes, synapses):
     """LayerShapes whose synapses have a time constant: the weights drive layers of currents, and those the neurons.
 
     A filter of a sum is the sum of the filtered, so it does not matter on which side of the weights a synapse filters; behind
-    them, spikes stay single bits. Sums of spikes are no synapses, and stay.
+    them, spikes stay single bits.
 
     Parameters
     ----------
-    of_input : bool, whether synapses of the input filter too
+    synapses : dict layer name -> Synapse; other layers stay as they are
     """
     out = []
     for k, shape in enumerate(shapes):
-        if shape.emits == "sums" or not of_input and all(c.source == INPUT for c in shape.connections):
+        if shape.name not in synapses:
             out.append(shape)
             continue
         name = f"{shape.name}_current"
         # The last layer is not normalised, nor are its currents.
         connections = tuple(replace(c, norm=c.norm and k < len(shapes) - 1) for c in shape.connections)
-        out += [replace(shape, name=name, connections=connections, emits="currents"),
+        out += [replace(shape, name=name, connections=connections, emits="currents", synapse=synapses[shape.name]),
                 replace(shape, connections=(Connection(name, shape.out_channels, shape.out_channels, identity=True),))]
     return tuple(out)
 

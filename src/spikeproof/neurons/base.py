@@ -17,17 +17,13 @@ class Synapse:
 
     Members
     -------
-    leak : Leak, the contract's; beta : float, its factor in full precision
+    leak : Leak, the contract's
+    beta : float, the factor in full precision
     gain : float
-    of_input : bool, whether the synapses of the input filter too
     """
     leak: Leak
+    beta: float
     gain: float
-    of_input: bool
-
-    @property
-    def beta(self):
-        return self.leak.multiplier / 2**self.leak.fraction
 
 
 class Neuron:
@@ -39,6 +35,14 @@ class Neuron:
     leak : Leak, the contract's; beta : float, the membrane's factor at every step in full precision
     """
     activation, synapse = "spike", None
+
+    def of(self, name):
+        """The neuron of the layer of that name: this one, where all layers have the same."""
+        return self
+
+    def synapses(self, shapes):
+        """dict layer name -> Synapse, of the LayerShapes whose currents have a time constant."""
+        return {}
 
     def threshold(self, steps):
         """A new module of :mod:`spikeproof.thresholds` for one layer."""

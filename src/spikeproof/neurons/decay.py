@@ -21,4 +21,4 @@ class Decay(Neuron):
     def __init__(self, options):
         self.reset, self.readout = options.reset, options.readout
         self.leak = nearest_leak(max(options.decay, 2.0**-options.bits), options.bits)
-        self.beta = self.leak.multiplier / 2**options.bits
+        self.beta = self.leak.factor

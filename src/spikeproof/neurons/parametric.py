@@ -21,7 +21,7 @@ class ParametricLif(Neuron):
     def __init__(self, options):
         self.options, self.reset, self.readout = options, options.reset, options.readout
         self.leak = self.leak_of(1 - 1 / options.tau)
-        self.beta = self.leak.multiplier / 2**options.bits
+        self.beta = self.leak.factor
 
     def leak_of(self, beta):
         """The leak of the contract nearest to v * beta."""

@@ -3,6 +3,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ..network import INPUT
 from ..options import Options
 from .base import Neuron, Synapse, nearest_leak
 
@@ -27,6 +28,10 @@ class Synaptic(Neuron):
     def __init__(self, options):
         self.reset, self.readout = options.reset, options.readout
         self.leak = nearest_leak(1 - 1 / options.tau_m, options.bits)
-        self.beta = self.leak.multiplier / 2**options.bits
+        self.beta = self.leak.factor
         filtered = nearest_leak(1 - 1 / options.tau_s, options.bits)
-        self.synapse = Synapse(filtered, 1 - filtered.multiplier / 2**options.bits, options.filter_input)
+        self.synapse, self.filter_input = Synapse(filtered, filtered.factor, 1 - filtered.factor), options.filter_input
+
+    def synapses(self, shapes):
+        return {shape.name: self.synapse for shape in shapes
+                if shape.emits == "spikes" and (self.filter_input or any(c.source != INPUT for c in shape.connections))}

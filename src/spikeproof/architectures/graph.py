@@ -1,0 +1,95 @@
+"""Any network of layers, written out: what an imported model becomes."""
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ..network import INPUT
+from ..options import Options
+from .shapes import Connection, LayerShape, map_after
+
+__all__ = ["Graph"]
+
+
+class ConnectionOptions(Options):
+    """A connection: ``source`` is ``input`` or an earlier layer. ``kernel`` and ``stride``, ``padding`` of a convolution; without a
+    kernel it is dense. ``pool`` (``sum`` is an average) comes before. ``identity``: a residual addition, without weights."""
+    source: str = INPUT
+    kernel: list[int] | None = Field(None, min_length=2, max_length=2)
+    stride: int = Field(1, ge=1, le=64)
+    padding: int = Field(0, ge=0, le=64)
+    pool: int = Field(1, ge=1, le=64)
+    pool_kind: Literal["sum", "max"] = "sum"
+    identity: bool = False
+
+    @model_validator(mode="after")
+    def _identity_has_no_kernel(self):
+        if self.identity and (self.kernel is not None or self.stride != 1 or self.padding):
+            raise ValueError("an identity must have no kernel, stride or padding")
+        return self
+
+
+class LayerOptions(Options):
+    """A layer: its name, its channels, and what drives it."""
+    name: str
+    channels: int = Field(ge=1, le=1 << 20)
+    connections: list[ConnectionOptions] = Field([ConnectionOptions()], min_length=1)
+
+
+class Graph:
+    """Layers in order, each driven by the input or by earlier layers; no batch normalisation, but biases."""
+    class Options(Options):
+        kind: Literal["graph"]
+        layers: list[LayerOptions] = Field(min_length=1)
+
+        @field_validator("layers")
+        @classmethod
+        def _in_order(cls, value):
+            seen = [INPUT]
+            for layer in value:
+                for connection in layer.connections:
+                    if connection.source not in seen:
+                        raise ValueError(f"layer {layer.name}: source must be one of {', '.join(seen)}, not {connection.source!r}")
+                if layer.name in seen:
+                    raise ValueError(f"layer name {layer.name!r} must be unique, but is used twice")
+                seen.append(layer.name)
+            return value
+
+    def __init__(self, options):
+        self.options = options
+
+    def layers(self, input_spec, classes):
+        """Tuple of LayerShape on an input (InputSpec), the last with ``classes`` neurons.
+
+        Raises
+        ------
+        ValueError
+            If maps of one layer's connections differ, a pool does not divide its map, or the last layer has another number of
+            neurons.
+        """
+        height, width, channels = input_spec.shape
+        maps, out = {INPUT: ((height, width), channels)}, []
+        for layer in self.options.layers:
+            connections, sizes = [], set()
+            for given in layer.connections:
+                side, channels = maps[given.source]
+                if any(n % given.pool for n in side):
+                    raise ValueError(f"layer {layer.name}: a pool of {given.pool} must divide the {side[0]}x{side[1]} map of "
+                                     f"{given.source!r}")
+                side = tuple(n // given.pool for n in side)
+                if given.identity and channels != layer.channels:
+                    raise ValueError(f"layer {layer.name}: an identity must have the {layer.channels} channels of the layer, not "
+                                     f"{channels} as {given.source!r} has")
+                kernel = (1, 1) if given.identity else tuple(given.kernel or side)
+                sizes.add(map_after(side, kernel, given.stride, given.padding))
+                connections.append(Connection(given.source, channels, layer.channels, kernel, given.stride, given.padding,
+                                              given.pool, given.pool_kind, given.identity, norm=False))
+            if len(sizes) > 1 or min(min(sizes)) < 1:
+                raise ValueError(f"layer {layer.name}: its connections must lead to one map, not to "
+                                 + " and ".join(f"{h}x{w}" for h, w in sorted(sizes)))
+            if connections[0].identity:
+                raise ValueError(f"layer {layer.name}: its first connection must have weights")
+            maps[layer.name] = sizes.pop(), layer.channels
+            out.append(LayerShape(layer.name, layer.channels, maps[layer.name][0], tuple(connections)))
+        if out[-1].neurons != classes:
+            raise ValueError(f"layers must end in {classes}, the number of classes, not {out[-1].neurons}")
+        return tuple(out)

@@ -1,0 +1,420 @@
+"""Networks of other libraries, by the Neuromorphic Intermediate Representation (NIR; Pedersen et al., 2024).
+
+NIR describes neurons in continuous time. What it leaves open, a :class:`Dialect` says: the time step, how it turns constants into
+factors, whether a neuron must be above its threshold or at it, where it is reset to. What the integer contract cannot say is
+refused, in a sentence that names the node; nothing is approximated. (Constants become fixed point later, in the quantized network.)
+"""
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from .files import sha256_file, write_json
+from .spec import check_choice
+
+__all__ = ["DIALECTS", "Dialect", "ImportRefused", "Imported", "import_graph", "read_nir", "read_sidecar", "sidecar_of",
+           "write_sidecar"]
+
+
+class ImportRefused(ValueError):
+    """What NIR leaves open and nobody said, or what the integer contract cannot say; one sentence."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a graph is meant, beside what it says. None: not known.
+
+    Members
+    -------
+    dt : time step, in the unit of the graph's time constants
+    decay : "euler" (factor 1 - dt / tau) or "exponential" (e^(-dt / tau))
+    gain : what multiplies the input of a leaky neuron: "euler" (R dt / tau), "exponential" (R (1 - e^(-dt / tau))) or "none" (R)
+    fires : ">" or ">="
+    reset : "soft" (the threshold is subtracted) or "hard" (to 0), in the step of the spike
+    """
+    dt: float | None = None
+    decay: str | None = None
+    gain: str | None = None
+    fires: str | None = None
+    reset: str | None = None
+
+    CHOICES: ClassVar = {"decay": ("euler", "exponential"), "gain": ("euler", "exponential", "none"), "fires": (">", ">="),
+               "reset": ("soft", "hard")}
+
+    def __post_init__(self):
+        for name, choices in self.CHOICES.items():
+            if getattr(self, name) is not None:
+                check_choice(name, getattr(self, name), choices)
+        if self.dt is not None and not (isinstance(self.dt, int | float) and 0 < self.dt < math.inf):
+            raise ValueError(f"dt must be a number above 0, not {self.dt!r}")
+
+    def over(self, other):
+        """What this one knows, and of the rest what the other one knows."""
+        return replace(other, **{name: value for name, value in asdict(self).items() if value is not None})
+
+
+#: How libraries write NIR and what their neurons do, read in their code (snnTorch 1.0, norse 1.1, sinabs 3.1). snnTorch's
+#: reset_mechanism is not in its files.
+DIALECTS = {
+    "snntorch": Dialect(1e-4, "euler", "euler", ">", None),
+    "norse": Dialect(1e-3, "euler", "euler", ">", "hard"),
+    "sinabs": Dialect(1.0, "exponential", "none", ">=", "soft"),
+}
+
+
+@dataclass
+class Imported:
+    """What a graph became.
+
+    Members
+    -------
+    layers : list of dicts, ``layers`` of an architecture of kind graph
+    neurons : dict layer -> dict, ``layers`` of neurons of kind per_layer
+    readout : "spike_count" or "membrane"
+    weights : dict name -> float32 array, the state of the FloatNetwork
+    input_shape : (height, width, channels), or None where the graph does not say; (1, 1, C) of a vector
+    classes : int
+    dialect : Dialect
+    """
+    layers: list
+    neurons: dict
+    readout: str
+    weights: dict
+    input_shape: tuple | None
+    classes: int
+    dialect: Dialect
+
+
+def read_nir(path):
+    """NIR file -> nir.NIRGraph.
+
+    Raises
+    ------
+    FileNotFoundError, ImportRefused
+        If the file is absent, or no NIR graph.
+    """
+    import nir
+    with open(path, "rb"):
+        pass
+    try:
+        graph = nir.read(path, type_check=False)                     # of shapes, which sinabs leaves open; maps are checked here
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        raise ImportRefused(f"{path} is no NIR graph that can be read ({' '.join(str(error).split())})") from None
+    if not isinstance(graph, nir.NIRGraph):
+        raise ImportRefused(f"{path} must hold a graph, not a single {type(graph).__name__}")
+    return graph
+
+
+def sidecar_of(path):
+    """Where the sidecar of a NIR file lies."""
+    return Path(f"{path}.json")
+
+
+def read_sidecar(path):
+    """(Dialect, description of an integer network or None) in the sidecar of a NIR file, or (Dialect(), None) where there is none.
+
+    Raises
+    ------
+    ImportRefused
+        If the sidecar is not readable, or belongs to another graph.
+    """
+    if not sidecar_of(path).exists():
+        return Dialect(), None
+    try:
+        given = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
+        digest, dialect = given["nir_sha256"], Dialect(**given["dialect"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ImportRefused(f"{sidecar_of(path)} is no sidecar that can be read ({' '.join(str(error).split())})") from None
+    if digest != sha256_file(path):
+        raise ImportRefused(f"{sidecar_of(path)} belongs to another graph: its SHA-256 is not that of {path}")
+    return dialect, given.get("network")
+
+
+def write_sidecar(path, dialect, network=None):
+    """Write the sidecar of a NIR file, tied to it by its digest; ``network`` describes an integer network (netfile.describe)."""
+    write_json(sidecar_of(path), {"nir_sha256": sha256_file(path), "dialect": asdict(dialect), "network": network})
+
+
+def _numbers(value):
+    """Numbers of a node as float64; libraries leave arrays, scalars and tensors."""
+    return np.asarray(value.detach() if hasattr(value, "detach") else value, np.float64)
+
+
+class _Reader:
+    WEIGHTED = ("Affine", "Linear", "Conv2d")
+    FIRING, SILENT = ("IF", "LIF", "CubaLIF"), ("I", "LI", "CubaLI")
+
+    def __init__(self, graph, dialect, input_scale):
+        self.nodes, self.dialect, self.input_scale = graph.nodes, dialect, input_scale
+        self.before = {name: [] for name in graph.nodes}
+        for source, target in dict.fromkeys(graph.edges):
+            self.before[target].append(source)
+        self.kinds = {name: type(node).__name__ for name, node in graph.nodes.items()}
+        known = {*self.WEIGHTED, *self.FIRING, *self.SILENT, "Input", "Output", "Flatten", "AvgPool2d", "SumPool2d", "Scale"}
+        for name, kind in self.kinds.items():
+            if kind not in known:
+                raise ImportRefused(f"node {name} is a {kind}, which the integer contract cannot say" + (
+                    ": a recurrent network" if kind == "NIRGraph" else ""))
+        self.after = {name: [t for s, t in graph.edges if s == name] for name in graph.nodes}
+        self.weights, self.layers, self.neurons = {}, [], {}
+
+    def fail(self, name, why):
+        raise ImportRefused(f"node {name} ({self.kinds[name]}) {why}")
+
+    def one(self, name, field):
+        """A parameter that is the same for all neurons of a node."""
+        values = np.unique(_numbers(getattr(self.nodes[name], field)))
+        if len(values) != 1 or not np.isfinite(values[0]):
+            self.fail(name, f"must have one {field} for the whole layer, not {len(values)} different ones")
+        return float(values[0])
+
+    def known(self, name, field, how):
+        value = getattr(self.dialect, field)
+        if value is None:
+            self.fail(name, f"leaves open {how}, which NIR does not say: give --{field}")
+        return value
+
+    def order(self):
+        """Neuron nodes, each after all that drive it."""
+        done, out, visiting = set(), [], set()
+
+        def visit(name, chain):
+            if name in visiting:
+                self.fail(name, "drives itself: a recurrent network cannot be said in the integer contract")
+            if name in done:
+                return
+            visiting.add(name)
+            for source in self.before[name]:
+                visit(source, (*chain, name))
+            visiting.discard(name)
+            done.add(name)
+            if self.kinds[name] in self.FIRING + self.SILENT:
+                out.append(name)
+        for name in self.nodes:
+            visit(name, ())
+        return out
+
+    def factor(self, name, tau):
+        """The factor that a state keeps per step, and the gain of its input without R."""
+        dt = self.known(name, "dt", "the time step")
+        rule = self.known(name, "decay", "how a time constant decays in a step")
+        gain = self.known(name, "gain", "the gain of its input")
+        if tau <= 0:
+            self.fail(name, f"must have a time constant above 0, not {tau:g}")
+        keeps = 1 - dt / tau if rule == "euler" else math.exp(-dt / tau)
+        if not 0 <= keeps < 1:
+            self.fail(name, f"has a time constant of {tau:g}, less than a step of {dt:g}: --dt must be that of its library")
+        keeps = float(np.float32(keeps))                             # what libraries compute with
+        return keeps, {"euler": dt / tau, "exponential": 1 - keeps, "none": 1.0}[gain]
+
+    def constants(self, name):
+        """dict for a per_layer neuron, gain of the input, offset that is added at every step."""
+        node, kind = self.nodes[name], self.kinds[name]
+        found, offset = {}, 0.0
+        gain = self.one(name, "r")
+        if kind in ("IF", "I"):
+            found["decay"] = 1.0
+        else:
+            found["decay"], own = self.factor(name, self.one(name, "tau_mem" if kind.startswith("Cuba") else "tau"))
+            gain *= own
+            offset = self.one(name, "v_leak") * own
+        if kind.startswith("Cuba"):
+            decay, own = self.factor(name, self.one(name, "tau_syn"))
+            gain *= own * self.one(name, "w_in")
+            found["synapse"] = {"decay": decay}
+            if offset:
+                self.fail(name, "must have a v_leak of 0 beside a synaptic current")
+        if kind in self.FIRING:
+            found["threshold"] = self.one(name, "v_threshold")
+            if found["threshold"] <= 0:
+                self.fail(name, f"must have a threshold above 0, not {found['threshold']:g}")
+            self.known(name, "reset", "how a spike resets the membrane")
+            self.known(name, "fires", "whether a membrane at its threshold spikes")
+            if hasattr(node, "v_reset") and self.one(name, "v_reset") != 0:
+                self.fail(name, f"must be reset to 0 or by its threshold, not to {self.one(name, 'v_reset'):g}")
+        # 1 came through float32, as 0.99999994.
+        return found, 1.0 if abs(gain - 1) < 1e-5 else gain, offset
+
+    def pair(self, name, field, what):
+        """Two equal numbers of a node as one."""
+        value = getattr(self.nodes[name], field)
+        if isinstance(value, str | bytes):
+            text = value.decode() if isinstance(value, bytes) else value
+            kernel = self.nodes[name].weight.shape[2:]
+            if text == "same" and kernel[0] == kernel[1] and kernel[0] % 2:
+                return kernel[0] // 2
+            if text == "valid":
+                return 0
+            self.fail(name, f"must have a {what} that is the same on all sides, not {text!r} with a {kernel[0]}x{kernel[1]} kernel")
+        values = np.unique(_numbers(value))
+        if len(values) != 1 or values[0] != int(values[0]):
+            self.fail(name, f"must have the same {what} both ways, not {np.asarray(value).tolist()}")
+        return int(values[0])
+
+    def path(self, name):
+        """From a node that drives neurons back to neurons or the input.
+
+        (source, weighted node or None, pool, flattened, factor of the weights, factor of what comes out of them)
+        """
+        weighted, pool, flat, scale, behind, at = None, 1, False, 1.0, 1.0, name
+        while self.kinds[at] not in self.FIRING + self.SILENT + ("Input",):
+            kind = self.kinds[at]
+            if kind in self.WEIGHTED:
+                if weighted is not None:
+                    self.fail(at, f"leads to {weighted} without neurons between them: make one of the two")
+                weighted = at
+            elif kind in ("AvgPool2d", "SumPool2d"):
+                if weighted is None:
+                    self.fail(at, "pools behind the weights: neurons pool before them")
+                if pool != 1:
+                    self.fail(at, "is a second pool between two layers: make one of the two")
+                pool = self.pair(at, "kernel_size", "kernel")
+                if self.pair(at, "stride", "stride") != pool or self.pair(at, "padding", "padding"):
+                    self.fail(at, "must pool side by side: stride equal to the kernel, and no padding")
+                scale *= pool**2 if kind == "SumPool2d" else 1
+            elif kind == "Scale":
+                scale, behind = (scale * self.one(at, "scale"), behind) if weighted else (scale, behind * self.one(at, "scale"))
+            elif kind == "Flatten":
+                flat = True
+            else:
+                self.fail(at, "must not drive neurons")
+            if len(self.before[at]) != 1:
+                self.fail(at, f"must have one node before it, not {len(self.before[at])}")
+            at = self.before[at][0]
+        if self.kinds[at] in self.SILENT:
+            self.fail(at, "does not spike, so it must be the last layer")
+        return at, weighted, pool, flat, scale, behind
+
+    def read(self):
+        order = self.order()
+        ends = [name for name, kind in self.kinds.items() if kind == "Output"]
+        inputs = [name for name, kind in self.kinds.items() if kind == "Input"]
+        if len(ends) != 1 or len(inputs) != 1:
+            raise ImportRefused(f"the graph must have one Input and one Output, not {len(inputs)} and {len(ends)}")
+        last = self.before[ends[0]]
+        if len(last) != 1 or self.kinds[last[0]] not in self.FIRING + self.SILENT:
+            self.fail(last[0] if last else ends[0], "must not be the end of the network: that is neurons, an I or LI node if their "
+                                                    "membrane is to be read")
+        shape = self.shape_of(inputs[0])
+        maps = {inputs[0]: shape}                                    # (C, H, W), (C,), or None
+        names = {inputs[0]: "input"}
+        for name in [n for n in order if n != last[0]] + [last[0]]:
+            if name != last[0] and not self.after[name]:
+                self.fail(name, "drives nothing")
+            names[name] = self.plain(name, names)
+            self.layer(name, names, maps)
+        read = maps[last[0]]
+        readout = "spike_count" if self.kinds[last[0]] in self.FIRING else "membrane"
+        if shape is not None:
+            shape = (shape[1], shape[2], shape[0]) if len(shape) == 3 else (1, 1, shape[0])
+        return Imported(self.layers, self.neurons, readout, self.weights, shape, int(np.prod(read)), self.dialect)
+
+    def shape_of(self, name):
+        given = self.nodes[name].input_type or {}
+        shape = next(iter(given.values()), None)
+        if shape is None:
+            return None
+        shape = tuple(int(n) for n in np.atleast_1d(shape) if n is not None)
+        while len(shape) > 1 and len(shape) != 3 and shape[0] == 1:
+            shape = shape[1:]
+        return shape if len(shape) in (1, 3) else self.fail(name, f"must have a shape [C] or [C, H, W], not {list(shape)}")
+
+    def plain(self, name, names):
+        """A name that the contract takes."""
+        word = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
+        word = word if word[:1].isalpha() else f"layer_{word}"
+        while word in names.values() or word == "input":
+            word += "_"
+        return word
+
+    def layer(self, name, names, maps):
+        found, gain, offset = self.constants(name)
+        k, label, connections, size, channels = len(self.layers), names[name], [], None, None
+        paths = [self.path(source) for source in self.before[name]]
+        if not paths:
+            self.fail(name, "has nothing before it")
+        if paths[0][1] is None:
+            paths.sort(key=lambda path: path[1] is None)             # what has weights first
+        if paths[0][1] is None:
+            self.fail(name, "must have weights before it")
+        for n, (source, weighted, pool, flat, scale, behind) in enumerate(paths):
+            connection, given = {"source": names[source]}, maps[source]
+            behind *= gain
+            scale *= behind
+            if self.kinds[source] == "Input":
+                scale *= self.input_scale
+            if weighted is None:
+                if scale != 1 or pool != 1:
+                    self.fail(name, f"adds {source} times {scale:g}: only spikes that are worth 1 can be added")
+                connections.append({**connection, "identity": True})
+                continue
+            if pool > 1:
+                connection["pool"] = pool
+                given = given and (given[0], *(side // pool for side in given[1:]))
+            node, kind = self.nodes[weighted], self.kinds[weighted]
+            weight = _numbers(node.weight)
+            bias = _numbers(node.bias) if kind != "Linear" else np.zeros(weight.shape[0])
+            if kind == "Conv2d":
+                if self.pair(weighted, "dilation", "dilation") != 1 or int(node.groups) != 1:
+                    self.fail(weighted, "must have dilation 1 and one group")
+                stride, padding = self.pair(weighted, "stride", "stride"), self.pair(weighted, "padding", "padding")
+                if given is None:
+                    size_in = node.input_shape
+                    if size_in is None:
+                        self.fail(weighted, "does not say the size of its map, and neither does the input")
+                    given = (weight.shape[1], *(int(side) for side in size_in))
+                    maps[source] = given if pool == 1 else None
+                if len(given) != 3 or given[0] != weight.shape[1]:
+                    self.fail(weighted, f"takes {weight.shape[1]} channels, and {source} gives {list(given)}")
+                connection |= {"kernel": list(weight.shape[2:]), "stride": stride, "padding": padding}
+                made = (weight.shape[0], *((side + 2 * padding - kernel) // stride + 1
+                                           for side, kernel in zip(given[1:], weight.shape[2:])))
+            else:
+                if given is None:
+                    given = maps[source] = (weight.shape[1],)
+                if weight.shape[1] != np.prod(given) or len(given) == 3 and not flat:
+                    self.fail(weighted, f"takes {weight.shape[1]} inputs, and {source} gives {list(given)}"
+                              + ("" if flat or len(given) == 1 else " that are not flattened"))
+                weight = weight.reshape(weight.shape[0], *(given if len(given) == 3 else (given[0], 1, 1)))
+                made = (weight.shape[0],) if flat or len(given) == 1 else (weight.shape[0], 1, 1)
+            if size not in (None, made):
+                self.fail(name, f"is driven by maps of {list(size)} and {list(made)}")
+            size, channels = made, made[0]
+            self.weights[f"layers.{k}.connections.{n}.weight"] = (weight * scale).astype(np.float32)
+            own = bias * behind + (offset if n == 0 else 0.0)
+            self.weights[f"layers.{k}.connections.{n}.bias"] = own.astype(np.float32)
+            connections.append(connection)
+        maps[name] = size
+        self.layers.append({"name": label, "channels": int(channels), "connections": connections})
+        self.neurons[label] = found
+        if "synapse" in found:
+            # The weights stand in the layer of the currents, and the neurons follow in one of their own.
+            self.layers[-1]["_synapse"] = True
+
+
+def import_graph(graph, dialect, input_scale=1.0):
+    """NIR graph -> Imported.
+
+    Parameters
+    ----------
+    graph : nir.NIRGraph
+    dialect : Dialect
+    input_scale : float, what the largest input code is worth to the network (inputs of 0 .. 1: 1)
+
+    Raises
+    ------
+    ImportRefused
+        If the integer contract cannot say it, or the dialect leaves something open; the sentence names the node.
+    """
+    read = _Reader(graph, dialect, input_scale).read()
+    # Currents are layers of their own: the state's names count them.
+    at, moved = 0, {}
+    for k, layer in enumerate(read.layers):
+        moved[k] = at
+        at += 2 if layer.pop("_synapse", False) else 1
+    read.weights = {f"layers.{moved[int(number)]}.{rest}": value
+                    for (_, number, rest), value in ((name.split(".", 2), value) for name, value in read.weights.items())}
+    return read

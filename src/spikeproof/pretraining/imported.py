@@ -1,0 +1,50 @@
+"""A network that was trained elsewhere: its weights from a file that ``spikeproof import`` wrote."""
+from typing import Literal
+
+from pydantic import Field
+
+from ..options import Options
+
+__all__ = ["Imported", "WEIGHTS"]
+
+#: Kind of the container.
+WEIGHTS = "spikeproof imported weights"
+
+
+class Imported:
+    """Nothing is trained; the digest ties the weights to the configuration that was written beside them."""
+    class Options(Options):
+        kind: Literal["imported"]
+        weights: str = Field(min_length=1)
+        sha256: str = Field(pattern="[0-9a-f]{64}")
+
+    def __init__(self, options):
+        self.options = options
+
+    def train(self, model, data, seed=0, checkpoint=None, context=None, label="", say=print, device="cpu"):
+        """Take the weights over, in place -> history of one entry: accuracies as they are.
+
+        Raises
+        ------
+        ValueError
+            If the file is not the one that was imported, or does not fit the network.
+        FileNotFoundError, CorruptFile
+            If it is absent, truncated or altered.
+        """
+        import torch
+
+        from ..files import read_container, sha256_file
+        from ..training import accuracy, firing_rates
+        path = self.options.weights
+        _, tensors, _ = read_container(path, WEIGHTS, "import the network again")
+        if sha256_file(path) != self.options.sha256:
+            raise ValueError(f"{path} is not the file that was imported, its SHA-256 differs: import the network again")
+        try:
+            model.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+        except RuntimeError as error:
+            raise ValueError(f"{path} does not fit the network ({' '.join(str(error).split())}): import it again") from None
+        rates = firing_rates(model, data, "validation")
+        found = {part: accuracy(model, data, part) for part in ("train", "validation")}
+        say(f"imported: {100 * found['train']:.1f} % of the training part right, nothing trained")
+        return [{"epoch": 0, "loss": None, "train_accuracy": found["train"], "validation_accuracy": found["validation"],
+                 "firing_rate": sum(float(of.mean()) for of in rates) / max(len(rates), 1), "learning_rate": 0.0}]

@@ -1,0 +1,30 @@
+"""Write a network as NIR, for other libraries, with a sidecar for what NIR cannot say.
+
+A model in full precision (--model float.safetensors) or an integer network (--network network.safetensors), in codes. What NIR has
+no node for is refused in a sentence that names the layer.
+"""
+
+
+def add_arguments(parser, json_argument):
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", help="full-precision model")
+    source.add_argument("--network", help="network.safetensors")
+    parser.add_argument("--out", required=True, help="the graph, .nir; its sidecar is beside it, .nir.json")
+
+
+def run(args, stage):
+    from ..nir_export import export_float, export_integer
+    if args.network:
+        from ..netfile import load_network
+        net, _ = load_network(args.network)
+        export_integer(net, args.out)
+        layers = net.layers
+    else:
+        from ..model_files import load_model
+        from ..models import FloatNetwork
+        model, _ = load_model(args.model)
+        if not isinstance(model, FloatNetwork):
+            raise ValueError(f"{args.model} must be a full-precision model: of a quantized one, give --network network.safetensors")
+        export_float(model, args.out)
+        layers = model.layers
+    stage.say(f"{args.out} and its sidecar: {len(layers)} layers")

@@ -1,0 +1,98 @@
+"""Take a trained network of another library, saved as NIR, into a study of its own.
+
+Writes the study (config/studies/NAME.yaml) and the weights beside it; `snakemake --cores all --config study=NAME` then quantizes
+the network, and goes on to proven Verilog. What NIR does not say (time step, reset, what happens at the threshold) comes from a
+sidecar MODEL.nir.json, from --from, or from options of their own; what is still open, or what the integer contract cannot say, is
+refused in a sentence that names the node. A graph in codes, as `spikeproof export-nir --network` writes it, becomes the integer
+network again.
+"""
+
+
+def add_arguments(parser, json_argument):
+    from ..nir_import import DIALECTS, Dialect
+    parser.add_argument("file", help="the network, .nir")
+    parser.add_argument("--from", dest="library", choices=sorted(DIALECTS), help="the library that wrote the file")
+    parser.add_argument("--data", metavar="DATASET", help="a dataset of the configuration: input and time steps")
+    parser.add_argument("--dt", type=float, help="time step, in the unit of the graph's time constants")
+    for name, choices in Dialect.CHOICES.items():
+        parser.add_argument(f"--{name}", choices=choices, help={
+            "decay": "how a time constant decays in a step", "gain": "what multiplies the input of a leaky neuron, beside R",
+            "fires": "whether a membrane must be above its threshold or at it",
+            "reset": "what a spike does to the membrane: the threshold is subtracted (soft), or it goes to 0 (hard)"}[name])
+    parser.add_argument("--input-scale", type=float, default=1.0, metavar="X",
+                        help="what the brightest input is to the network (default 1: inputs are 0 to 1)")
+    parser.add_argument("--quantizer", action="append", metavar="NAME",
+                        help="a quantizer of the configuration; may be given several times (default int8_v16)")
+    parser.add_argument("--leak-bits", type=int, default=8, metavar="N", help="bits of the factors of leaks in codes (default 8)")
+    parser.add_argument("--name", help="name of the study (default: that of the file)")
+    parser.add_argument("--config", default="config/config.yaml", help="the configuration (default config/config.yaml)")
+    parser.add_argument("--out", metavar="FOLDER", default="config/studies", help="folder of the study (default config/studies)")
+
+
+def run(args, stage):
+    from pathlib import Path
+
+    import yaml
+
+    from ..catalog import load
+    from ..config import NAME, ConfigError, load_study, parse_config, read_yaml, with_entries
+    from ..files import sha256_file, write_container, write_text
+    from ..netfile import save_network
+    from ..nir_export import network_of
+    from ..nir_import import DIALECTS, Dialect, ImportRefused, import_graph, read_nir, read_sidecar
+    from ..pretraining.imported import WEIGHTS
+    name = args.name or Path(args.file).stem
+    known, network = read_sidecar(args.file)
+    if network is not None:
+        net, out = network_of(read_nir(args.file), network), Path(args.out) / f"{name}.network.safetensors"
+        save_network(out, net)
+        stage.say(f"an integer network of {len(net.layers)} layers, {net.memory_bits()['total']:,} bits: {out}; now "
+                  f"`spikeproof generate --network {out} --out core`")
+        return
+    if args.data is None:
+        raise ValueError("--data is missing: it names the dataset that the network was trained on")
+    if not NAME.fullmatch(name):
+        raise ValueError(f"--name must be letters, digits, - and _, and start with a letter or digit, not {name!r}")
+    raw = read_yaml(args.config)
+    config = parse_config(raw, args.config)
+    study, quantizers = Path(args.out) / f"{name}.yaml", args.quantizer or ["int8_v16"]
+    for section, chosen in (("datasets", [args.data]), ("quantizers", quantizers)):
+        for one in chosen:
+            if one not in config.entries[section]:
+                raise ConfigError(f"{args.config} has no entry {section}.{one}: it has {', '.join(config.entries[section])}")
+    own = {field: getattr(args, field) for field in ("dt", *Dialect.CHOICES)}
+    dialect = Dialect(**own).over(known)
+    if args.library:
+        dialect = dialect.over(DIALECTS[args.library])
+    found = import_graph(read_nir(args.file), dialect, args.input_scale)
+    entry = config.entries["datasets"][args.data]
+    spec, steps, classes = load("datasets", entry.kind)(entry).describe()
+    if found.input_shape is not None and tuple(spec.shape) != found.input_shape:
+        raise ImportRefused(f"{args.file} takes inputs of {found.input_shape}, and {args.data} has {tuple(spec.shape)} (height, "
+                            "width, channels)")
+    if found.classes != classes:
+        raise ImportRefused(f"{args.file} has {found.classes} outputs, and {args.data} has {classes} classes")
+    weights = study.with_suffix(".safetensors")
+    entries = {
+        "architectures": {name: {"kind": "graph", "layers": found.layers}},
+        "neurons": {name: {"kind": "per_layer", "fires": found.dialect.fires or ">=", "reset": found.dialect.reset or "soft",
+                           "readout": found.readout, "bits": args.leak_bits, "layers": found.neurons}},
+    }
+    write_container(weights, WEIGHTS, {"nir_sha256": sha256_file(args.file)}, found.weights)
+    entries["pretraining"] = {name: {"kind": "imported", "weights": str(weights), "sha256": sha256_file(weights)}}
+    runs = {"float": {"quantizer": "float"}} | {quantizer: {"quantizer": quantizer} for quantizer in quantizers}
+    text = yaml.safe_dump({
+        "title": f"{name}, imported", "about": f"Imported from {Path(args.file).name} (NIR).",
+        "defaults": {"dataset": args.data, "architecture": name, "neuron": name, "pretraining": name},
+        "runs": runs, "entries": entries,
+    }, sort_keys=False, width=120)
+    write_text(study, text)
+    try:
+        load_study(study, parse_config(with_entries(raw, study), args.config))
+    except ConfigError:
+        study.unlink()
+        weights.unlink()
+        raise
+    count = sum(value.size for value in found.weights.values())
+    stage.say(f"{len(found.layers)} layers, {count:,} weights and biases, {steps} steps of {args.data}: {study}, {weights.name}; "
+              f"now `snakemake --cores all --config study={name if study.parent == Path('config/studies') else study}`")

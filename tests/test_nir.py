@@ -1,0 +1,313 @@
+"""NIR in and out: spikes of other libraries, round trips, and what is refused."""
+import json
+import os
+import subprocess
+
+import nir
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import ROOT, not_run
+from test_models import tiny_data, tiny_of
+
+from spikeproof import integer
+from spikeproof.__main__ import main
+from spikeproof.config import load_study, parse_config, with_entries
+from spikeproof.convert import check_equal, to_codes, to_spec
+from spikeproof.files import read_container, write_container
+from spikeproof.model_files import build, make
+from spikeproof.models import CodeNetwork
+from spikeproof.netfile import describe, load_network, save_network
+from spikeproof.network import InputSpec
+from spikeproof.nir_export import ExportRefused, export_float, export_integer, network_of
+from spikeproof.nir_import import DIALECTS, Dialect, ImportRefused, import_graph, read_nir, read_sidecar, sidecar_of
+from spikeproof.pretraining.imported import WEIGHTS
+
+WHOLE = Dialect(1e-4, "euler", "euler", ">", "hard")
+
+
+def float_network(found, spec, steps):
+    """The FloatNetwork of an import."""
+    chain = {"architecture": {"kind": "graph", "layers": found.layers},
+             "neuron": {"kind": "per_layer", "layers": found.neurons, "readout": found.readout,
+                        **{key: getattr(found.dialect, key) for key in ("fires", "reset") if getattr(found.dialect, key)}}}
+    model = build(chain, spec, steps, found.classes)
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in found.weights.items()})
+    return model.eval()
+
+
+GOLDEN = {"snntorch": {"conv_hard": "hard", "dense_soft": "soft", "synaptic_hard": "hard"}, "sinabs": {"conv_iaf": None}}
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory):
+    """Function of a library: the folder of what it saved and computed, in its own environment."""
+    folders = {}
+
+    def of(library):
+        python = os.environ.get(f"SPIKEPROOF_{library.upper()}_PYTHON")
+        if python is None:
+            not_run(f"comparison with {library}: SPIKEPROOF_{library.upper()}_PYTHON names no Python that has it (make golden-env)")
+        if library not in folders:
+            folders[library] = tmp_path_factory.mktemp(library)
+            done = subprocess.run([python, ROOT / "tests" / "golden" / "nir_models.py", library, folders[library]],
+                                  capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+            assert done.returncode == 0, done.stderr[-3000:]
+        return folders[library]
+    return of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library, name", [(library, name) for library, names in GOLDEN.items() for name in names])
+def test_spikes_are_those_of_the_library_that_wrote_the_file(golden, library, name):
+    """Every spike of every layer, neuron, step and image; weights on a grid, so that many membranes stand at their threshold."""
+    folder = golden(library)
+    found = import_graph(read_nir(folder / f"{name}.nir"), Dialect(reset=GOLDEN[library][name]).over(DIALECTS[library]))
+    saved = np.load(folder / f"{name}.npz")
+    frames = torch.from_numpy(saved["frames"])                       # [B, T, 1, 8, 8]
+    assert found.input_shape == (8, 8, 1) and found.classes == 10
+    model = float_network(found, InputSpec((8, 8, 1), 1, False), frames.shape[1])
+    with torch.no_grad():
+        spikes = model(frames.movedim(1, 0))[1]
+    assert len(spikes) == len([name for name in saved if name.startswith("spikes")]) == 2
+    for k, ours in enumerate(spikes):
+        theirs = saved[f"spikes{k}"]
+        assert np.array_equal(ours.numpy().reshape(theirs.shape), theirs) and theirs.any()
+
+
+def lif(count, tau=4e-4, **more):
+    def of(value):
+        return np.full(count, value)
+    given = {"r": tau / 1e-4, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0, **more}
+    return nir.LIF(tau=of(tau), **{key: of(value) for key, value in given.items()})
+
+
+def graph(edges=None, **nodes):
+    """Nodes in a row between an input of 4 and an output of 3, or joined by ``edges``."""
+    nodes = {"input": nir.Input({"input": np.array([4])}), **nodes, "output": nir.Output({"output": np.array([3])})}
+    names = list(nodes)
+    return nir.NIRGraph(nodes, edges or list(zip(names, names[1:])), type_check=False)
+
+
+def affine(inputs=4, outputs=3):
+    generator = np.random.default_rng(0)
+    return nir.Affine(generator.normal(size=(outputs, inputs)), generator.normal(size=outputs))
+
+
+@pytest.mark.parametrize("fires, expected", [(">", [0, 0, 1]), (">=", [0, 1, 1])])
+def test_what_equality_does_is_exact_in_values_and_in_codes(fires, expected):
+    """Weights of 0.5, 1 and 1.5 at a threshold of 1; in codes of 1/2 they are 1, 2 and 3, and 2 is the threshold."""
+    one = nir.Affine(np.array([[0.5], [1.0], [1.5]]), np.zeros(3))
+    given = graph(w=one, out=nir.IF(r=np.ones(3), v_threshold=np.ones(3), v_reset=np.zeros(3)))
+    given.nodes["input"] = nir.Input({"input": np.array([1])})
+    found = import_graph(given, Dialect(fires=fires, reset="hard"))
+    model = float_network(found, InputSpec((1, 1, 1), 1, True), 1)
+    with torch.no_grad():
+        assert model(torch.ones(1, 1, 1, 1, 1))[1][0].flatten().tolist() == expected
+    coded = CodeNetwork.from_float(model, make("quantizers", {"kind": "int", "bits": 3, "scale": "layer"}))
+    net = to_spec(coded)
+    assert net.layers[0].projections[0].weights.flatten().tolist() == [1, 2, 3]
+    frames = np.ones((1, 1, 1, 1), np.uint8)
+    assert integer.run(net, frames).spikes["out"].flatten().tolist() == expected and check_equal(coded, net, frames) > 0
+
+
+def conv(shape=(4, 4), **more):
+    given = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1, **more}
+    return nir.Conv2d(shape, np.ones((2, 1, 3, 3)), bias=np.zeros(2), **given)
+
+
+REFUSED = [
+    (graph(w=affine(), lif=lif(3)), Dialect(), r"node lif \(LIF\) leaves open the time step, .* NIR does not say: give --dt"),
+    (graph(w=affine(), lif=lif(3)), DIALECTS["snntorch"], r"node lif \(LIF\) leaves open how a spike resets .* give --reset"),
+    (graph(w=affine(), lif=lif(3, tau=np.array([1e-3, 2e-3, 3e-3]), r=10.0)), WHOLE,
+     "node lif .* must have one tau for the whole layer, not 3"),
+    (graph(w=affine(), lif=lif(3, v_reset=0.25)), WHOLE, "node lif .* must be reset to 0 or by its threshold, not to 0.25"),
+    (graph(w=affine(), lif=lif(3, v_threshold=-1.0)), WHOLE, "node lif .* must have a threshold above 0, not -1"),
+    (graph(w=affine(), lif=lif(3, tau=5e-5)), WHOLE, "node lif .* has a time constant of 5e-05, less than a step of 0.0001"),
+    (graph(w=affine(), d=nir.Delay(np.ones(3)), lif=lif(3)), WHOLE, "node d is a Delay, which the integer contract cannot say"),
+    (graph(w=affine(), sub=graph(v=affine(3, 3))), WHOLE, "node sub is a NIRGraph, .*: a recurrent network"),
+    (graph([("input", "w"), ("w", "lif"), ("lif", "v"), ("v", "lif"), ("lif", "output")], w=affine(), lif=lif(3), v=affine(3)),
+     WHOLE, "drives itself: a recurrent network cannot be said"),
+    (graph(w=affine(), v=affine(3), lif=lif(3)), WHOLE, "node w .* leads to v without neurons between them"),
+    (graph(w=affine()), WHOLE, "node w .* must not be the end of the network"),
+    (graph(w=affine(), li=nir.LI(np.full(3, 1e-3), np.ones(3), np.zeros(3)), v=affine(3), lif=lif(3)), WHOLE,
+     "node li .* does not spike, so it must be the last layer"),
+    (graph(w=affine(5), lif=lif(3)), WHOLE, r"node w \(Affine\) takes 5 inputs, and input gives \[4\]"),
+    (graph(lif=lif(4)), WHOLE, "node lif .* must have weights before it"),
+    (graph(c=conv(groups=2), lif=lif((2, 4, 4))), WHOLE, "node c .* must have dilation 1 and one group"),
+    (graph(c=conv(stride=(1, 2)), lif=lif((2, 4, 4))), WHOLE, r"node c .* takes 1 channels|must have the same stride both ways"),
+    (graph(w=affine(), p=nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])), lif=lif(3)), WHOLE,
+     "node p .* pools behind the weights"),
+]
+
+
+@pytest.mark.parametrize("given, dialect, sentence", REFUSED, ids=range(len(REFUSED)))
+def test_what_cannot_be_said_is_refused_with_the_node(given, dialect, sentence):
+    with pytest.raises(ImportRefused, match=sentence):
+        import_graph(given, dialect)
+
+
+ROUND = {
+    "lif": ({"kind": "decay", "decay": 0.75}, {"kind": "feedforward", "layers": "4C3-AP2-6-5"}),
+    "if, membrane": ({"kind": "if", "readout": "membrane"}, {"kind": "feedforward", "layers": "4C3s2-5"}),
+    "plif": ({"kind": "plif"}, {"kind": "feedforward", "layers": "4C3-AP2-6C3-5"}),
+    "atif_u": ({"kind": "atif_u"}, {"kind": "feedforward", "layers": "4C3-AP2-6-5"}),
+    "synaptic": ({"kind": "synaptic", "filter_input": True}, {"kind": "feedforward", "layers": "4C3-AP2-6-5"}),
+    "residual": ({"kind": "if", "readout": "membrane"}, {"kind": "resnet", "width": 4, "blocks": [1, 2]}),
+}
+
+
+@pytest.mark.parametrize("neuron, architecture", ROUND.values(), ids=ROUND)
+def test_full_precision_goes_out_and_comes_back(neuron, architecture, tmp_path):
+    data = tiny_data(images=60)
+    source = tiny_of(data, neuron, architecture).eval()
+    for norm in (module for module in source.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        norm.bias.data.add_(0.7)                                     # something fires
+    export_float(source, tmp_path / "n.nir")
+    dialect, network = read_sidecar(tmp_path / "n.nir")
+    assert network is None
+    found = import_graph(read_nir(tmp_path / "n.nir"), dialect)
+    back = float_network(found, data.input, data.steps)
+    x = to_codes(data.frames["test"], True)
+    with torch.no_grad():
+        (logits, spikes), (expected, fired) = back(x), source(x)
+    assert len(spikes) == len(fired)
+    assert torch.cat([s.flatten() for s in fired]).mean() > 0.01
+    differ = sum(int((a != b).sum()) for a, b in zip(spikes, fired)) / sum(s.numel() for s in fired)
+    assert differ < 2e-3                                             # ties, in another order of additions
+    worth = float(source.layers[-1].threshold()[1]) if neuron["kind"] == "atif_u" else 1.0
+    close = ((logits - expected / worth).abs() < 1e-3 * expected.abs().max()).all(1)
+    assert close.float().mean() > 0.9
+
+
+def test_what_has_no_node_is_not_exported(tmp_path):
+    data = tiny_data()
+    for neuron, layers, sentence in (({"kind": "atif_nu"}, "4C3-5", "layer conv1: thresholds per time step have no node"),
+                                     ({"kind": "if"}, "4C3-MP2-5", "layer dense2: a maximum pool has no node"),
+                                     ({"kind": "if"}, "4C3-4S3-5", "layer sew2: sums of spikes have no node"),
+                                     ({"kind": "relu"}, "4C3-5", "relu neurons do not spike")):
+        with pytest.raises(ExportRefused, match=sentence):
+            export_float(tiny_of(data, neuron, {"kind": "feedforward", "layers": layers}).eval(), tmp_path / "n.nir")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("neuron", [{"kind": "lif"}, {"kind": "if", "readout": "membrane"}], ids=lambda n: n["kind"])
+@pytest.mark.parametrize("entry", [{"kind": "ternary", "membrane": {"bits": 6}}, {"kind": "int", "bits": 4, "shortcut_bits": 8}],
+                         ids=lambda entry: entry["kind"])
+def test_an_integer_network_comes_back_the_same(neuron, entry, tmp_path, capsys):
+    data = tiny_data()
+    architecture = {"kind": "resnet", "width": 4, "blocks": [1, 1]} if neuron["kind"] == "if" else \
+        {"kind": "feedforward", "layers": "4C3-AP2-6-5"}
+    net = to_spec(CodeNetwork.from_float(tiny_of(data, neuron, architecture).eval(), make("quantizers", entry)))
+    save_network(tmp_path / "network.safetensors", net)
+    assert main(["export-nir", "--network", str(tmp_path / "network.safetensors"), "--out", str(tmp_path / "n.nir")]) == 0
+    assert main(["import", str(tmp_path / "n.nir"), "--out", str(tmp_path)]) == 0
+    back, digest = load_network(tmp_path / "n.network.safetensors")
+    assert digest == load_network(tmp_path / "network.safetensors")[1] and describe(back)[0] == describe(net)[0]
+    # One weight of the graph is no integer: refused, by its node.
+    changed = read_nir(tmp_path / "n.nir")
+    name = next(name for name in changed.nodes if name.endswith("_weights0"))
+    changed.nodes[name].weight.flat[0] += 0.5
+    with pytest.raises(ImportRefused, match=f"node {name} does not fit the sidecar's integer network: codes must be integers"):
+        network_of(changed, describe(net)[0])
+
+
+def test_sidecar_belongs_to_its_graph(tmp_path):
+    data = tiny_data()
+    net = to_spec(CodeNetwork.from_float(tiny_of(data, {"kind": "if"}, {"kind": "feedforward", "layers": "5"}).eval(),
+                                         make("quantizers", {"kind": "binary"})))
+    export_integer(net, tmp_path / "n.nir")
+    nir.write(tmp_path / "n.nir", graph(w=affine(), lif=lif(3)))
+    with pytest.raises(ImportRefused, match="n.nir.json belongs to another graph: its SHA-256 is not that of"):
+        read_sidecar(tmp_path / "n.nir")
+    sidecar_of(tmp_path / "n.nir").write_text("{")
+    with pytest.raises(ImportRefused, match="is no sidecar that can be read"):
+        read_sidecar(tmp_path / "n.nir")
+
+
+def digits_graph():
+    """A network for the digits, untrained: 8 x 8 pixels, 10 classes."""
+    generator = np.random.default_rng(1)
+    nodes = {
+        "input": nir.Input({"input": np.array([1, 8, 8])}),
+        "conv": nir.Conv2d((8, 8), generator.normal(size=(4, 1, 3, 3)) / 2, (1, 1), (1, 1), (1, 1), 1,
+                           np.zeros(4)),
+        "hidden": lif((4, 8, 8)), "pool": nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])),
+        "flat": nir.Flatten({"input": np.array([4, 4, 4])}, 0, -1),
+        "w": nir.Affine(generator.normal(size=(10, 64)) / 3, np.zeros(10)),
+        "out": lif(10), "output": nir.Output({"output": np.array([10])})}
+    names = list(nodes)
+    return nir.NIRGraph(nodes, list(zip(names, names[1:])), type_check=False)
+
+
+def imported(folder, *more):
+    nir.write(folder / "mynet.nir", digits_graph())
+    return main(["import", str(folder / "mynet.nir"), "--from", "snntorch", "--reset", "hard", "--data", "digits", "--out",
+                 str(folder), "--config", str(ROOT / "config" / "config.yaml"), *more])
+
+
+def test_import_writes_a_study_of_its_own(tmp_path, capsys):
+    assert imported(tmp_path, "--quantizer", "int4_v8", "--quantizer", "ternary_v6") == 0
+    study, raw = tmp_path / "mynet.yaml", yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    _, runs = load_study(study, parse_config(with_entries(raw, study)))
+    assert [(run.name, run.dataset, run.architecture, run.quantizer) for run in runs] == [
+        (name, "digits", "mynet", name) for name in ("float", "int4_v8", "ternary_v6")]
+    assert f"snakemake --cores all --config study={study}" in capsys.readouterr().out
+    entry = yaml.safe_load(study.read_text())["entries"]["neurons"]["mynet"]
+    assert entry["fires"] == ">" and entry["layers"]["hidden"] == {"decay": 0.75, "threshold": 1.0}
+
+
+@pytest.mark.parametrize("more, sentence", [
+    (("--data", "mnist"), "takes inputs of (8, 8, 1), and mnist has (28, 28, 1)"),
+    (("--quantizer", "int3"), "has no entry quantizers.int3: it has "), (("--name", "a b"), "--name must be letters, digits"),
+    (("--dt", "-1"), "dt must be a number above 0, not -1.0")])
+def test_an_import_that_does_not_fit_writes_nothing(tmp_path, capsys, more, sentence):
+    assert imported(tmp_path, *more) != 0
+    assert sentence in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["mynet.nir"]
+
+
+def test_bad_files_are_refused(tmp_path, capsys):
+    (tmp_path / "mynet.nir").write_bytes(b"not HDF5")
+    assert main(["import", str(tmp_path / "mynet.nir"), "--data", "digits"]) != 0
+    assert "mynet.nir is no NIR graph that can be read" in capsys.readouterr().err
+    assert main(["import", str(tmp_path / "absent.nir"), "--data", "digits"]) != 0
+    assert "absent.nir" in capsys.readouterr().err
+
+
+def test_study_entries_do_not_hide_those_of_the_configuration(tmp_path):
+    raw = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    (tmp_path / "s.yaml").write_text(json.dumps({"title": "x", "entries": {"neurons": {"lif": {"kind": "lif"}}}}))
+    with pytest.raises(ValueError, match="s.yaml: entries.neurons.lif: the configuration has an entry of this name already"):
+        with_entries(raw, tmp_path / "s.yaml")
+    (tmp_path / "s.yaml").write_text(json.dumps({"title": "x", "entries": {"neurons": {"new": {"kind": "lif", "x": 1}}}}))
+    with pytest.raises(ValueError, match="s.yaml: entries.neurons.new.x is not a known key"):
+        with_entries(raw, tmp_path / "s.yaml")
+
+
+@pytest.mark.slow
+def test_an_imported_network_is_proven(tmp_path):
+    """From NIR to Verilog that computes the same integers, by the pipeline."""
+    assert imported(tmp_path, "--quantizer", "int4_v8_short") == 0
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    target = "results/models/digits/mynet/mynet/mynet/s0/int4_v8_short/none/equivalence.json"
+    done = subprocess.run(["snakemake", "--cores", "1", "--directory", str(tmp_path), "--snakefile", str(ROOT / "Snakefile"),
+                           "--config", f"study={tmp_path / 'mynet.yaml'}", "--", target], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    found = json.loads((tmp_path / target).read_text())
+    assert found["equal"] and found["memory_equal"] and found["values_compared"] > 10_000
+
+
+def test_an_imported_file_that_was_changed_is_refused(tmp_path):
+    assert imported(tmp_path) == 0
+    entries = yaml.safe_load((tmp_path / "mynet.yaml").read_text())["entries"]
+    chain = {"architecture": entries["architectures"]["mynet"], "neuron": entries["neurons"]["mynet"]}
+    method, data = make("pretraining", entries["pretraining"]["mynet"]), make("datasets", {"kind": "digits"}).prepare(None)
+    model = build(chain, data.input, data.steps, 10)
+    history = method.train(model, data, say=lambda text: None)
+    assert len(history) == 1 and 0 <= history[0]["validation_accuracy"] <= 1
+    path = tmp_path / "mynet.safetensors"
+    _, tensors, _ = read_container(path, WEIGHTS, "")
+    write_container(path, WEIGHTS, {}, {name: value * 2 for name, value in tensors.items()})
+    with pytest.raises(ValueError, match="mynet.safetensors is not the file that was imported, its SHA-256 differs: import"):
+        method.train(model, data, say=lambda text: None)
