@@ -26,6 +26,7 @@ NEEDED = {("architectures", "feedforward"): {"layers": "8C3-AP2-10"},
                                                            {"source": "a", "identity": True}]},
               {"name": "out", "channels": 10, "connections": [{"source": "b", "pool": 2}]}]},
           ("neurons", "per_layer"): {"layers": {"a": {"decay": 0.875}}},
+          ("pretraining", "continued"): {"first": {"kind": "surrogate", "training": {"epochs": 3, "batch_size": 32}}},
           ("pretraining", "imported"): {"weights": "w.safetensors", "sha256": "0" * 64},
           ("analyses", "network_sizes"): {"networks": {"small": {"architecture": {"kind": "feedforward", "layers": "3C3-MP2-5"},
                                                                  "shape": [4, 4, 2], "classes": 5}}},
@@ -191,4 +192,5 @@ def test_pretraining_learns_something(kind):
     architecture = {"kind": "feedforward", "layers": "8C3-AP2-16C3-AP2-10"}
     model = build({"architecture": architecture, "neuron": neuron}, data.input, data.steps, data.classes)
     history = method.train(model, data, seed=0, say=lambda text: None)
-    assert len(history) == 5 and history[-1]["loss"] < history[0]["loss"] and accuracy(model, data, "validation") > 0.8
+    assert [epoch["epoch"] for epoch in history] == [*range(1, 9 if kind == "continued" else 6)]
+    assert history[-1]["loss"] < history[0]["loss"] and accuracy(model, data, "validation") > 0.8

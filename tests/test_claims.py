@@ -9,11 +9,11 @@ from conftest import ROOT
 
 from spikeproof.analyses.atif_sqnr import AtifSqnr, Decoder, general_rule, printed_equations, spike_counts, wrong_share
 from spikeproof.claims import VERDICTS, Claim, Measure, Outcome, judge, load_claims, measured, table
-from spikeproof.config import ConfigError, load_study, parse_config, read_yaml
+from spikeproof.config import ConfigError, load_study, parse_config, read_yaml, with_entries
 from spikeproof.report import COLUMNS
 from spikeproof.stages.verify import changed_verdicts
 
-SHIPPED = parse_config(read_yaml(ROOT / "config" / "config.yaml"))
+SHIPPED = read_yaml(ROOT / "config" / "config.yaml")
 CLAIMS = load_claims(ROOT / "config" / "claims.yaml")
 
 
@@ -25,7 +25,8 @@ def claim(**values):
 @pytest.mark.parametrize("name", sorted(CLAIMS))
 def test_claim_names_what_its_study_has(name):
     one = CLAIMS[name]
-    study, runs = load_study(ROOT / "config" / "studies" / f"{one.study}.yaml", SHIPPED)
+    path = ROOT / "config" / "studies" / f"{one.study}.yaml"
+    study, runs = load_study(path, parse_config(with_entries(SHIPPED, path)))
     measures = [one.measure, *(control.measure for control in one.controls)] if one.measure else []
     for measure in measures:
         assert set(measure.runs) <= {run.name for run in runs}

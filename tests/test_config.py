@@ -8,7 +8,7 @@ import yaml
 from conftest import ROOT
 
 from spikeproof.catalog import CATALOG
-from spikeproof.config import ConfigError, load_study, parse_config, parse_entry, read_yaml
+from spikeproof.config import ConfigError, load_study, parse_config, parse_entry, read_yaml, with_entries
 
 SHIPPED = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 CONFIG = parse_config(SHIPPED)
@@ -17,14 +17,15 @@ STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
 
 
 def test_studies_were_found():
-    assert [path.stem for path in STUDIES] == ["atif", "atif_full", "atif_sqnr", "default", "fashion_mnist", "mnist", "smoke"]
+    assert [path.stem for path in STUDIES] == ["atif", "atif_full", "atif_sqnr", "cbp", "cbp_full", "cbp_memory", "default",
+                                                 "fashion_mnist", "mnist", "smoke"]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=[path.stem for path in STUDIES])
 def test_shipped_study_is_valid(path):
-    study, runs = load_study(path, CONFIG)
+    study, runs = load_study(path, parse_config(with_entries(SHIPPED, path)))
     assert study.title and len(runs) >= len(study.runs)
-    assert study.scaled_down == (path.stem in ("atif", "smoke"))
+    assert study.scaled_down == (path.stem in ("atif", "cbp", "smoke"))
 
 
 def changed(section, name, **values):

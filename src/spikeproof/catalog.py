@@ -44,6 +44,7 @@ CATALOG = {
         "synaptic": "spikeproof.neurons.synaptic:Synaptic",
     },
     "pretraining": {
+        "continued": "spikeproof.pretraining.continued:Continued",
         "conversion": "spikeproof.pretraining.conversion:Conversion",
         "imported": "spikeproof.pretraining.imported:Imported",
         "stbp": "spikeproof.pretraining.stbp:Stbp",

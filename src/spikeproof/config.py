@@ -270,8 +270,10 @@ class Config:
         network.layers(spec, classes)
 
     def modules(self, section, name):
-        """Modules that implement an entry, for the stage's code digest."""
-        return [module_of(section, self.entries[section][name].kind)]
+        """Modules that implement an entry (and one that it holds), for the stage's code digest."""
+        entry = self.entries[section][name]
+        inner = getattr(entry, "first", None)
+        return [module_of(section, entry.kind), *([] if inner is None else [module_of(section, inner["kind"])])]
 
 
 def parse_config(raw, where="config"):
@@ -306,6 +308,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         keys = set()
         for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":                 # <<: what it brings may be said again
+                continue
             name = self.construct_object(key, deep=True)
             if isinstance(name, str | int) and name in keys:
                 raise yaml.constructor.ConstructorError(None, None, f"key {name!r} stands twice", key.start_mark)

@@ -5,7 +5,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-__all__ = ["accuracy_memory", "bars", "cycles_area", "lines", "memory_breakdown", "pareto_front", "raster", "training_curves"]
+__all__ = ["accuracy_memory", "bars", "constraint_dynamics", "cycles_area", "lines", "memory_breakdown", "pareto_front", "raster",
+           "training_curves"]
 
 #: More runs than this get numbers in a figure; so many layers' spikes are shown at most.
 MANY, RASTERS = 14, 5
@@ -173,9 +174,34 @@ def training_curves(histories):
         loss, accuracy = figure.subplots(1, 2)
         for i, (label, epochs) in enumerate(histories.items()):
             x, color = [e["epoch"] for e in epochs], COLORS[i % len(COLORS)]
-            loss.plot(x, [e["loss"] for e in epochs], color=color, lw=1.3, label=label)
-            accuracy.plot(x, [100 * e["validation_accuracy"] for e in epochs], color=color, lw=1.3)
+            mark = "o" if len(epochs) == 1 else None
+            if any(e["loss"] is not None for e in epochs):           # an imported network was not trained
+                loss.plot(x, [e["loss"] for e in epochs], color=color, lw=1.3, marker=mark, label=label)
+            accuracy.plot(x, [100 * e["validation_accuracy"] for e in epochs], color=color, lw=1.3, marker=mark,
+                          label=label if epochs[0]["loss"] is None else None)
         loss.set(yscale="log", xlabel="epoch", ylabel="training loss")
         accuracy.set(xlabel="epoch", ylabel="validation accuracy, %")
-        figure.legend(*loss.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3, fontsize=8)
+        entries = zip(loss.get_legend_handles_labels(), accuracy.get_legend_handles_labels())
+        figure.legend(*(a + b for a, b in entries), frameon=False, loc="outside lower center", ncols=3, fontsize=8)
     return _svg(draw, (8.6, 3.2 + 0.19 * (len(histories) / 3)), "training" + "".join(histories))
+
+
+def constraint_dynamics(histories):
+    """CBP over epochs: the constraint-failure score, the windows' share of the gaps, the mean multiplier.
+
+    Parameters
+    ----------
+    histories : dict label -> list of dicts with epoch, constraint_failure, g, multiplier
+    """
+    def draw(figure):
+        failure, window, multiplier = figure.subplots(1, 3)
+        for i, (label, epochs) in enumerate(histories.items()):
+            x, style = [e["epoch"] for e in epochs], {"color": COLORS[i % len(COLORS)], "lw": 1.3}
+            failure.plot(x, [e["constraint_failure"] for e in epochs], label=label, **style)
+            window.step(x, [1 / e["g"] for e in epochs], where="post", **style)
+            multiplier.plot(x, [e["multiplier"] for e in epochs], **style)
+        failure.set(xlabel="epoch", ylabel="constraint-failure score", ylim=(0, None))
+        window.set(xlabel="epoch", ylabel="unconstrained share of a gap, 1/g", yscale="log")
+        multiplier.set(xlabel="epoch", ylabel="mean multiplier", ylim=(0, None))
+        figure.legend(*failure.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3, fontsize=8)
+    return _svg(draw, (8.6, 3.0 + 0.19 * (len(histories) / 3)), "constraint" + "".join(histories))

@@ -128,6 +128,7 @@ def page(study, results, table, analyses=None, claims=None):
     pretrained = {"/".join(result["run"].base.split("/")[2:]): result["histories"]["pretrain"]["epochs"] for result in results}
     compressed = {f"{result['run'].name} s{result['run'].seed}": list(result["histories"].values())[-1]["epochs"]
                   for result in exported}
+    constrained = {label: epochs for label, epochs in compressed.items() if "constraint_failure" in epochs[0]}
     sections = []
     for name, result in (analyses or {}).items():
         kind = load("analyses", study["analyses"][name]["kind"])
@@ -155,4 +156,7 @@ def page(study, results, table, analyses=None, claims=None):
         curves=[_figure("Pre-training, full precision", "Selection uses none of this: the final epoch counts.",
                         plots.training_curves(pretrained))] * bool(rows) + ([_figure(
                             "Training in codes, last stage", "Quantized or, where pruned, pruned networks.",
-                            plots.training_curves(compressed))] if compressed else []))
+                            plots.training_curves(compressed))] if compressed else []) + ([_figure(
+                                "Constrained backpropagation", "A score of 0: every weight is at a level. Windows close as 1/g; "
+                                "the multipliers of the runs without a constraint stay zero.",
+                                plots.constraint_dynamics(constrained))] if constrained else []))

@@ -1,4 +1,4 @@
-"""How many parameters networks have: what tables of the literature give as their size."""
+"""How many parameters networks have, and what is left of their bits: what tables of the literature give as their size."""
 from typing import Literal
 
 from pydantic import Field
@@ -10,10 +10,14 @@ __all__ = ["NetworkSizes"]
 
 
 class Network(Options):
-    """An architecture entry (plain data) on an input of ``shape`` [height, width, channels], with so many ``classes``."""
+    """An architecture entry (plain data) on an input of ``shape`` [height, width, channels], with so many ``classes``.
+
+    ``weight_bits``: of each weight but for those of the first and the last layer, which keep 32, as all other parameters do.
+    """
     architecture: dict
     shape: tuple[int, int, int] = Field(strict=False)
     classes: int = Field(ge=2)
+    weight_bits: int | None = Field(None, ge=1, le=32)
 
 
 class NetworkSizes:
@@ -26,7 +30,10 @@ class NetworkSizes:
         self.options = options
 
     def run(self, say=print):
-        """Quantities ``<name>_parameters`` and ``<name>_mb`` (10^6 bytes at 32 bits each)."""
+        """Quantities ``<name>_parameters`` and ``<name>_mb`` (10^6 bytes at 32 bits each).
+
+        Of compressed networks also ``<name>_compressed_mbit`` (10^6 bits) and ``<name>_percent`` of full precision.
+        """
         from ..model_files import make
         from ..models import FloatNetwork
         quantities, rows = {}, []
@@ -36,7 +43,13 @@ class NetworkSizes:
             shapes = make("architectures", of.architecture).layers(given, of.classes)
             count = sum(p.numel() for p in FloatNetwork(shapes, neuron, given, 1).parameters())
             quantities |= {f"{name}_parameters": count, f"{name}_mb": 4 * count / 1e6}
-            rows.append([name, " × ".join(map(str, of.shape)), of.classes, count, round(4 * count / 1e6, 2)])
+            row = [name, " × ".join(map(str, of.shape)), of.classes, count, round(4 * count / 1e6, 2), None, None]
+            if of.weight_bits is not None:
+                inner = sum(shape.weights for shape in shapes[1:-1] if not shape.connections[0].identity)
+                bits = inner * of.weight_bits + (count - inner) * 32
+                quantities |= {f"{name}_compressed_mbit": bits / 1e6, f"{name}_percent": 100 * bits / (32 * count)}
+                row[-2:] = bits / 1e6, 100 * bits / (32 * count)
+            rows.append(row)
             say(f"{name}: {count:,} parameters")
         return {"quantities": quantities, "rows": rows}
 
@@ -48,5 +61,6 @@ class NetworkSizes:
     @staticmethod
     def tables(result):
         """(title, columns, rows) for the report."""
-        return [("Parameters in full precision", ["network", "input", "classes", "parameters", "MB at 32 bits"],
-                 [[name, shape, classes, f"{count:,}", f"{mb:.2f}"] for name, shape, classes, count, mb in result["rows"]])]
+        return [("Parameters", ["network", "input", "classes", "parameters", "MB at 32 bits", "compressed, Mbit", "of that, %"],
+                 [[name, shape, classes, f"{count:,}", f"{mb:.2f}", *("" if of is None else f"{of:.2f}" for of in compressed)]
+                  for name, shape, classes, count, mb, *compressed in result["rows"]])]

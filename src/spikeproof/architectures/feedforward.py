@@ -1,5 +1,6 @@
 """Feed-forward networks in the notation of the SNN literature: "16C3-AP2-32C3-AP2-10"."""
 import re
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import field_validator
@@ -82,10 +83,11 @@ def parse_layers(notation, input_shape=None):
 
 
 class Feedforward:
-    """A chain of convolutions, pools and dense layers; batch normalisation after all but the last."""
+    """A chain of convolutions, pools and dense layers; batch normalisation after all but the last, or biases (``norm: false``)."""
     class Options(Options):
         kind: Literal["feedforward"]
         layers: str
+        norm: bool = True
 
         @field_validator("layers")
         @classmethod
@@ -107,4 +109,6 @@ class Feedforward:
         layers = parse_layers(self.options.layers, input_spec.shape)
         if layers[-1].out_channels != classes:
             raise ValueError(f"layers must end in {classes}, the number of classes, not {layers[-1].out_channels}")
+        if not self.options.norm:
+            layers = tuple(replace(layer, connections=tuple(replace(c, norm=False) for c in layer.connections)) for layer in layers)
         return layers

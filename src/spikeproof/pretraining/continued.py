@@ -1,0 +1,42 @@
+"""Training on in full precision: the control of every method that trains after a pre-training."""
+from pathlib import Path
+from typing import Literal
+
+from pydantic import field_validator
+
+from ..options import Options
+from ..training_options import TrainingOptions
+
+__all__ = ["Continued"]
+
+
+class Continued:
+    """Another pre-training ``first``, and then surrogate-gradient training for as long as a quantizer has.
+
+    What a quantized network gains over its full-precision source may be the training alone; this is that training without the
+    quantizer.
+    """
+    class Options(Options):
+        kind: Literal["continued"]
+        first: dict
+        training: TrainingOptions = TrainingOptions()
+
+        @field_validator("first")
+        @classmethod
+        def _valid(cls, value):
+            from ..config import parse_entry
+            return parse_entry("pretraining", value, "first").model_dump()
+
+    def __init__(self, options):
+        self.options = options
+
+    def train(self, model, data, checkpoint=None, **kwargs):
+        """Train a FloatNetwork in place -> history of both trainings (list of dicts, one per epoch)."""
+        from ..model_files import make
+        from ..training import fit
+        part = None if checkpoint is None else f"{checkpoint}.first"
+        history = make("pretraining", self.options.first).train(model, data, checkpoint=part, **kwargs)
+        history += fit(model, data, self.options.training, checkpoint=checkpoint, **kwargs)
+        if part is not None:
+            Path(part).unlink(missing_ok=True)
+        return [{**epoch, "epoch": n} for n, epoch in enumerate(history, 1)]
