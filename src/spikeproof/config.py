@@ -80,6 +80,8 @@ def smoke_config(raw):
         fields = load(section, kind).Options.model_fields if kind in CATALOG[section] else ()
         if "training" in fields:
             value = {**value, "training": {**value.get("training", {}), "epochs": 1, "max_steps": 2, "batch_size": 8}}
+        if "first" in fields and isinstance(value.get("first"), dict):
+            value = {**value, "first": smaller(section, value["first"])}
         if "official" in fields:
             value = {**value, "official": False}
         if "train_images" in fields:
