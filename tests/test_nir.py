@@ -13,7 +13,7 @@ from test_models import tiny_data, tiny_of
 
 from spikeproof import integer
 from spikeproof.__main__ import main
-from spikeproof.config import load_study, parse_config, with_entries
+from spikeproof.config import load_study, parse_config, smoke_config, with_entries
 from spikeproof.convert import check_equal, to_codes, to_spec
 from spikeproof.files import read_container, write_container
 from spikeproof.model_files import build, make
@@ -112,6 +112,84 @@ def test_what_equality_does_is_exact_in_values_and_in_codes(fires, expected):
     assert integer.run(net, frames).spikes["out"].flatten().tolist() == expected and check_equal(coded, net, frames) > 0
 
 
+def plain(x, weight, bias, decay, gain, constant, fires, reset):
+    """One dense layer of neurons by hand, x [T, inputs] -> spikes [T, outputs]."""
+    v, out = np.zeros(len(weight)), []
+    for now in x:
+        v = decay * v + gain * (weight @ now + bias) + constant
+        spikes = v > 1 if fires == ">" else v >= 1
+        v = v - spikes if reset == "soft" else v * ~spikes
+        out.append(spikes)
+    return np.array(out)
+
+
+def pool2(kind):
+    return getattr(nir, kind)(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))
+
+
+BY_HAND = {
+    "plain": ({}, WHOLE, 0.75, 1.0, 0.0),
+    "resistance": ({"r": 2.0}, WHOLE, 0.75, 0.5, 0.0),
+    "leak to another voltage": ({"v_leak": 0.8}, WHOLE, 0.75, 1.0, 0.2),
+    "exponential": ({"r": 3.0}, Dialect(1e-4, "exponential", "exponential", ">=", "soft"), np.exp(-0.25),
+                    3 * (1 - np.exp(-0.25)), 0.0),
+    "no gain": ({"r": 1.5}, Dialect(1e-4, "exponential", "none", ">=", "soft"), np.exp(-0.25), 1.5, 0.0),
+}
+
+
+@pytest.mark.parametrize("constants, dialect, decay, gain, constant", BY_HAND.values(), ids=BY_HAND)
+@pytest.mark.parametrize("before", ["", "scale", "scale behind", "sum pool", "input scale"])
+def test_constants_and_factors_are_those_of_the_equations(constants, dialect, decay, gain, constant, before):
+    """Bias and weights apart: what scales one of them alone would show."""
+    generator = np.random.default_rng(5)
+    weight, bias = generator.normal(size=(3, 4)), generator.normal(size=3) / 4
+    nodes, shape, x = {"w": nir.Affine(weight, bias)}, (1, 1, 4), generator.integers(0, 2, (40, 9, 4))
+    factor, behind, scale = 1.0, 1.0, 1.0
+    given = graph(**nodes, lif=lif(3, **constants))
+    seen = x.astype(float)
+    if before.startswith("scale"):
+        step = {"s": nir.Scale(np.full(4 if before == "scale" else 3, 0.6))}
+        given = graph(**(step | nodes if before == "scale" else nodes | step), lif=lif(3, **constants))
+        factor, behind = (0.6, 1.0) if before == "scale" else (1.0, 0.6)
+    elif before == "sum pool":
+        given = graph(pool=pool2("SumPool2d"), flat=nir.Flatten({"input": np.array([4, 1, 1])}, 0, -1), **nodes,
+                      lif=lif(3, **constants))
+        given.nodes["input"] = nir.Input({"input": np.array([4, 2, 2])})
+        shape, x = (2, 2, 4), generator.integers(0, 2, (40, 9, 2, 2, 4))
+        seen = x.sum((2, 3)).astype(float)
+    elif before == "input scale":
+        scale = 0.7
+    found = import_graph(given, dialect, scale)
+    assert found.input_shape == shape
+    model = float_network(found, InputSpec(shape, 1, False), 9)
+    with torch.no_grad():
+        ours = model(to_codes(x.reshape(40, 9, *shape).astype(np.uint8), False))[1][0].movedim(1, 0).flatten(2).numpy()
+    expected = np.array([plain(of * factor * scale, weight * behind, bias * behind, decay, gain, constant, dialect.fires,
+                               dialect.reset) for of in seen])
+    assert np.array_equal(ours, expected) and 0.02 < expected.mean() < 0.98
+
+
+def test_factors_of_one_and_zero_come_through():
+    """As snnTorch writes beta = 1 (infinite constants) and beta = 0 (a constant that float32 made a little less than a step)."""
+    for tau, r, decay in ((np.inf, np.inf, 1.0), (9.9999997e-05, 1.0, 0.0)):
+        found = import_graph(graph(w=affine(), lif=lif(3, tau=tau, r=r)), WHOLE)
+        assert found.neurons["lif"]["decay"] == decay
+        assert np.allclose(found.weights["layers.0.connections.0.weight"].reshape(3, 4), affine().weight)
+
+
+def test_neurons_behind_a_flatten_drive_dense_layers():
+    given = graph(c=conv(), flat=nir.Flatten({"input": np.array([2, 4, 4])}, 0, -1), h=lif(32), w=affine(32), lif=lif(3))
+    given.nodes["input"] = nir.Input({"input": np.array([1, 4, 4])})
+    found = import_graph(given, WHOLE)
+    assert found.weights["layers.1.connections.0.weight"].shape == (3, 2, 4, 4)
+
+
+def broken(node, **values):
+    for name, value in values.items():
+        setattr(node, name, value)
+    return node
+
+
 def conv(shape=(4, 4), **more):
     given = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1, **more}
     return nir.Conv2d(shape, np.ones((2, 1, 3, 3)), bias=np.zeros(2), **given)
@@ -137,8 +215,24 @@ REFUSED = [
     (graph(lif=lif(4)), WHOLE, "node lif .* must have weights before it"),
     (graph(c=conv(groups=2), lif=lif((2, 4, 4))), WHOLE, "node c .* must have dilation 1 and one group"),
     (graph(c=conv(stride=(1, 2)), lif=lif((2, 4, 4))), WHOLE, r"node c .* takes 1 channels|must have the same stride both ways"),
-    (graph(w=affine(), p=nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])), lif=lif(3)), WHOLE,
-     "node p .* pools behind the weights"),
+    (graph(w=affine(), p=pool2("AvgPool2d"), lif=lif(3)), WHOLE, "node p .* pools behind the weights"),
+    (graph(p=broken(pool2("AvgPool2d"), stride=np.array([1, 1])), w=affine(), lif=lif(3)), WHOLE, "node p .* must pool side by"),
+    (graph(p=broken(pool2("AvgPool2d"), kernel_size=np.array([0, 0])), w=affine(), lif=lif(3)), WHOLE, "node p .* must pool side"),
+    (graph(f=nir.Flatten({"input": np.array([1, 2, 2])}, 0, -1), p=pool2("AvgPool2d"), w=affine(), lif=lif(3)), WHOLE,
+     "node f .* flattens what is pooled later"),
+    (graph(w=broken(affine(), weight=np.full((3, 4), np.nan)), lif=lif(3)), WHOLE, "node w .* must have finite weights"),
+    (graph(w=broken(affine(), bias=np.full(3, np.inf)), lif=lif(3)), WHOLE, "node w .* must have finite biases"),
+    (graph(w=broken(affine(), bias=np.zeros(1)), lif=lif(3)), WHOLE, "node w .* must have a bias for each of its 3 outputs"),
+    (graph(w=affine(), lif=lif(7)), WHOLE, r"node lif .* has constants for 7 neurons, and is driven by a map of \[3\]"),
+    (graph(w=affine(), lif=lif(3, r=0.0)), WHOLE, "node lif .* must have a finite gain of its input, and not 0"),
+    (graph(w=affine(4, 5), lif=lif(5)), WHOLE, "node output .* says 3 outputs, and lif has 5"),
+    (graph([("input", "w"), ("w", "lif"), ("lif", "output"), ("lif", "v")], w=affine(), lif=lif(3), v=affine(3)), WHOLE,
+     "node lif .* is the last layer, so it must drive the Output alone"),
+    (graph([("input", "w"), ("w", "lif"), ("lif", "output"), ("input", "v")], w=affine(), lif=lif(3), v=affine()), WHOLE,
+     "node v .* has nothing after it"),
+    (graph([("input", "w"), ("w", "h"), ("h", "v"), ("v", "lif"), ("h", "s"), ("s", "lif"), ("lif", "output")], w=affine(),
+           h=lif(3), v=affine(3), s=nir.Scale(np.full(3, 0.5)), lif=lif(3)), WHOLE,
+     "node lif .* adds h times 0.5: only spikes that are worth 1"),
 ]
 
 
@@ -193,8 +287,8 @@ def test_what_has_no_node_is_not_exported(tmp_path):
 
 
 @pytest.mark.parametrize("neuron", [{"kind": "lif"}, {"kind": "if", "readout": "membrane"}], ids=lambda n: n["kind"])
-@pytest.mark.parametrize("entry", [{"kind": "ternary", "membrane": {"bits": 6}}, {"kind": "int", "bits": 4, "shortcut_bits": 8}],
-                         ids=lambda entry: entry["kind"])
+@pytest.mark.parametrize("entry", [{"kind": "ternary", "membrane": {"bits": 6}}, {"kind": "int", "bits": 4, "shortcut_bits": 8},
+                                   {"kind": "binary", "scale": "layer"}], ids=lambda entry: entry["kind"])
 def test_an_integer_network_comes_back_the_same(neuron, entry, tmp_path, capsys):
     data = tiny_data()
     architecture = {"kind": "resnet", "width": 4, "blocks": [1, 1]} if neuron["kind"] == "if" else \
@@ -210,7 +304,9 @@ def test_an_integer_network_comes_back_the_same(neuron, entry, tmp_path, capsys)
     name = next(name for name in changed.nodes if name.endswith("_weights0"))
     changed.nodes[name].weight.flat[0] += 0.5
     with pytest.raises(ImportRefused, match=f"node {name} does not fit the sidecar's integer network: codes must be integers"):
-        network_of(changed, describe(net)[0])
+        network_of(changed, read_sidecar(tmp_path / "n.nir")[1])
+    with pytest.raises(ImportRefused, match="the sidecar's network must be what export-nir wrote"):
+        network_of(changed, {"layers": []})
 
 
 def test_sidecar_belongs_to_its_graph(tmp_path):
@@ -261,10 +357,38 @@ def test_import_writes_a_study_of_its_own(tmp_path, capsys):
 @pytest.mark.parametrize("more, sentence", [
     (("--data", "mnist"), "takes inputs of (8, 8, 1), and mnist has (28, 28, 1)"),
     (("--quantizer", "int3"), "has no entry quantizers.int3: it has "), (("--name", "a b"), "--name must be letters, digits"),
-    (("--dt", "-1"), "dt must be a number above 0, not -1.0")])
+    (("--dt", "-1"), "dt must be a number above 0, not -1.0"),
+    (("--input-scale", "0"), "--input-scale must be a number above 0, not 0"),
+    (("--leak-bits", "99"), "entries.neurons.mynet.bits must be less than or equal to 16, not 99"),
+    (("--data", "moving_shapes"), "moving_shapes has")])
 def test_an_import_that_does_not_fit_writes_nothing(tmp_path, capsys, more, sentence):
     assert imported(tmp_path, *more) != 0
     assert sentence in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["mynet.nir"]
+
+
+def test_a_study_is_not_replaced_unasked(tmp_path, capsys):
+    assert imported(tmp_path) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert imported(tmp_path) != 0
+    assert "mynet.yaml exists: choose another --name, or give --force to replace it" in capsys.readouterr().err
+    assert imported(tmp_path, "--force", "--leak-bits", "99") != 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert imported(tmp_path, "--force", "--leak-bits", "4") == 0
+    assert (tmp_path / "mynet.yaml").read_bytes() != before["mynet.yaml"]
+
+
+def test_weights_lie_beside_their_study_wherever_it_runs(tmp_path, monkeypatch):
+    """The path in the study is relative to the study; a smoke run, which has a folder of its own, gets the whole one."""
+    raw = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    (tmp_path / "studies").mkdir()
+    assert imported(tmp_path / "studies") == 0
+    monkeypatch.chdir(tmp_path)
+    whole = with_entries(raw, "studies/mynet.yaml")
+    assert whole["pretraining"]["mynet"]["weights"] == "studies/mynet.safetensors"
+    path = smoke_config(whole)["pretraining"]["mynet"]["weights"]
+    assert path == str(tmp_path / "studies" / "mynet.safetensors")
+    monkeypatch.chdir("/")
+    assert with_entries(raw, tmp_path / "studies" / "mynet.yaml")["pretraining"]["mynet"]["weights"] == path.lstrip("/")
 
 
 def test_bad_files_are_refused(tmp_path, capsys):
@@ -302,7 +426,8 @@ def test_an_imported_file_that_was_changed_is_refused(tmp_path):
     assert imported(tmp_path) == 0
     entries = yaml.safe_load((tmp_path / "mynet.yaml").read_text())["entries"]
     chain = {"architecture": entries["architectures"]["mynet"], "neuron": entries["neurons"]["mynet"]}
-    method, data = make("pretraining", entries["pretraining"]["mynet"]), make("datasets", {"kind": "digits"}).prepare(None)
+    entry = {**entries["pretraining"]["mynet"], "weights": str(tmp_path / "mynet.safetensors")}
+    method, data = make("pretraining", entry), make("datasets", {"kind": "digits"}).prepare(None)
     model = build(chain, data.input, data.steps, 10)
     history = method.train(model, data, say=lambda text: None)
     assert len(history) == 1 and 0 <= history[0]["validation_accuracy"] <= 1

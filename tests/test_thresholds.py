@@ -161,3 +161,11 @@ def test_lower_bound_lets_parameters_come_back():
     out = at_least(x, 0.1)
     out.backward(torch.tensor([1.0, 1.0, -1.0]))                     # a positive gradient would lower x
     assert out.tolist() == pytest.approx([0.5, 0.1, 0.1]) and x.grad.tolist() == [1.0, 0.0, -1.0]
+
+
+def test_a_spike_of_atif_nu_counts_the_first_level():
+    module = LevelThresholds(4, 0.9, 0.9, ("comparison", "reset", "amplitude"))
+    module.gaps.data = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    theta, amplitude = module()
+    assert amplitude.item() == pytest.approx(1.0) and module.levels().tolist() == pytest.approx([1.0, 0.9, 0.7, 0.4])
+    assert theta.tolist() == pytest.approx(thresholds_of_levels(module.levels()).tolist())

@@ -82,6 +82,8 @@ def smoke_config(raw):
             value = {**value, "training": {**value.get("training", {}), "epochs": 1, "max_steps": 2, "batch_size": 8}}
         if "first" in fields and isinstance(value.get("first"), dict):
             value = {**value, "first": smaller(section, value["first"])}
+        if "weights" in fields:                                      # a smoke run has a folder of its own
+            value = {**value, "weights": str(Path(value["weights"]).resolve())}
         if "official" in fields:
             value = {**value, "official": False}
         if "train_images" in fields:
@@ -335,6 +337,14 @@ def read_yaml(path):
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
+def _beside(entry, path):
+    """An entry whose file of weights lies beside the study: its path as seen from the working directory."""
+    if "weights" in entry:
+        found = (Path(path).parent / entry["weights"]).resolve()
+        entry = {**entry, "weights": str(found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found)}
+    return {**entry, "first": _beside(entry["first"], path)} if isinstance(entry.get("first"), dict) else entry
+
+
 def with_entries(raw, path):
     """The configuration (plain data) with the entries that a study file adds to it.
 
@@ -352,8 +362,9 @@ def with_entries(raw, path):
         for name, value in _mapping(entries, f"{path}: entries.{section}").items():
             if name in present:
                 raise ConfigError(f"{path}: entries.{section}.{name}: the configuration has an entry of this name already")
+            _name(name, f"{path}: entries.{section}")
             parse_entry(section, value, f"{path}: entries.{section}.{name}")
-        raw[section] = {**present, **entries}
+        raw[section] = {**present, **{name: _beside(value, path) for name, value in entries.items()}}
     return raw
 
 

@@ -154,10 +154,11 @@ def export_integer(net, path):
     """
     graph = _Graph(net.input.shape, "SumPool2d")
     for layer in net.layers:
-        for wrong, what in ((layer.gate is not None, "a gate"), (layer.neuron.v_reset != 0, "a reset to something else than 0"),
+        for wrong, what in ((any(p.reads == "membranes" for p in layer.projections),
+                             "what reads membranes (synaptic currents, sums of spikes)"),
+                            (layer.gate is not None, "a gate"), (layer.neuron.v_reset != 0, "a reset to something else than 0"),
                             (layer.neuron.v_init != 0, "a membrane that starts elsewhere than at 0"),
                             (layer.theta is not None and layer.theta.shape[0] > 1, "thresholds per time step"),
-                            (any(p.reads == "membranes" for p in layer.projections), "reads of membranes"),
                             (any(p.pool > 1 and p.pool_kind == "max" for p in layer.projections), "a maximum pool"),
                             (layer.neuron.reset != net.layers[0].neuron.reset, "a reset unlike that of other layers")):
             if wrong:
@@ -174,7 +175,8 @@ def export_integer(net, path):
             bias = np.zeros(shape[2]) if layer.bias is None or n else layer.bias.astype(np.float64)
             graph.connection(f"{layer.name}_weights{n}", p.source, layer.name, weight, bias, p.stride, p.padding, p.groups, p.pool)
     description, _ = describe(net)
-    graph.write(path, net.layers[-1].name, _dialect(net.layers[0].neuron.reset, ">="), description)
+    shapes = {layer.name: list(layer.theta.shape) for layer in net.layers if layer.theta is not None}
+    graph.write(path, net.layers[-1].name, _dialect(net.layers[0].neuron.reset, ">="), {**description, "theta_shapes": shapes})
 
 
 def network_of(graph, description):
@@ -185,7 +187,9 @@ def network_of(graph, description):
     ImportRefused
         If the graph does not have what the sidecar describes.
     """
-    tensors, current = {}, "the sidecar"
+    tensors, current = {}, "the graph"
+    if not isinstance(description, dict) or not {"layers", "input", "steps", "readout", "theta_shapes"} <= set(description):
+        raise ImportRefused("the sidecar's network must be what export-nir wrote: layers, input, steps, readout, theta_shapes")
     try:
         for layer in description["layers"]:
             name, (height, width, channels) = layer["name"], layer["shape"]
@@ -194,7 +198,10 @@ def network_of(graph, description):
             if hasattr(node, "v_threshold"):
                 theta = np.asarray(node.v_threshold, np.float64)
                 theta = theta.reshape(channels, height, width).transpose(1, 2, 0)[None]
-                tensors[f"{name}.theta"] = _whole(theta[:, :1, :1] if (theta == theta[:, :1, :1]).all() else theta)
+                _, h, w, c = description["theta_shapes"][name]
+                if not (theta == theta[:, :h, :w, :c]).all():
+                    raise ValueError(f"thresholds must be {h} x {w} x {c} different ones, and are more")
+                tensors[f"{name}.theta"] = _whole(theta[:, :h, :w, :c])
             for n in range(len(layer["projections"])):
                 current = f"node {name}_weights{n}"
                 node = graph.nodes[f"{name}_weights{n}"]

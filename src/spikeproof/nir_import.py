@@ -159,7 +159,7 @@ class _Reader:
                 raise ImportRefused(f"node {name} is a {kind}, which the integer contract cannot say" + (
                     ": a recurrent network" if kind == "NIRGraph" else ""))
         self.after = {name: [t for s, t in graph.edges if s == name] for name in graph.nodes}
-        self.weights, self.layers, self.neurons = {}, [], {}
+        self.weights, self.layers, self.neurons, self.flattened = {}, [], {}, set()
 
     def fail(self, name, why):
         raise ImportRefused(f"node {name} ({self.kinds[name]}) {why}")
@@ -167,7 +167,9 @@ class _Reader:
     def one(self, name, field):
         """A parameter that is the same for all neurons of a node."""
         values = np.unique(_numbers(getattr(self.nodes[name], field)))
-        if len(values) != 1 or not np.isfinite(values[0]):
+        if np.isnan(values).any() or not len(values):
+            self.fail(name, f"must have numbers as its {field}")
+        if len(values) != 1:
             self.fail(name, f"must have one {field} for the whole layer, not {len(values)} different ones")
         return float(values[0])
 
@@ -205,6 +207,8 @@ class _Reader:
         if tau <= 0:
             self.fail(name, f"must have a time constant above 0, not {tau:g}")
         keeps = 1 - dt / tau if rule == "euler" else math.exp(-dt / tau)
+        if -1e-6 < keeps < 0:                                        # a factor of 0 came through float32
+            keeps = 0.0
         if not 0 <= keeps < 1:
             self.fail(name, f"has a time constant of {tau:g}, less than a step of {dt:g}: --dt must be that of its library")
         keeps = float(np.float32(keeps))                             # what libraries compute with
@@ -215,10 +219,13 @@ class _Reader:
         node, kind = self.nodes[name], self.kinds[name]
         found, offset = {}, 0.0
         gain = self.one(name, "r")
-        if kind in ("IF", "I"):
+        tau = None if kind in ("IF", "I") else self.one(name, "tau_mem" if kind.startswith("Cuba") else "tau")
+        if tau is None:
             found["decay"] = 1.0
+        elif tau == math.inf == gain and not kind.startswith("Cuba"):
+            found["decay"], gain = 1.0, 1.0                          # a factor of 1, as snnTorch writes it
         else:
-            found["decay"], own = self.factor(name, self.one(name, "tau_mem" if kind.startswith("Cuba") else "tau"))
+            found["decay"], own = self.factor(name, tau)
             gain *= own
             offset = self.one(name, "v_leak") * own
         if kind.startswith("Cuba"):
@@ -235,6 +242,8 @@ class _Reader:
             self.known(name, "fires", "whether a membrane at its threshold spikes")
             if hasattr(node, "v_reset") and self.one(name, "v_reset") != 0:
                 self.fail(name, f"must be reset to 0 or by its threshold, not to {self.one(name, 'v_reset'):g}")
+        if not math.isfinite(gain) or gain == 0:
+            self.fail(name, f"must have a finite gain of its input, and not 0: R gives {gain:g}")
         # 1 came through float32, as 0.99999994.
         return found, 1.0 if abs(gain - 1) < 1e-5 else gain, offset
 
@@ -257,9 +266,10 @@ class _Reader:
     def path(self, name):
         """From a node that drives neurons back to neurons or the input.
 
-        (source, weighted node or None, pool, flattened, factor of the weights, factor of what comes out of them)
+        (source, weighted node or None, pool, flattened, factor of the weights, factor of what comes out of them, whether that is
+        flattened)
         """
-        weighted, pool, flat, scale, behind, at = None, 1, False, 1.0, 1.0, name
+        weighted, pool, flat, scale, behind, at, late = None, 1, False, 1.0, 1.0, name, False
         while self.kinds[at] not in self.FIRING + self.SILENT + ("Input",):
             kind = self.kinds[at]
             if kind in self.WEIGHTED:
@@ -272,13 +282,15 @@ class _Reader:
                 if pool != 1:
                     self.fail(at, "is a second pool between two layers: make one of the two")
                 pool = self.pair(at, "kernel_size", "kernel")
-                if self.pair(at, "stride", "stride") != pool or self.pair(at, "padding", "padding"):
+                if pool < 1 or self.pair(at, "stride", "stride") != pool or self.pair(at, "padding", "padding"):
                     self.fail(at, "must pool side by side: stride equal to the kernel, and no padding")
                 scale *= pool**2 if kind == "SumPool2d" else 1
             elif kind == "Scale":
                 scale, behind = (scale * self.one(at, "scale"), behind) if weighted else (scale, behind * self.one(at, "scale"))
             elif kind == "Flatten":
-                flat = True
+                if pool != 1:
+                    self.fail(at, "flattens what is pooled later")
+                flat, late = flat or weighted is not None, late or weighted is None
             else:
                 self.fail(at, "must not drive neurons")
             if len(self.before[at]) != 1:
@@ -286,7 +298,7 @@ class _Reader:
             at = self.before[at][0]
         if self.kinds[at] in self.SILENT:
             self.fail(at, "does not spike, so it must be the last layer")
-        return at, weighted, pool, flat, scale, behind
+        return at, weighted, pool, flat or at in self.flattened, scale, behind, late
 
     def read(self):
         order = self.order()
@@ -298,22 +310,28 @@ class _Reader:
         if len(last) != 1 or self.kinds[last[0]] not in self.FIRING + self.SILENT:
             self.fail(last[0] if last else ends[0], "must not be the end of the network: that is neurons, an I or LI node if their "
                                                     "membrane is to be read")
+        if self.after[last[0]] != ends:
+            self.fail(last[0], "is the last layer, so it must drive the Output alone")
+        for name, kind in self.kinds.items():
+            if kind not in ("Input", "Output") and (not self.before[name] or not self.after[name]):
+                self.fail(name, f"has nothing {'after' if self.before[name] else 'before'} it")
         shape = self.shape_of(inputs[0])
         maps = {inputs[0]: shape}                                    # (C, H, W), (C,), or None
         names = {inputs[0]: "input"}
         for name in [n for n in order if n != last[0]] + [last[0]]:
-            if name != last[0] and not self.after[name]:
-                self.fail(name, "drives nothing")
             names[name] = self.plain(name, names)
             self.layer(name, names, maps)
         read = maps[last[0]]
+        said = self.shape_of(ends[0], "output_type")
+        if said is not None and np.prod(said) != np.prod(read):
+            self.fail(ends[0], f"says {np.prod(said)} outputs, and {last[0]} has {np.prod(read)}")
         readout = "spike_count" if self.kinds[last[0]] in self.FIRING else "membrane"
         if shape is not None:
             shape = (shape[1], shape[2], shape[0]) if len(shape) == 3 else (1, 1, shape[0])
         return Imported(self.layers, self.neurons, readout, self.weights, shape, int(np.prod(read)), self.dialect)
 
-    def shape_of(self, name):
-        given = self.nodes[name].input_type or {}
+    def shape_of(self, name, which="input_type"):
+        given = getattr(self.nodes[name], which) or {}
         shape = next(iter(given.values()), None)
         if shape is None:
             return None
@@ -334,13 +352,13 @@ class _Reader:
         found, gain, offset = self.constants(name)
         k, label, connections, size, channels = len(self.layers), names[name], [], None, None
         paths = [self.path(source) for source in self.before[name]]
-        if not paths:
-            self.fail(name, "has nothing before it")
         if paths[0][1] is None:
             paths.sort(key=lambda path: path[1] is None)             # what has weights first
         if paths[0][1] is None:
             self.fail(name, "must have weights before it")
-        for n, (source, weighted, pool, flat, scale, behind) in enumerate(paths):
+        if any(path[-1] for path in paths):
+            self.flattened.add(name)
+        for n, (source, weighted, pool, flat, scale, behind, _) in enumerate(paths):
             connection, given = {"source": names[source]}, maps[source]
             behind *= gain
             scale *= behind
@@ -357,6 +375,13 @@ class _Reader:
             node, kind = self.nodes[weighted], self.kinds[weighted]
             weight = _numbers(node.weight)
             bias = _numbers(node.bias) if kind != "Linear" else np.zeros(weight.shape[0])
+            limit = float(np.finfo(np.float32).max)
+            for what, values in (("weights", weight * scale), ("biases", bias * behind)):
+                if not (np.abs(values) <= limit).all():              # NaN is not
+                    self.fail(weighted, f"must have finite {what}")
+            if bias.shape != weight.shape[:1] or weight.ndim != (4 if kind == "Conv2d" else 2):
+                self.fail(weighted, f"must have a bias for each of its {weight.shape[0]} outputs, not {list(bias.shape)} beside "
+                                    f"weights {list(weight.shape)}")
             if kind == "Conv2d":
                 if self.pair(weighted, "dilation", "dilation") != 1 or int(node.groups) != 1:
                     self.fail(weighted, "must have dilation 1 and one group")
@@ -367,6 +392,8 @@ class _Reader:
                         self.fail(weighted, "does not say the size of its map, and neither does the input")
                     given = (weight.shape[1], *(int(side) for side in size_in))
                     maps[source] = given if pool == 1 else None
+                elif node.input_shape is not None and tuple(int(n) for n in np.atleast_1d(node.input_shape)) != tuple(given[1:]):
+                    self.fail(weighted, f"says a map of {np.asarray(node.input_shape).tolist()}, and {source} gives {list(given)}")
                 if len(given) != 3 or given[0] != weight.shape[1]:
                     self.fail(weighted, f"takes {weight.shape[1]} channels, and {source} gives {list(given)}")
                 connection |= {"kernel": list(weight.shape[2:]), "stride": stride, "padding": padding}
@@ -387,6 +414,9 @@ class _Reader:
             own = bias * behind + (offset if n == 0 else 0.0)
             self.weights[f"layers.{k}.connections.{n}.bias"] = own.astype(np.float32)
             connections.append(connection)
+        count = np.asarray(_numbers(self.nodes[name].r)).size
+        if count not in (1, np.prod(size)):
+            self.fail(name, f"has constants for {count} neurons, and is driven by a map of {list(size)}")
         maps[name] = size
         self.layers.append({"name": label, "channels": int(channels), "connections": connections})
         self.neurons[label] = found
@@ -409,6 +439,8 @@ def import_graph(graph, dialect, input_scale=1.0):
     ImportRefused
         If the integer contract cannot say it, or the dialect leaves something open; the sentence names the node.
     """
+    if not (math.isfinite(input_scale) and input_scale > 0):
+        raise ImportRefused(f"--input-scale must be a number above 0, not {input_scale:g}")
     read = _Reader(graph, dialect, input_scale).read()
     # Currents are layers of their own: the state's names count them.
     at, moved = 0, {}

@@ -1,7 +1,8 @@
 """A network that was trained elsewhere: its weights from a file that ``spikeproof import`` wrote."""
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..options import Options
 
@@ -12,11 +13,18 @@ WEIGHTS = "spikeproof imported weights"
 
 
 class Imported:
-    """Nothing is trained; the digest ties the weights to the configuration that was written beside them."""
+    """Nothing is trained; the digest ties the weights to the study that was written beside them."""
     class Options(Options):
         kind: Literal["imported"]
         weights: str = Field(min_length=1)
-        sha256: str = Field(pattern="[0-9a-f]{64}")
+        sha256: str
+
+        @field_validator("sha256")
+        @classmethod
+        def _a_digest(cls, value):
+            if not re.fullmatch("[0-9a-f]{64}", value):
+                raise ValueError(f"must be a SHA-256, 64 hexadecimal digits, not {value!r}")
+            return value
 
     def __init__(self, options):
         self.options = options

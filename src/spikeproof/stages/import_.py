@@ -25,11 +25,14 @@ def add_arguments(parser, json_argument):
                         help="a quantizer of the configuration; may be given several times (default int8_v16)")
     parser.add_argument("--leak-bits", type=int, default=8, metavar="N", help="bits of the factors of leaks in codes (default 8)")
     parser.add_argument("--name", help="name of the study (default: that of the file)")
+    parser.add_argument("--force", action="store_true", help="replace a study of that name")
     parser.add_argument("--config", default="config/config.yaml", help="the configuration (default config/config.yaml)")
     parser.add_argument("--out", metavar="FOLDER", default="config/studies", help="folder of the study (default config/studies)")
 
 
 def run(args, stage):
+    import os
+    import tempfile
     from pathlib import Path
 
     import yaml
@@ -43,7 +46,11 @@ def run(args, stage):
     from ..pretraining.imported import WEIGHTS
     name = args.name or Path(args.file).stem
     known, network = read_sidecar(args.file)
+    own = {field: getattr(args, field) for field in ("dt", *Dialect.CHOICES)}
     if network is not None:
+        if args.library or args.data or any(value is not None for value in own.values()):
+            raise ValueError(f"{args.file} is a graph in codes, and its sidecar says all: --from, --data and how it is meant have "
+                             "no place here")
         net, out = network_of(read_nir(args.file), network), Path(args.out) / f"{name}.network.safetensors"
         save_network(out, net)
         stage.say(f"an integer network of {len(net.layers)} layers, {net.memory_bits()['total']:,} bits: {out}; now "
@@ -56,11 +63,12 @@ def run(args, stage):
     raw = read_yaml(args.config)
     config = parse_config(raw, args.config)
     study, quantizers = Path(args.out) / f"{name}.yaml", args.quantizer or ["int8_v16"]
+    if study.exists() and not args.force:
+        raise ValueError(f"{study} exists: choose another --name, or give --force to replace it")
     for section, chosen in (("datasets", [args.data]), ("quantizers", quantizers)):
         for one in chosen:
             if one not in config.entries[section]:
                 raise ConfigError(f"{args.config} has no entry {section}.{one}: it has {', '.join(config.entries[section])}")
-    own = {field: getattr(args, field) for field in ("dt", *Dialect.CHOICES)}
     dialect = Dialect(**own).over(known)
     if args.library:
         dialect = dialect.over(DIALECTS[args.library])
@@ -78,21 +86,24 @@ def run(args, stage):
         "neurons": {name: {"kind": "per_layer", "fires": found.dialect.fires or ">=", "reset": found.dialect.reset or "soft",
                            "readout": found.readout, "bits": args.leak_bits, "layers": found.neurons}},
     }
-    write_container(weights, WEIGHTS, {"nir_sha256": sha256_file(args.file)}, found.weights)
-    entries["pretraining"] = {name: {"kind": "imported", "weights": str(weights), "sha256": sha256_file(weights)}}
     runs = {"float": {"quantizer": "float"}} | {quantizer: {"quantizer": quantizer} for quantizer in quantizers}
-    text = yaml.safe_dump({
-        "title": f"{name}, imported", "about": f"Imported from {Path(args.file).name} (NIR).",
-        "defaults": {"dataset": args.data, "architecture": name, "neuron": name, "pretraining": name},
-        "runs": runs, "entries": entries,
-    }, sort_keys=False, width=120)
-    write_text(study, text)
-    try:
-        load_study(study, parse_config(with_entries(raw, study), args.config))
-    except ConfigError:
-        study.unlink()
-        weights.unlink()
-        raise
+    study.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=study.parent, prefix=".import-") as folder:     # nothing is replaced before all is checked
+        made = Path(folder) / study.name
+        write_container(Path(folder) / weights.name, WEIGHTS, {"nir_sha256": sha256_file(args.file)}, found.weights)
+        digest = sha256_file(Path(folder) / weights.name)
+        entries["pretraining"] = {name: {"kind": "imported", "weights": weights.name, "sha256": digest}}
+        write_text(made, yaml.safe_dump({
+            "title": f"{name}, imported", "about": f"Imported from {Path(args.file).name} (NIR).",
+            "defaults": {"dataset": args.data, "architecture": name, "neuron": name, "pretraining": name},
+            "runs": runs, "entries": entries,
+        }, sort_keys=False, width=120))
+        try:
+            load_study(made, parse_config(with_entries(raw, made), args.config))
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(str(made), str(args.file))) from None
+        os.replace(Path(folder) / weights.name, weights)
+        os.replace(made, study)
     count = sum(value.size for value in found.weights.values())
     stage.say(f"{len(found.layers)} layers, {count:,} weights and biases, {steps} steps of {args.data}: {study}, {weights.name}; "
               f"now `snakemake --cores all --config study={name if study.parent == Path('config/studies') else study}`")

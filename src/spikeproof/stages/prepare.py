@@ -1,8 +1,8 @@
 """Read a dataset's own files, encode them as integer input codes and split them.
 
-Files are looked for in the data folder, <data-dir>/<dataset>/ first and <data-dir>/ then; what is absent there is downloaded into
-it, continued where an earlier download stopped, checked against the published digest, and unpacked. Writes one safetensors file
-with its digest; later stages map it, and refuse it if it was altered.
+Files are looked for in <data-dir>/<dataset>/; what is absent there is downloaded into it, continued where an earlier download
+stopped, checked against the published digest, and unpacked. Writes one safetensors file with its digest; later stages map it, and
+refuse it if it was altered.
 """
 import os
 
