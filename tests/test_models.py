@@ -10,7 +10,7 @@ from spikeproof_hdl.pysim import simulate
 
 from spikeproof import integer, training
 from spikeproof.architectures.shapes import channel_groups
-from spikeproof.convert import ModelMismatch, check_equal, exact_dtype, to_codes, to_spec
+from spikeproof.convert import AT_ONCE, ModelMismatch, batch_size, check_equal, exact_dtype, to_codes, to_spec
 from spikeproof.datasets.base import PARTS, PreparedData
 from spikeproof.files import CorruptFile
 from spikeproof.model_files import build, load_model, make, save_model
@@ -408,3 +408,15 @@ def test_an_exploding_training_says_so():
     sentence = r"^training: the loss is not finite in epoch 1; lower learning_rate \(now 1e\+30\)$"
     with pytest.raises(FloatingPointError, match=sentence):
         training.fit(tiny_float(data), data, TrainingOptions(epochs=2, batch_size=16, learning_rate=1e30), seed=0)
+
+
+def test_large_networks_are_evaluated_in_small_batches():
+    """No more spikes at once than fit into memory; small networks keep their batches."""
+    data = tiny_data()
+    small = tiny_of(data, {"kind": "if"}, {"kind": "feedforward", "layers": "4C3-5"})
+    assert batch_size(small, 512) == 512
+    neurons = sum(shape.neurons for shape in small.shapes)
+    small.steps = AT_ONCE // (3 * neurons)
+    assert batch_size(small, 512) == 3
+    small.steps = AT_ONCE
+    assert batch_size(small, 512) == 1

@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import sys
 
 import nir
 import numpy as np
@@ -366,6 +367,15 @@ def test_an_import_that_does_not_fit_writes_nothing(tmp_path, capsys, more, sent
     assert sentence in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["mynet.nir"]
 
 
+def test_the_outputs_must_be_the_classes(tmp_path, capsys):
+    given = graph(f=nir.Flatten({"input": np.array([1, 8, 8])}, 0, -1), w=affine(64), lif=lif(3))
+    given.nodes["input"] = nir.Input({"input": np.array([1, 8, 8])})
+    nir.write(tmp_path / "n.nir", given)
+    assert main(["import", str(tmp_path / "n.nir"), "--from", "norse", "--dt", "1e-4", "--data", "digits", "--out", str(tmp_path),
+                 "--config", str(ROOT / "config" / "config.yaml")]) != 0
+    assert "n.nir has 3 outputs, and digits has 10 classes" in capsys.readouterr().err
+
+
 def test_a_study_is_not_replaced_unasked(tmp_path, capsys):
     assert imported(tmp_path) == 0
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -415,8 +425,9 @@ def test_an_imported_network_is_proven(tmp_path):
     assert imported(tmp_path, "--quantizer", "int4_v8_short") == 0
     (tmp_path / "config").symlink_to(ROOT / "config")
     target = "results/models/digits/mynet/mynet/mynet/s0/int4_v8_short/none/equivalence.json"
-    done = subprocess.run(["snakemake", "--cores", "1", "--directory", str(tmp_path), "--snakefile", str(ROOT / "Snakefile"),
-                           "--config", f"study={tmp_path / 'mynet.yaml'}", "--", target], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-m", "snakemake", "--cores", "1", "--directory", str(tmp_path), "--snakefile",
+                           str(ROOT / "Snakefile"), "--config", f"study={tmp_path / 'mynet.yaml'}", "--", target],
+                          capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     found = json.loads((tmp_path / target).read_text())
     assert found["equal"] and found["memory_equal"] and found["values_compared"] > 10_000

@@ -5,7 +5,11 @@ import torch
 from . import integer
 from .network import LayerSpec, NetworkSpec, Projection
 
-__all__ = ["ModelMismatch", "batches", "check_equal", "exact_dtype", "to_codes", "to_spec"]
+__all__ = ["ModelMismatch", "batch_size", "batches", "check_equal", "exact_dtype", "to_codes", "to_spec"]
+
+
+#: Values of one kind (neurons times steps times images) that evaluation keeps at once.
+AT_ONCE = 50_000_000
 
 
 class ModelMismatch(RuntimeError):
@@ -72,6 +76,11 @@ def batches(frames, constant, dtype=torch.float32, batch=512):
         yield to_codes(frames[at:at + batch], constant, dtype)
 
 
+def batch_size(model, most):
+    """How many images at once, at most ``most``: of a large network fewer, so that its spikes and membranes fit into memory."""
+    return max(1, min(most, AT_ONCE // (model.steps * sum(shape.neurons for shape in model.shapes))))
+
+
 def check_equal(model, net, frames, batch=256, seen=None):
     """Compare torch in evaluation mode with the integer model on every neuron, step and image.
 
@@ -80,7 +89,7 @@ def check_equal(model, net, frames, batch=256, seen=None):
     model : CodeNetwork
     net : NetworkSpec
     frames : input codes [B, (T,) H, W, C]
-    batch : int, images at once
+    batch : int, at most so many images at once
     seen : function of (frames, Trace) of each batch, or None
 
     Returns
@@ -94,7 +103,7 @@ def check_equal(model, net, frames, batch=256, seen=None):
     """
     model.eval()
     dtype = exact_dtype(net)
-    values = 0
+    values, batch = 0, batch_size(model, batch)
     with model.exact(dtype):
         for at in range(0, len(frames), batch):
             part = frames[at:at + batch]

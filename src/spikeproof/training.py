@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from .augmentation import Targets, augment
-from .convert import batches, to_codes
+from .convert import batch_size, batches, to_codes
 from .files import CorruptFile, canonical_json, read_container, write_container
 from .training_options import AugmentationOptions
 
@@ -30,7 +30,8 @@ def accuracy(model, data, part, dtype=torch.float32):
     model.eval()
     device = next(model.parameters()).device
     with torch.no_grad():
-        winners = [model.decide(x.to(device)) for x in batches(data.frames[part], data.input.constant, dtype)]
+        parts = batches(data.frames[part], data.input.constant, dtype, batch_size(model, 512))
+        winners = [model.decide(x.to(device)) for x in parts]
     return float((np.concatenate(winners) == data.labels[part]).mean())
 
 
@@ -39,7 +40,7 @@ def firing_rates(model, data, part, dtype=torch.float32):
     model.eval()
     total = None
     with torch.no_grad():
-        for x in batches(data.frames[part], data.input.constant, dtype):
+        for x in batches(data.frames[part], data.input.constant, dtype, batch_size(model, 512)):
             sums = [s.mean((0, 3, 4)).sum(0).double() for s in model(x)[1]]
             total = sums if total is None else [a + b for a, b in zip(total, sums)]
     return [of / len(data.labels[part]) for of in total]
