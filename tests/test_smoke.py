@@ -50,7 +50,7 @@ def test_two_steps_of_constrained_backpropagation(tree):
     """On a published network with the authors' settings."""
     rows, page = smoke_run(tree, "cbp_full", FAMILIES, ("cifar10",))
     assert "Constrained backpropagation" in page
-    # Ternary weights (2 bits) but for the first and last layer, of 16 bits here; a weight of 1 for each channel that currents drive.
+    # Ternary weights (2 bits) but for the first and last layer, of 16 bits here; a weight of 1 for a channel that currents drive.
     inner = 9 * (96 * 256 + 256 * 384 + 384 * 384 + 384 * 256) + 256 * 64 * 1024 + 1024 * 1024
     currents = 256 + 384 + 384 + 256 + 1024 + 1024 + 10
     assert int(rows["tssl-cifar10-ternary"]["weight_bits"]) == 2 * inner + 16 * (27 * 96 + 1024 * 10) + currents
