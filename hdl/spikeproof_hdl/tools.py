@@ -18,13 +18,16 @@ class MissingTool(RuntimeError):
 def run(command, cwd, log=None, env=None, seconds=None):
     """Run a command, for ``seconds`` at most; its output goes to ``log`` (a path) or nowhere.
 
+    Programs beside this Python come first: Verilator's makefiles call ``python``, which many systems have under another name only.
+
     Raises
     ------
     RuntimeError
         If it fails, with the last lines of its output, or does not end in time.
     """
     try:
-        done = subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, text=True, timeout=seconds,
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        done = subprocess.run(command, cwd=cwd, env={**os.environ, "PATH": path, **(env or {})}, text=True, timeout=seconds,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     except subprocess.TimeoutExpired as stopped:
         said = stopped.stdout or b""
