@@ -9,7 +9,7 @@ from .cosim import input_ints
 __all__ = ["simulate"]
 
 
-def simulate(plan, frames, seed=None, core=None, max_cycles=200_000):
+def simulate(plan, frames, seed=None, core=None, max_cycles=1_000_000):
     """Run images through the core.
 
     Parameters
