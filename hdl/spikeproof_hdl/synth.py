@@ -152,19 +152,19 @@ def synthesize(rtl, work, device=AUTO, seed=1, frequency=100):
     """
     if device != AUTO and device not in DEVICES:
         raise ValueError(f"device must be one of {', '.join((AUTO, *DEVICES))}, not {device!r}")
-    chip = DEVICES[SIZES[0] if device == AUTO else device]
+    sizes = SIZES if device == AUTO else (device,)                   # of one family
+    chip = DEVICES[sizes[0]]
     _, block_bits, _ = FAMILIES[chip.family]
     rtl, work = Path(rtl), Path(work)
     copy_core(rtl, work)
     (work / "shell.v").write_text(shell(rtl))
     began = time.monotonic()
-    run([yosys(), *commands(SIZES[0] if device == AUTO else device, seed)[0]], work)
+    run([yosys(), *commands(sizes[0], seed)[0]], work)
     middle = time.monotonic()
     design = json.loads((work / "stat.json").read_text())["design"]["num_cells_by_type"]
     result = {kind: _count(design, weights) for kind, weights in CELLS[chip.family].items()}
     needed, names = _block_ram((work / "yosys.log").read_text(), load_manifest(rtl)["memories"], chip.family)
-    if device == AUTO:
-        device = next((size for size in SIZES if _fits(result, DEVICES[size])), SIZES[-1])
+    device = next((size for size in sizes if _fits(result, DEVICES[size])), sizes[-1])
     chip, fmax, tools = DEVICES[device], None, ["yosys"]
     _, placement = commands(device, seed)
     if placement is not None and not _fits(result, chip):

@@ -400,10 +400,10 @@ class CodeNetwork(nn.Module):
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.quantizer, self.surrogate = quantizer, Surrogate()
         self.layers, self.largest = nn.ModuleList(), {INPUT: input_spec.max_code, **largest_outputs(layers)}
-        weighted, last = [shape.name for shape in layers if not shape.connections[0].identity], layers[-1]
-        # A membrane readout compares codes of different channels, so they must share one unit.
-        one_unit = () if self.fires(len(layers) - 1) else (last.name, last.connections[0].source) \
-            if last.connections[0].identity else (last.name,)
+        weighted, last, one_unit = [shape.name for shape in layers if not shape.connections[0].identity], layers[-1], set()
+        if not self.fires(len(layers) - 1):
+            # A membrane readout compares codes of different channels, so they must share one unit, and so must its currents.
+            one_unit = {last.name} | {c.source for c in last.connections[:1] if c.identity}
         for k, shape in enumerate(layers):
             if shape.emits == "sums":
                 self.layers.append(SumLayer(shape, self.largest[shape.name]))

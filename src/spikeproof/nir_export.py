@@ -206,8 +206,8 @@ def network_of(graph, description):
                 current = f"node {name}_weights{n}"
                 node = graph.nodes[f"{name}_weights{n}"]
                 weight = np.asarray(node.weight, np.float64)
-                source = graph.nodes[f"{name}_weights{n}_flat"].input_type["input"] if weight.ndim == 2 else None
                 if weight.ndim == 2:
+                    source = graph.nodes[f"{name}_weights{n}_flat"].input_type["input"]
                     weight = weight.reshape(len(weight), *(int(side) for side in source))
                 tensors[f"{name}.{n}.weights"] = _whole(weight.transpose(2, 3, 1, 0))
                 if n == 0 and np.any(node.bias):

@@ -160,6 +160,7 @@ class _Reader:
                     ": a recurrent network" if kind == "NIRGraph" else ""))
         self.after = {name: [t for s, t in graph.edges if s == name] for name in graph.nodes}
         self.weights, self.layers, self.neurons, self.flattened = {}, [], {}, set()
+        self.built = 0                                               # layers of the network that is built: currents are their own
 
     def fail(self, name, why):
         raise ImportRefused(f"node {name} ({self.kinds[name]}) {why}")
@@ -183,20 +184,20 @@ class _Reader:
         """Neuron nodes, each after all that drive it."""
         done, out, visiting = set(), [], set()
 
-        def visit(name, chain):
+        def visit(name):
             if name in visiting:
                 self.fail(name, "drives itself: a recurrent network cannot be said in the integer contract")
             if name in done:
                 return
             visiting.add(name)
             for source in self.before[name]:
-                visit(source, (*chain, name))
+                visit(source)
             visiting.discard(name)
             done.add(name)
             if self.kinds[name] in self.FIRING + self.SILENT:
                 out.append(name)
         for name in self.nodes:
-            visit(name, ())
+            visit(name)
         return out
 
     def factor(self, name, tau):
@@ -350,7 +351,7 @@ class _Reader:
 
     def layer(self, name, names, maps):
         found, gain, offset = self.constants(name)
-        k, label, connections, size, channels = len(self.layers), names[name], [], None, None
+        k, label, connections, size, channels = self.built, names[name], [], None, None
         paths = [self.path(source) for source in self.before[name]]
         if paths[0][1] is None:
             paths.sort(key=lambda path: path[1] is None)             # what has weights first
@@ -420,9 +421,8 @@ class _Reader:
         maps[name] = size
         self.layers.append({"name": label, "channels": int(channels), "connections": connections})
         self.neurons[label] = found
-        if "synapse" in found:
-            # The weights stand in the layer of the currents, and the neurons follow in one of their own.
-            self.layers[-1]["_synapse"] = True
+        # Where there is a synapse, the weights stand in the layer of the currents, and the neurons follow in one of their own.
+        self.built += 2 if "synapse" in found else 1
 
 
 def import_graph(graph, dialect, input_scale=1.0):
@@ -441,12 +441,4 @@ def import_graph(graph, dialect, input_scale=1.0):
     """
     if not (math.isfinite(input_scale) and input_scale > 0):
         raise ImportRefused(f"--input-scale must be a number above 0, not {input_scale:g}")
-    read = _Reader(graph, dialect, input_scale).read()
-    # Currents are layers of their own: the state's names count them.
-    at, moved = 0, {}
-    for k, layer in enumerate(read.layers):
-        moved[k] = at
-        at += 2 if layer.pop("_synapse", False) else 1
-    read.weights = {f"layers.{moved[int(number)]}.{rest}": value
-                    for (_, number, rest), value in ((name.split(".", 2), value) for name, value in read.weights.items())}
-    return read
+    return _Reader(graph, dialect, input_scale).read()

@@ -25,13 +25,17 @@ def seed_of(*names):
     return int.from_bytes(hashlib.sha256(canonical_json(names).encode()).digest()[:8], "little") >> 1
 
 
+def _evaluated(model, data, part, dtype):
+    """The batches of a part that evaluation takes."""
+    return batches(data.frames[part], data.input.constant, dtype, batch_size(model, 512))
+
+
 def accuracy(model, data, part, dtype=torch.float32):
     """Fraction of right decisions on one part, in evaluation mode; ``dtype`` is that of the module."""
     model.eval()
     device = next(model.parameters()).device
     with torch.no_grad():
-        parts = batches(data.frames[part], data.input.constant, dtype, batch_size(model, 512))
-        winners = [model.decide(x.to(device)) for x in parts]
+        winners = [model.decide(x.to(device)) for x in _evaluated(model, data, part, dtype)]
     return float((np.concatenate(winners) == data.labels[part]).mean())
 
 
@@ -40,7 +44,7 @@ def firing_rates(model, data, part, dtype=torch.float32):
     model.eval()
     total = None
     with torch.no_grad():
-        for x in batches(data.frames[part], data.input.constant, dtype, batch_size(model, 512)):
+        for x in _evaluated(model, data, part, dtype):
             sums = [s.mean((0, 3, 4)).sum(0).double() for s in model(x)[1]]
             total = sums if total is None else [a + b for a, b in zip(total, sums)]
     return [of / len(data.labels[part]) for of in total]

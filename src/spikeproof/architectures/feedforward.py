@@ -7,7 +7,7 @@ from pydantic import field_validator
 
 from ..network import INPUT
 from ..options import Options
-from .shapes import Connection, LayerShape, map_after
+from .shapes import Connection, LayerShape, check_classes, map_after
 
 __all__ = ["Feedforward", "parse_layers"]
 
@@ -107,8 +107,7 @@ class Feedforward:
             If the last layer has another number of neurons, or pooling does not divide a map.
         """
         layers = parse_layers(self.options.layers, input_spec.shape)
-        if layers[-1].out_channels != classes:
-            raise ValueError(f"layers must end in {classes}, the number of classes, not {layers[-1].out_channels}")
+        check_classes(layers, classes)
         if not self.options.norm:
             layers = tuple(replace(layer, connections=tuple(replace(c, norm=False) for c in layer.connections)) for layer in layers)
         return layers

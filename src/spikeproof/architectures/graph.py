@@ -5,7 +5,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ..network import INPUT
 from ..options import Options
-from .shapes import Connection, LayerShape, map_after
+from .shapes import Connection, LayerShape, check_classes, map_after
 
 __all__ = ["Graph"]
 
@@ -90,6 +90,5 @@ class Graph:
                 raise ValueError(f"layer {layer.name}: its first connection must have weights")
             maps[layer.name] = sizes.pop(), layer.channels
             out.append(LayerShape(layer.name, layer.channels, maps[layer.name][0], tuple(connections)))
-        if out[-1].neurons != classes:
-            raise ValueError(f"layers must end in {classes}, the number of classes, not {out[-1].neurons}")
+        check_classes(out, classes)
         return tuple(out)

@@ -1,7 +1,8 @@
 """What an architecture is made of: layers of neurons, and the connections that drive them."""
 from dataclasses import dataclass, replace
 
-__all__ = ["Connection", "LayerShape", "channel_groups", "largest_outputs", "map_after", "pruned_shapes", "with_currents"]
+__all__ = ["Connection", "LayerShape", "channel_groups", "check_classes", "largest_outputs", "map_after", "pruned_shapes",
+           "with_currents"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ class LayerShape:
 def map_after(source_map, kernel, stride, padding):
     """(height, width) after a convolution."""
     return tuple((n + 2 * padding - k) // stride + 1 for n, k in zip(source_map, kernel))
+
+
+def check_classes(shapes, classes):
+    """ValueError unless the last layer has as many neurons as there are classes."""
+    if shapes[-1].neurons != classes:
+        raise ValueError(f"layers must end in {classes}, the number of classes, not {shapes[-1].neurons}")
 
 
 def largest_outputs(shapes):
