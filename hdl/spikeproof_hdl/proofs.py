@@ -265,12 +265,19 @@ class PackHarness(Harness):
 
 
 class MaxPoolHarness(Harness):
-    """Any pixel of the pooled map: its word is the OR of its window's words, and comes once, in its place."""
-    def __init__(self, columns=2, pool=2, width=1):
-        self.columns, self.pool = columns, pool
-        region = Region("input", "spikes", (pool, columns * pool, width), pool, False, width, 1, 1, 2)
-        self.dut = MaxPool((region,), width)
+    """Any pixel of the pooled map: its codes are the largest of its window (of spikes: their OR), and come once, in their place."""
+    def __init__(self, columns=2, pool=2, codes=1, bits=1, signed=False):
+        self.columns, self.pool, self.bits, self.signed = columns, pool, bits, signed
+        region = Region("input", "spikes", (pool, columns * pool, codes), pool, False, codes, bits, 1, 2, signed)
+        self.dut = MaxPool((region,), codes * bits)
         super().__init__({**_streams(self.dut.i, self.dut.o), "which": In(range(columns))})
+
+    def larger(self, left, right):
+        """The larger of each code of two words."""
+        ends = range(0, len(left), self.bits)
+        pairs = [(left[k:k + self.bits], right[k:k + self.bits]) for k in ends]
+        above = [a.as_signed() > b.as_signed() if self.signed else a > b for a, b in pairs]
+        return Cat(Mux(over, a, b) for over, (a, b) in zip(above, pairs))
 
     def elaborate(self, platform):
         m = self.module()
@@ -290,7 +297,7 @@ class MaxPoolHarness(Harness):
         mine = taken & (x >= chosen * side) & (x < chosen * side + side)
         begins, ends = (x == chosen * side) & (y == 0), (x == chosen * side + side - 1) & (y == side - 1)
         so_far = Signal.like(total)
-        m.d.comb += so_far.eq(Mux(begins, 0, total) | dut.i.p.codes)
+        m.d.comb += so_far.eq(Mux(begins, dut.i.p.codes, self.larger(total, dut.i.p.codes)))
         with m.If(mine):
             m.d.sync += total.eq(so_far)
             with m.If(ends):
@@ -517,6 +524,8 @@ PROOFS = (
     Proof("streams", "pack", PackHarness),
     Proof("streams", "fork", ForkHarness),
     Proof("streams", "max pool", MaxPoolHarness),
+    Proof("streams", "max pool, two codes of 2 bits", lambda: MaxPoolHarness(codes=2, bits=2)),
+    Proof("streams", "max pool, codes of 3 bits, signed", lambda: MaxPoolHarness(bits=3, signed=True)),
     Proof("streams", "frame memory and walk, dense 4 -> 4", lambda: GatherHarness(**DENSE), unbounded=False),
     Proof("streams", "frame memory and walk, conv 2x2 on 2x2, padded", lambda: GatherHarness(**CONV), unbounded=False),
 )
