@@ -94,6 +94,8 @@ RUN = {"dataset": "digits", "architecture": "dense", "neuron": "lif", "pretraini
 
 
 @pytest.mark.parametrize("study, message", [
+    ({"title": "t", "runs": {"a": {**{k: v for k, v in RUN.items() if k != "quantizer"}, "quantiser": "int8_v16"}}},
+     "{path}: runs.a.quantiser is not a known key; did you mean 'quantizer'?"),
     ({"title": "t", "runs": {"a": {**RUN, "quantizer": "int8_v8"}}},
      "{path}: runs.a.quantizer: quantizer 'int8_v8' is unknown: it must be one of "
      f"{', '.join(sorted([*SHIPPED['quantizers'], 'float']))}; did you mean 'int4_v8'?"),
@@ -135,6 +137,43 @@ def test_architectures_that_do_not_fit_are_refused_before_training(tmp_path, lay
     with pytest.raises(ConfigError) as error:
         load_study(path, parse_config(changed("architectures", "dense", layers=layers)))
     assert str(error.value) == f"{path}: runs.a: architecture 'dense' on dataset 'digits': {message}"
+
+
+#: (section, name, entry), names of the run that change, the sentence
+NO_CHAIN = [
+    (("pretraining", "p", {"kind": "conversion"}), {},
+     "pretraining 'p' of neuron 'lif': neurons must be atif_u to be converted to: soft reset, and one threshold per layer "
+     "that can be set"),
+    (("pretraining", "p", {"kind": "continued", "first": {"kind": "conversion"}}), {},
+     "pretraining 'p' of neuron 'lif': neurons must be atif_u to be converted to: soft reset, and one threshold per layer "
+     "that can be set"),
+    (("pretraining", "p", {"kind": "tssl_bp"}), {"neuron": "counted"},
+     "pretraining 'p' of neuron 'counted': loss kernel wants neurons with a synapse, of kind synaptic"),
+    (("pretraining", "p", {"kind": "stbp"}), {},
+     "pretraining 'p' of neuron 'lif': loss must be cross_entropy for a membrane readout: mse_rate wants spikes"),
+    (("pretraining", "p", {"kind": "surrogate", "training": {"augmentation": {"crop": 8}}}), {},
+     "pretraining 'p' of neuron 'lif': augmentation.crop must be below 8, the input's shorter side, not 8"),
+    (("datasets", "one_bit", {"kind": "digits", "bits": 1, "steps": 4}), {"dataset": "one_bit", "pretraining": "mixing"},
+     "pretraining 'mixing' of neuron 'lif': augmentation.mixup must be 0 for an input of one bit: a mixture of spikes has no code"),
+    (("quantizers", "q", {"kind": "int", "bits": 4, "training": {"surrogate": "tssl"}}), {"quantizer": "q"},
+     "quantizer 'q' for neuron 'lif': surrogate tssl wants neurons with a synapse, of kind synaptic"),
+    (("neurons", "n", {"kind": "per_layer", "layers": {"other": {}}}), {"neuron": "n"},
+     "neuron 'n' in architecture 'dense': neuron: layers must say the constants of layer 'dense1' too"),
+]
+
+
+@pytest.mark.parametrize("entry, changes, message", NO_CHAIN)
+def test_chains_that_cannot_be_trained_are_refused_before_training(tmp_path, entry, changes, message):
+    section, name, value = entry
+    raw = {**SHIPPED, "pretraining": {**SHIPPED["pretraining"], "mixing": {"kind": "surrogate", "training": {
+        "augmentation": {"mixup": 1.0}}}}, "neurons": {**SHIPPED["neurons"], "counted": {"kind": "lif", "readout": "spike_count"}}}
+    raw[section] = {**raw[section], name: value}
+    path = tmp_path / "study.yaml"
+    run = {**RUN, "neuron": "lif", **({"pretraining": name} if section == "pretraining" else {}), **changes}
+    path.write_text(yaml.safe_dump({"title": "t", "runs": {"a": run}}))
+    with pytest.raises(ConfigError) as error:
+        load_study(path, parse_config(raw))
+    assert str(error.value) == f"{path}: runs.a: {message}"
 
 
 def test_boxes_are_refused_before_training(tmp_path):

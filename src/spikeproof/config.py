@@ -5,6 +5,7 @@ the names, so runs that share a stage share its files.
 """
 import math
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -194,7 +195,9 @@ def _fields_at(model, path):
 
 def _sentence(error, where, model):
     """The first error of a pydantic ValidationError as one sentence."""
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    # A misspelt key is what is wrong where the right one is missing too.
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     key = (where + ("" if where.endswith(" ") else ".") + ".".join(str(part) for part in first["loc"])).rstrip(". :")
     if first["type"] == "extra_forbidden":
         fields = _fields_at(model, first["loc"][:-1])
@@ -264,14 +267,38 @@ class Config:
         """The entry of a section as plain data, for a stage's parameters."""
         return self.entries[section][name].model_dump()
 
-    def check_chain(self, dataset, architecture):
-        """ValueError where the architecture cannot be built on the dataset's images and classes."""
-        chosen = self.entries["datasets"][dataset], self.entries["architectures"][architecture]
-        data, network = (load(section, entry.kind)(entry) for section, entry in zip(("datasets", "architectures"), chosen))
-        spec, _, classes = data.describe()
-        if getattr(data, "detection", False):
-            raise ValueError("the dataset has boxes, and this training wants labels")
-        network.layers(spec, classes)
+    def check_chain(self, names):
+        """ConfigError where entries do not fit each other: layers on the dataset's images and classes, neurons, trainings.
+
+        Parameters
+        ----------
+        names : dict field of a run -> name of the entry
+        """
+        made = {}
+        for field, section in SECTION_OF.items():
+            if names[field] not in (FLOAT, NO_PRUNER):
+                entry = self.entries[section][names[field]]
+                made[field] = load(section, entry.kind)(entry)
+
+        @contextmanager
+        def naming(field, preposition, other):
+            try:
+                yield
+            except ValueError as error:
+                raise ConfigError(f"{field} {names[field]!r} {preposition} {other} {names[other]!r}: {error}") from None
+        with naming("architecture", "on", "dataset"):
+            spec, _, classes = made["dataset"].describe()
+            if getattr(made["dataset"], "detection", False):
+                raise ValueError("the dataset has boxes, and this training wants labels")
+            shapes = made["architecture"].layers(spec, classes)
+        neuron = made["neuron"]
+        with naming("neuron", "in", "architecture"):
+            neuron.synapses(shapes)
+        with naming("pretraining", "of", "neuron"):
+            made["pretraining"].check(neuron, spec)
+        for field in {"quantizer", "pruner"} & made.keys():
+            with naming(field, "for", "neuron"):
+                made[field].options.training.check(neuron, spec)
 
     def modules(self, section, name):
         """Modules that implement an entry (and one that it holds), for the stage's code digest."""
@@ -401,10 +428,9 @@ def load_study(path, config):
             raise ConfigError(f"{where}.quantizer must be 'float' for neurons that do not spike ({chosen['neuron']!r}), "
                               f"not {chosen['quantizer']!r}")
         try:
-            config.check_chain(chosen["dataset"], chosen["architecture"])
-        except ValueError as error:
-            pair = f"architecture {chosen['architecture']!r} on dataset {chosen['dataset']!r}"
-            raise ConfigError(f"{where}: {pair}: {error}") from None
+            config.check_chain(chosen)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
         for seed in names.seeds:
             if seed < 0:
                 raise ConfigError(f"{where}.seeds must be 0 or more, not {seed}")

@@ -165,25 +165,15 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     FloatingPointError
         If the loss is not finite.
     ValueError
-        If an augmentation does not fit the input, or torch finds no such device.
+        If the training does not fit the neurons or the input (TrainingOptions.check), or torch finds no such device.
     """
     if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device must be cpu where torch finds no CUDA device, not {device!r}")
-    if options.loss != "cross_entropy" and model.neuron.readout != "spike_count":
-        raise ValueError(f"loss must be cross_entropy for a {model.neuron.readout} readout: {options.loss} wants spikes")
-    if "kernel" == options.loss or "tssl" == options.surrogate:
-        if model.neuron.synapse is None:
-            what = "loss kernel" if options.loss == "kernel" else "surrogate tssl"
-            raise ValueError(f"{what} wants neurons with a synapse, of kind synaptic")
+    options.check(model.neuron, data.input)
+    if options.wants_synapses:
         model.surrogate.decay = model.neuron.synapse.beta
     model.surrogate.name, model.surrogate.width = options.surrogate, options.surrogate_width
     augmentation = options.augmentation
-    if augmentation.mixup and data.input.bits == 1:
-        raise ValueError("augmentation.mixup must be 0 for an input of one bit: a mixture of spikes has no code")
-    side = min(data.input.shape[:2])
-    for name in ("crop", "roll", "cutout"):
-        if 0 < side <= (pixels := getattr(augmentation, name)):
-            raise ValueError(f"augmentation.{name} must be below {side}, the input's shorter side, not {pixels}")
     frames = data.frames["train"]                                    # a map of the file: batches are taken out of it
     y = torch.from_numpy(np.array(data.labels["train"]))
     per_epoch = math.ceil(len(y) / options.batch_size)

@@ -52,6 +52,25 @@ class TrainingOptions(Options):
     clip_gradient: float | None = Field(None, gt=0)
     max_steps: int | None = Field(None, ge=1)
 
+    @property
+    def wants_synapses(self):
+        """What of this training only neurons with a synapse can have, or None."""
+        return "loss kernel" if self.loss == "kernel" else "surrogate tssl" if self.surrogate == "tssl" else None
+
+    def check(self, neuron, input_spec):
+        """ValueError where the neurons (Neuron) or the input (InputSpec) cannot be trained so."""
+        if self.loss != "cross_entropy" and neuron.readout != "spike_count":
+            raise ValueError(f"loss must be cross_entropy for a {neuron.readout} readout: {self.loss} wants spikes")
+        if self.wants_synapses and neuron.synapse is None:
+            raise ValueError(f"{self.wants_synapses} wants neurons with a synapse, of kind synaptic")
+        if self.augmentation.mixup and input_spec.bits == 1:
+            raise ValueError("augmentation.mixup must be 0 for an input of one bit: a mixture of spikes has no code")
+        side = min(input_spec.shape[:2])
+        for name in ("crop", "roll", "cutout"):
+            pixels = getattr(self.augmentation, name)
+            if pixels and pixels >= side:
+                raise ValueError(f"augmentation.{name} must be below {side}, the input's shorter side, not {pixels}")
+
     def rate(self, epoch, share):
         """Learning rate in an epoch (from 0), when a share (0 to 1) of the whole training is done."""
         if self.schedule == "step":

@@ -35,7 +35,11 @@ try:
             path
         )  # refuses keys that stand twice, which Snakemake's own reader does not see
     # A name in config/studies, or the path of a study file of one's own.
-    STUDY_FILE = Path(str(config.get("study", "default")))
+    STUDY_FILE = Path(str(config.get("study", "default") or ""))
+    if not STUDY_FILE.name:
+        raise ConfigError(
+            "study must be a name in config/studies, or the path of a study file"
+        )
     if STUDY_FILE.suffix not in (".yaml", ".yml"):
         STUDY_FILE = ROOT / "config" / "studies" / f"{STUDY_FILE}.yaml"
     STUDY = STUDY_FILE.stem

@@ -13,6 +13,8 @@ class AtifNu(AtifU):
     are special cases of it, and Eq. 19 as printed does not hold for a uniform quantizer: docs/atif.md). A spike has the value p_1
     at every step, so that it folds into the next layer's scale.
     """
+    trained_threshold = False                                        # but one per step
+
     class Options(AtifOptions):
         kind: Literal["atif_nu"]
 

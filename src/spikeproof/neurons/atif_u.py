@@ -33,6 +33,8 @@ class AtifU(Neuron):
 
     A uniform quantizer over time: the spike count is the input in units of V / T, clipped at T.
     """
+    trained_threshold = True
+
     class Options(AtifOptions):
         kind: Literal["atif_u"]
 

@@ -33,8 +33,9 @@ class Neuron:
     ---------------------------
     reset, readout : as in :mod:`spikeproof.spec` and :mod:`spikeproof.network`
     leak : Leak, the contract's; beta : float, the membrane's factor at every step in full precision
+    trained_threshold : bool, whether each layer has one threshold that is a parameter
     """
-    activation, synapse = "spike", None
+    activation, synapse, trained_threshold = "spike", None, False
 
     def of(self, name):
         """The neuron of the layer of that name: this one, where all layers have the same."""

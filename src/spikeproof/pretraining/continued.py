@@ -6,11 +6,12 @@ from pydantic import field_validator
 
 from ..options import Options
 from ..training_options import TrainingOptions
+from .base import Pretraining
 
 __all__ = ["Continued"]
 
 
-class Continued:
+class Continued(Pretraining):
     """Another pre-training ``first``, and then surrogate-gradient training for as long as a quantizer has.
 
     What a quantized network gains over its full-precision source may be the training alone; this is that training without the
@@ -27,15 +28,21 @@ class Continued:
             from ..config import parse_entry
             return parse_entry("pretraining", value, "first").model_dump()
 
-    def __init__(self, options):
-        self.options = options
+    def check(self, neuron, input_spec):
+        super().check(neuron, input_spec)
+        self._first().check(neuron, input_spec)
+
+    def _first(self):
+        from ..catalog import load
+        from ..config import parse_entry
+        options = parse_entry("pretraining", self.options.first, "first")
+        return load("pretraining", options.kind)(options)
 
     def train(self, model, data, checkpoint=None, **kwargs):
         """Train a FloatNetwork in place -> history of both trainings (list of dicts, one per epoch)."""
-        from ..model_files import make
         from ..training import fit
         part = None if checkpoint is None else f"{checkpoint}.first"
-        history = make("pretraining", self.options.first).train(model, data, checkpoint=part, **kwargs)
+        history = self._first().train(model, data, checkpoint=part, **kwargs)
         history += fit(model, data, self.options.training, checkpoint=checkpoint, **kwargs)
         if part is not None:
             Path(part).unlink(missing_ok=True)

@@ -6,11 +6,12 @@ from pydantic import Field
 
 from ..options import Options
 from ..training_options import TrainingOptions
+from .base import Pretraining
 
 __all__ = ["Conversion"]
 
 
-class Conversion:
+class Conversion(Pretraining):
     """Train the ReLU twin, then make its activations spike counts: threshold balancing, and calibration of the bias.
 
     * Threshold of a layer: of ``candidates`` values from the largest activation downwards, the one with the least mean squared
@@ -30,8 +31,15 @@ class Conversion:
         calibrate: bool = True
         training: TrainingOptions = TrainingOptions()
 
-    def __init__(self, options):
-        self.options = options
+    def check(self, neuron, input_spec):
+        self.options.training.check(self._twin(), input_spec)
+        if not neuron.trained_threshold:
+            raise ValueError("neurons must be atif_u to be converted to: soft reset, and one threshold per layer that can be set")
+
+    @staticmethod
+    def _twin():
+        from ..neurons.relu import Relu
+        return Relu(Relu.Options(kind="relu"))
 
     def train(self, model, data, **kwargs):
         """Train and convert into a FloatNetwork in place -> history of the twin's training (list of dicts, one per epoch).
@@ -45,12 +53,9 @@ class Conversion:
 
         from ..convert import to_codes
         from ..models import FloatNetwork
-        from ..neurons.relu import Relu
-        from ..thresholds import TrainedThreshold
         from ..training import fit
-        if not all(isinstance(layer.threshold, TrainedThreshold) for k, layer in enumerate(model.layers) if model.fires(k)):
-            raise ValueError("neurons must be atif_u to be converted to: soft reset, and one threshold per layer that can be set")
-        twin = FloatNetwork(model.shapes, Relu(Relu.Options(kind="relu")), model.input_spec, model.steps)
+        self.check(model.neuron, model.input_spec)
+        twin = FloatNetwork(model.shapes, self._twin(), model.input_spec, model.steps)
         twin.load_state_dict(model.state_dict(), strict=False)
         history = fit(twin, data, self.options.training, **kwargs)
         model.load_state_dict(twin.state_dict(), strict=False)

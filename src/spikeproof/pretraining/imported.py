@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from ..options import Options
+from .base import Pretraining
 
 __all__ = ["Imported", "WEIGHTS"]
 
@@ -12,7 +13,7 @@ __all__ = ["Imported", "WEIGHTS"]
 WEIGHTS = "spikeproof imported weights"
 
 
-class Imported:
+class Imported(Pretraining):
     """Nothing is trained; the digest ties the weights to the study that was written beside them."""
     class Options(Options):
         kind: Literal["imported"]
@@ -25,9 +26,6 @@ class Imported:
             if not re.fullmatch("[0-9a-f]{64}", value):
                 raise ValueError(f"must be a SHA-256, 64 hexadecimal digits, not {value!r}")
             return value
-
-    def __init__(self, options):
-        self.options = options
 
     def train(self, model, data, seed=0, checkpoint=None, context=None, label="", say=print, device="cpu"):
         """Take the weights over, in place -> history of one entry: accuracies as they are.
