@@ -22,6 +22,7 @@ OPTIONS = {
     "rounding": ROUNDINGS,
     "threshold": ("none", "layer", "channel", "neuron", "layer, by step", "channel, by step", "neuron, by step"),
     "bias": ("none", "channel"),
+    "initial membrane": ("none", "layer", "channel", "neuron"),
     "gate": ("none", "one for all", "by channel", "by block", "of one position"),
     "readout": ("spike_count", "membrane"),
     "lanes": ("one", "several"),
@@ -44,6 +45,8 @@ def _of_layer(net, layer):
     if neuron.stateless:
         yield "store", "stateless"
     yield "bias", "none" if layer.bias is None else "channel"
+    yield "initial membrane", "none" if layer.v_init is None else "layer" if layer.v_init.size == 1 else \
+        "channel" if layer.v_init.shape[:2] == (1, 1) else "neuron"
     if layer.theta is None:
         yield "threshold", "none"
     else:

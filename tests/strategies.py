@@ -15,12 +15,13 @@ CODECS = ("binary", "ternary", "int2", "int4", "int8", "pot2", "pot3", "pot4", "
 
 
 def small_network():
-    """Conv with padding and n-bit input, per-channel thresholds and biases; pooled dense layer; both lively."""
+    """Conv with padding and n-bit input, per-channel thresholds, biases and initial membranes; pooled dense layer; both lively."""
     rng = np.random.default_rng(7)
     int4, pot = parse_codec("int4"), parse_codec("pot3")
     lif = NeuronSpec(Leak("subtract_shift", 2), Store(-16, 15, 1, "half_up"))
     conv = LayerSpec("conv1", (6, 6, 4), (Projection("input", int4, rng.integers(-3, 5, (3, 3, 1, 4)), padding=1),), lif,
-                     np.array([17, 18, 20, 22]).reshape(1, 1, 1, 4), np.array([1, -2, 0, 3]))
+                     np.array([17, 18, 20, 22]).reshape(1, 1, 1, 4), np.array([1, -2, 0, 3]),
+                     v_init=np.array([2, -1, 0, 1]).reshape(1, 1, 4))
     out = LayerSpec("out", (1, 1, 6), (Projection("conv1", pot, rng.choice(pot.codes, (3, 3, 4, 6)), pool=2),),
                     NeuronSpec(Leak(), Store(-64, 63)), np.full((1, 1, 1, 1), 7), None)
     return NetworkSpec(InputSpec((6, 6, 1), 2, True), (conv, out), 4)
@@ -49,7 +50,7 @@ def stores(draw):
 def neurons(draw):
     store, reset = draw(stores()), draw(st.sampled_from(NeuronSpec.RESETS))
     v_reset = draw(st.integers(-9, 9)) if reset == "hard" else 0
-    return NeuronSpec(draw(leaks()), store, reset, v_reset, draw(st.integers(max(store.lo, -9), min(store.hi, 9))))
+    return NeuronSpec(draw(leaks()), store, reset, v_reset)
 
 
 def _reads(draw, source):
@@ -131,7 +132,11 @@ def _layer(draw, rng, name, source, earlier, steps, max_inputs, last):
     if last and draw(st.booleans()):
         theta = None
     bias = rng.integers(-reach, reach + 1, out) if draw(st.booleans()) else None
-    return LayerSpec(name, shape, projections, draw(neurons()), theta, bias)
+    neuron, v_init = draw(neurons()), None
+    size = draw(st.sampled_from([None, None, (1, 1, 1), (1, 1, out), shape]))
+    if size is not None and not neuron.stateless:
+        v_init = rng.integers(max(neuron.store.lo, -9), min(neuron.store.hi, 9) + 1, size)
+    return LayerSpec(name, shape, projections, neuron, theta, bias, v_init=v_init)
 
 
 @st.composite

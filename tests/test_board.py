@@ -94,12 +94,13 @@ def test_bitstream(made):
 
 
 def other_network():
-    """A network of the same shape as small_network, with other codes, thresholds and biases that fit its widths."""
+    """A network of the shape of small_network, with other codes, thresholds, biases and initial membranes that fit its widths."""
     net, rng = small_network(), np.random.default_rng(11)
     conv, out = net.layers
     shuffled = [replace(p, weights=rng.permutation(p.weights.reshape(-1, p.out_channels)).reshape(p.weights.shape))
                 for p in (conv.projections[0], out.projections[0])]
-    return replace(net, layers=(replace(conv, projections=(shuffled[0],), theta=conv.theta - 4, bias=np.array([-1, 2, 0, 1])),
+    return replace(net, layers=(replace(conv, projections=(shuffled[0],), theta=conv.theta - 4, bias=np.array([-1, 2, 0, 1]),
+                                        v_init=conv.v_init[..., ::-1]),
                                 replace(out, projections=(shuffled[1],))))
 
 
@@ -115,7 +116,8 @@ def test_memories_over_the_line(tmp_path):
         images.append({path: read_words(folder / f"{path}.mem", manifest["memories"][f"core.{path}"]["width"])
                        for path in manifest["loadable"]})
     first, second = images
-    assert list(first) == ["conv1.accumulator.weights", "conv1.neurons.theta", "conv1.neurons.bias", "out.accumulator.weights"]
+    assert list(first) == ["conv1.accumulator.weights", "conv1.neurons.theta", "conv1.neurons.bias", "conv1.neurons.v_init",
+                           "out.accumulator.weights"]
     assert all(len(first[path]) == len(second[path]) for path in first)
     assert integer.run(net, frames).spikes["out"].tolist() != integer.run(other, frames).spikes["out"].tolist()
     size = -(-max(loadable_memories(plans[0]).values()) // 8)

@@ -174,6 +174,10 @@ def test_network_size_counts_every_trained_parameter():
     quantities = make("analyses", "network_sizes").run(say=lambda text: None)["quantities"]
     assert quantities == {"small_parameters": 3 * 18 + 6 + 5 * 12 + 5, "small_mb": 4 * 125 / 1e6}
     networks = {"r": {"architecture": {"kind": "resnet"}, "shape": [32, 32, 3], "classes": 10}}
+    small = {"architecture": {"kind": "feedforward", "layers": "3C3-4C3-5"}, "shape": [4, 4, 2], "classes": 5, "weight_bits": 1,
+             "weights_only": True}
+    quantities = make("analyses", "network_sizes", networks={"s": small}).run(say=lambda text: None)["quantities"]
+    assert quantities["s_parameters"] == 54 + 108 + 320 and quantities["s_compressed_mbit"] == (108 + 32 * (54 + 320)) / 1e6
     resnet = make("analyses", "network_sizes", networks=networks)
     assert resnet.run(say=lambda text: None)["quantities"]["r_parameters"] == 11_173_962       # the ResNet-18 of the literature
 

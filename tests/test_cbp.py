@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 import torch
-from test_models import tiny_data, tiny_float
+from test_models import tiny_data, tiny_float, tiny_of
 
 from spikeproof import training
 from spikeproof.codecs import parse_codec
@@ -93,6 +93,24 @@ def test_levels_scale_and_edges(levels):
     net = to_spec(model)
     assert [layer.projections[0].codec.name for layer in net.layers] == ["int16", parse_codec(levels).name, "int16"]
     assert check_equal(model, net, data.frames["test"]) > 0
+
+
+def test_without_a_layer_between_first_and_last_there_is_nothing_to_constrain():
+    data = tiny_data()
+    model = CodeNetwork.from_float(tiny_of(data, {"kind": "lif"}, {"kind": "feedforward", "layers": "6-5"}).eval(), quantizer())
+    with pytest.raises(ValueError, match="^cbp has no layer to constrain: the first and the last keep edge_bits; give them"):
+        training.fit(model, data, TrainingOptions(epochs=1), seed=0, say=lambda text: None, method=model.quantizer.method())
+
+
+def test_the_bound_never_lies_inside_the_levels():
+    model = prepared("ternary", bound=0.01)
+    constraint, layer = model.quantizer.method(), model.layers[1]
+    constraint.start(model)
+    with torch.no_grad():
+        layer.weights[0].mul_(10)
+    constraint.after_step()
+    outer = (layer.step * model.quantizer.codec.max_code).expand_as(layer.weights[0])
+    assert (layer.weights[0].abs() <= outer).all() and (layer.weights[0].abs() == outer).any() and (outer > 0.01).all()
 
 
 def trained(constrained, epochs=60):

@@ -176,6 +176,14 @@ def test_chains_that_cannot_be_trained_are_refused_before_training(tmp_path, ent
     assert str(error.value) == f"{path}: runs.a: {message}"
 
 
+@pytest.mark.parametrize("hardware, built", [(True, [True] * 3), ("first_seed", [True, False, False]), (False, [False] * 3)])
+def test_of_what_cores_are_built(tmp_path, hardware, built):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"title": "t", "hardware": hardware, "runs": {"a": {**RUN, "seeds": [4, 0, 1]}}}))
+    _, runs = load_study(path, CONFIG)
+    assert [run.hardware for run in runs] == built and ["simulate" in run.results for run in runs] == built
+
+
 def test_boxes_are_refused_before_training(tmp_path):
     raw = changed("datasets", "moving_shapes", task="detection")
     path = tmp_path / "study.yaml"

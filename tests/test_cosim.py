@@ -60,8 +60,8 @@ def test_memories_read_back_equal_the_network(built):
     found = audit_memories(plan, simulator.manifest, simulator.read_back(), final)
     expected = plan.net.memory_bits()
     assert {kind: found[kind] for kind in expected} == expected
-    # weights 9 + 36 rows of 4 and 6 / 2 lanes, membranes 144 + 6, thresholds 4, biases 4
-    assert found["words_compared"] == 9 + 36 * 2 + 144 + 6 + 4 + 4
+    # weights 9 + 36 rows of 4 and 6 / 2 lanes, membranes 144 + 6, thresholds, biases and initial membranes 4 each
+    assert found["words_compared"] == 9 + 36 * 2 + 144 + 6 + 3 * 4
 
 
 def _altered(built, tmp_path, memory, change):

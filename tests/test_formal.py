@@ -55,6 +55,8 @@ MUTANTS = {
                                                  "NeuronUpdate", "five steps: leak v - (v >> 1)"),
     "the bias is lost": (neuron, "total = acc[1].sums[k] + pick(m, which2, biases[k])", "total = acc[1].sums[k] + 0",
                          "NeuronUpdate", "five steps: leak v - (v >> 1)"),
+    "the initial membrane is ignored": (neuron, "Mux(s[2].first, initials[k][n], held[n][k])", "Mux(s[2].first, 0, held[n][k])",
+                                        "NeuronUpdate", "five steps: an initial membrane"),
     "gates are open": (neuron, "if self.gated else total\n", "if False else total\n", "NeuronUpdate", "five steps: gates"),
     "no saturation": (neuron, "codes[k].eq(Mux(q > hi, hi, Mux(q < lo, lo, q)))", "codes[k].eq(q)", "NeuronUpdate",
                       "five steps: soft reset"),

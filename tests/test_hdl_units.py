@@ -40,10 +40,11 @@ def test_decoder_equals_codec_on_every_stored_word(name):
     assert seen == codec.codes.tolist()
 
 
-def dense(weights, theta, neuron, codec="int8", bits=1, steps=4, bias=None, readout="spike_count", constant=False):
+def dense(weights, theta, neuron, codec="int8", bits=1, steps=4, bias=None, readout="spike_count", constant=False,
+          v_init=None):
     weights = np.array(weights)[None, None]
     layer = LayerSpec("out", (1, 1, weights.shape[3]), (Projection("input", parse_codec(codec), weights),), neuron,
-                      None if theta is None else np.array(theta).reshape(1, 1, 1, -1), bias)
+                      None if theta is None else np.array(theta).reshape(1, 1, 1, -1), bias, v_init=v_init)
     return NetworkSpec(InputSpec((1, 1, weights.shape[2]), bits, constant), (layer,), steps, readout)
 
 
@@ -57,8 +58,8 @@ def test_every_membrane_and_input_of_a_small_neuron(reset, leak, rounding):
     """
     seed = 0xACE1ACE1 if rounding == "stochastic" else 0
     for v_init in range(-4, 4):
-        neuron = NeuronSpec(leak, Store(-4, 3, 1, rounding, seed), reset, v_reset=-3 if reset == "hard" else 0, v_init=v_init)
-        net = dense([list(range(-8, 8))], 4, neuron, "int4", steps=2)
+        neuron = NeuronSpec(leak, Store(-4, 3, 1, rounding, seed), reset, v_reset=-3 if reset == "hard" else 0)
+        net = dense([list(range(-8, 8))], 4, neuron, "int4", steps=2, v_init=np.full((1, 1, 1), v_init))
         frames = np.ones((2, 2, 1, 1, 1), int)
         assert_equal_traces(CorePlan.of(net, 4), frames)
 

@@ -8,7 +8,7 @@ import torch
 from spikeproof_hdl.plan import CorePlan
 from spikeproof_hdl.pysim import simulate
 
-from spikeproof import integer, training
+from spikeproof import convert, integer, training
 from spikeproof.architectures.shapes import channel_groups
 from spikeproof.convert import AT_ONCE, ModelMismatch, batch_size, check_equal, exact_dtype, to_codes, to_spec
 from spikeproof.datasets.base import PARTS, PreparedData
@@ -16,7 +16,7 @@ from spikeproof.files import CorruptFile
 from spikeproof.model_files import build, load_model, make, save_model
 from spikeproof.models import CodeNetwork
 from spikeproof.network import InputSpec
-from spikeproof.pretraining.conversion import best_threshold
+from spikeproof.pretraining.conversion import best_threshold, mean_error
 from spikeproof.spec import Leak, NeuronSpec, Store
 from spikeproof.surrogates import SURROGATES
 from spikeproof.training_options import TrainingOptions
@@ -41,6 +41,7 @@ def tiny_float(data=None, **neuron):
     torch.manual_seed(0)
     model = build({**CHAIN, "neuron": {**CHAIN["neuron"], **neuron}}, data.input, data.steps, data.classes)
     unsettle(model)
+    model.layers[0].initial.copy_(0.3 * torch.randn(model.layers[0].initial.shape))
     return model
 
 
@@ -129,13 +130,14 @@ def test_residual_networks_and_trained_thresholds_equal_the_integer_model(entry,
     assert identity.source == "stem" and identity.groups == 4 and identity.weights.shape == (1, 1, 1, 4)
     worth = float(torch.as_tensor(model.layers[0].threshold()[1]).detach())
     with torch.no_grad():
-        value = list(model.codes())[2][3]
+        value = list(model.codes())[2][-1]
     assert identity.weights.flatten().tolist() == (worth / value.expand(4)).round().tolist()
     convolution = net.by_name["s2b1c2"].projections[1]
     assert convolution.kernel == (1, 1) and convolution.stride == 2 and convolution.groups == 1
 
 
 FOLDED = [*ATIF[:3], {"kind": "plif", "tau": 3.0, "bits": 16, "readout": "membrane"},
+          {"kind": "plif", "tau": 3.0, "bits": 16, "readout": "sum"},
           {"kind": "decay", "decay": 0.7, "readout": "membrane"}, {"kind": "synaptic", "tau_m": 4.0, "readout": "membrane"},
           {"kind": "synaptic", "filter_input": True, "readout": "membrane"}]
 
@@ -201,7 +203,7 @@ def test_sew_blocks_add_spikes_to_spikes(entry, neuron):
     net = to_spec(model)
     sums = [layer for layer in net.layers if layer.theta is None and layer is not net.layers[-1]]
     assert [layer.neuron.store.hi for layer in sums] == [2, 3, 4]            # at most so many spikes
-    assert all(layer.memory_bits() == {"weights": 8, "membranes": 0, "thresholds": 0, "biases": 0} for layer in sums)
+    assert all(layer.memory_bits() == {"weights": 8, "membranes": 0, "thresholds": 0, "biases": 0, "initials": 0} for layer in sums)
     assert net.by_name["sew8a"].projections[0].pool_kind == "max" and net.by_name["sew8a"].projections[0].reads == "membranes"
     assert check_equal(model, net, data.frames["test"]) > 0
     with torch.no_grad():
@@ -210,6 +212,18 @@ def test_sew_blocks_add_spikes_to_spikes(entry, neuron):
     assert torch.equal(added, first + second) and added.max() == 2
     plan = CorePlan.of(net)
     assert simulate(plan, data.frames["test"][:2])[1] == integer.run(net, data.frames["test"][:2]).winner.tolist()
+
+
+def test_a_sum_readout_is_a_linear_layer_of_the_mean_spikes():
+    data = tiny_data(constant=False, steps=5)
+    model = tiny_of(data, {"kind": "plif", "readout": "sum"}, {"kind": "feedforward", "layers": "4C3-5"}).eval()
+    with torch.no_grad():
+        logits, (spikes,) = model(to_codes(data.frames["test"], False))
+        last = model.layers[1].connections[0]
+        linear = torch.nn.functional.linear(spikes.mean(0).flatten(1), last.weight.flatten(1), last.bias)
+    assert torch.allclose(logits, 5 * linear, atol=1e-4) and 0 < spikes.mean() < 1
+    net = to_spec(CodeNetwork.from_float(model, make("quantizers", QUANTIZERS[0])))
+    assert [layer.neuron.leak.kind for layer in net.layers] == ["multiply", "none"] and net.readout == "membrane"
 
 
 def test_sew_blocks_want_spikes_of_one_worth():
@@ -241,9 +255,45 @@ def test_conversion_makes_a_spiking_network_of_the_twin():
     assert check_equal(coded, to_spec(coded), data.frames["test"][:20]) > 0
     plain, better = converted(4, shift=False, calibrate=False)[2], converted(4)[2]
     assert better > plain
+    # Potentials: neuron by neuron the mean error falls, and the initial membranes are codes in the network and in the core.
+    x, missing = to_codes(data.frames["train"], True), []
+    uncalibrated = converted(4, shift=False, calibrate=False)[0]
+    for potentials in (False, True):
+        model = converted(4, potentials=potentials)[0]
+        with torch.no_grad():
+            wanted = uncalibrated.layers[0]({"input": (x, 1 / data.input.max_code)}).relu().mean(0)
+            missing.append(float(mean_error(model, x, 0, wanted).abs().mean()))
+    assert missing[1] < 0.7 * missing[0]
+    coded = CodeNetwork.from_float(model, make("quantizers", QUANTIZERS[0]))
+    net = to_spec(coded)
+    for layer, spec, (*_, value) in zip(coded.layers, net.layers, coded.codes()):
+        if layer.fires:                                              # nothing saturates
+            unit = value.detach()[:, None, None] * 2.0**spec.neuron.store.shift
+            held = torch.from_numpy(spec.v_init.transpose(2, 0, 1).copy()) * unit
+            assert ((held - layer.initial).abs() <= 0.501 * unit).all()
+    assert [layer.v_init is not None and layer.v_init.shape == layer.shape for layer in net.layers] \
+        == [coded.fires(k) for k in range(len(net.layers))]
+    assert check_equal(coded, net, data.frames["test"][:20]) > 0
+    assert simulate(CorePlan.of(net), data.frames["test"][:2])[1] == integer.run(net, data.frames["test"][:2]).winner.tolist()
     with pytest.raises(ValueError, match="^neurons must be atif_u to be converted to: soft reset, and one threshold per layer that "
                                          "can be set$"):
         make("pretraining", {"kind": "conversion"}).train(tiny_of(data, ATIF[0]), data, seed=0)
+
+
+def test_conversion_calibrates_on_images_of_all_classes(monkeypatch):
+    """Folders are read class by class: the first images of the training part are of one class."""
+    data = tiny_data(images=100)
+    order = np.argsort(data.labels["train"], kind="stable")
+    for of in (data.frames, data.labels):
+        of["train"] = of["train"][order]
+    seen = []
+    monkeypatch.setattr(convert, "to_codes", lambda frames, *rest: seen.append(frames) or to_codes(frames, *rest))
+    model = build({**CHAIN, "neuron": {"kind": "atif_u"}}, data.input, 3, data.classes)
+    entry = {"kind": "conversion", "images": 20, "training": {"epochs": 1, "batch_size": 16}}
+    make("pretraining", entry).train(model, data, seed=0, say=lambda text: None)
+    drawn = {frame.tobytes() for frame in seen[-1]}
+    labels = {int(label) for frame, label in zip(data.frames["train"], data.labels["train"]) if frame.tobytes() in drawn}
+    assert len(seen[-1]) == 20 and len(labels) == 5
 
 
 def test_threshold_balancing_takes_the_least_error():
@@ -334,6 +384,7 @@ def test_pruned_network_is_smaller_and_still_exact():
     net = to_spec(small)
     assert [layer.shape[2] for layer in net.layers] == [3, 2, 5]
     assert net.memory_bits()["weights"] == 4 * (2 * 3 * 9 + 3 * 2 * 9 + 2 * 5)
+    assert torch.equal(small.layers[0].initial, model.layers[0].initial[[1, 3, 4]]) and net.layers[0].v_init.shape == (4, 4, 3)
     assert check_equal(small, net, data.frames["test"]) > 0
 
 

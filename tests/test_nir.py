@@ -23,7 +23,7 @@ from spikeproof.netfile import describe, load_network, save_network
 from spikeproof.network import InputSpec
 from spikeproof.nir_export import ExportRefused, export_float, export_integer, network_of
 from spikeproof.nir_import import DIALECTS, Dialect, ImportRefused, import_graph, read_nir, read_sidecar, sidecar_of
-from spikeproof.pretraining.imported import WEIGHTS
+from spikeproof.pretraining.imported import WEIGHTS, take_over
 
 WHOLE = Dialect(1e-4, "euler", "euler", ">", "hard")
 
@@ -34,7 +34,7 @@ def float_network(found, spec, steps):
              "neuron": {"kind": "per_layer", "layers": found.neurons, "readout": found.readout,
                         **{key: getattr(found.dialect, key) for key in ("fires", "reset") if getattr(found.dialect, key)}}}
     model = build(chain, spec, steps, found.classes)
-    model.load_state_dict({name: torch.from_numpy(value) for name, value in found.weights.items()})
+    take_over(model, found.weights)
     return model.eval()
 
 
@@ -284,6 +284,12 @@ def test_what_has_no_node_is_not_exported(tmp_path):
                                      ({"kind": "relu"}, "4C3-5", "relu neurons do not spike")):
         with pytest.raises(ExportRefused, match=sentence):
             export_float(tiny_of(data, neuron, {"kind": "feedforward", "layers": layers}).eval(), tmp_path / "n.nir")
+    started = tiny_of(data, {"kind": "atif_u"}, {"kind": "feedforward", "layers": "4C3-5"}).eval()
+    started.layers[0].initial[0, 1, 1] = 0.5
+    net = to_spec(CodeNetwork.from_float(started, make("quantizers", {"kind": "int", "bits": 4})))
+    for export, model in ((export_float, started), (export_integer, net)):
+        with pytest.raises(ExportRefused, match="^layer conv1: a membrane that starts elsewhere than at 0 has no node in NIR$"):
+            export(model, tmp_path / "n.nir")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -308,6 +314,9 @@ def test_an_integer_network_comes_back_the_same(neuron, entry, tmp_path, capsys)
         network_of(changed, read_sidecar(tmp_path / "n.nir")[1])
     with pytest.raises(ImportRefused, match="the sidecar's network must be what export-nir wrote"):
         network_of(changed, {"layers": []})
+    described = read_sidecar(tmp_path / "n.nir")[1]
+    with pytest.raises(ImportRefused, match="^the sidecar's network has version 1, and this program reads 3: export it again$"):
+        network_of(changed, {**described, "version": 1})
 
 
 def test_sidecar_belongs_to_its_graph(tmp_path):

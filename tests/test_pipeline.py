@@ -176,6 +176,20 @@ def test_snakemake_report_and_lint(tree):
 
 
 @SLOW
+def test_cores_of_the_first_seed_alone(tree):
+    tree.write(study={**STUDY, "hardware": "first_seed"})
+    try:
+        assert tree.planned() == {"report_study": 1, "all": 1}        # what is there is not built again
+        tree.snakemake("--quiet", "rules")
+        assert "Cores are built of 2 of the 3 quantized networks." in (tree.at / "results/default/report.html").read_text()
+        with open(tree.at / "results/default/summary.csv") as file:
+            assert [row["lut"] != "" for row in csv.DictReader(file)] == [False, True, False, True]
+    finally:
+        tree.write(study=STUDY)
+        tree.snakemake("--quiet", "rules")
+
+
+@SLOW
 def test_killed_training_continues_and_gives_the_same_bits(tmp_path):
     """Kill -9 Snakemake and its training half way; the next run continues and ends with the same model."""
     config = json.loads(json.dumps(CONFIG))

@@ -34,8 +34,8 @@ def through(x, value):
     return x + (value - x).detach()
 
 
-def plain_float(drive, neuron, fires, surrogate):
-    v, spikes = torch.zeros_like(drive[0]), []
+def plain_float(drive, neuron, fires, surrogate, initial):
+    v, spikes = initial.expand_as(drive[0]), []
     for t in range(STEPS):
         h = v * neuron.beta + drive[t if len(drive) > 1 else 0]
         s = Spike.apply(h - 1, surrogate) if fires else torch.zeros_like(h)
@@ -44,10 +44,10 @@ def plain_float(drive, neuron, fires, surrogate):
     return torch.stack(spikes), v
 
 
-def plain_codes(acc, theta, level, neuron, draws, fires, surrogate):
+def plain_codes(acc, theta, level, neuron, draws, fires, surrogate, initial):
     store, leak = neuron.store, neuron.leak
     unit = 2.0**store.shift
-    v, spikes, codes = torch.full_like(acc[0], neuron.v_init * unit), [], []
+    v, spikes, codes = (initial * unit).expand_as(acc[0]), [], []
     for t in range(STEPS):
         if leak.kind == "subtract_shift":
             part = v * 2.0**-leak.shift
@@ -99,8 +99,9 @@ def compare(ours, theirs, inputs, exact, seed=0):
 def test_float_steps_are_those_of_autograd(length, reset, fires, name):
     drive = torch.randn(length, 2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     neuron, surrogate = Neuron(0.75, reset), Surrogate(name, 0.8)
-    ours = float_steps(drive, torch.ones(1, dtype=torch.float64), STEPS, neuron, fires, surrogate)
-    theirs = plain_float(drive, neuron, fires, surrogate)
+    initial = torch.randn(3, 4, 5, dtype=torch.float64)
+    ours = float_steps(drive, torch.ones(1, dtype=torch.float64), STEPS, neuron, fires, surrogate, initial=initial)
+    theirs = plain_float(drive, neuron, fires, surrogate, initial)
     compare(ours, theirs if fires else (None, theirs[1]), drive, exact=False)
 
 
@@ -110,14 +111,15 @@ def test_float_steps_are_those_of_autograd(length, reset, fires, name):
 def test_gradient_of_a_trained_leak_is_that_of_autograd(length, reset, fires):
     torch.manual_seed(0)
     drive = torch.randn(length, 2, 3, 4, 5, dtype=torch.float64) + 0.3
-    weights, found = torch.rand(STEPS + 1, 2, 3, 4, 5, dtype=torch.float64), []
+    weights, found, initial = torch.rand(STEPS + 1, 2, 3, 4, 5, dtype=torch.float64), [], torch.rand(3, 4, 5, dtype=torch.float64)
     for ours in (True, False):
         beta = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
         neuron, surrogate = Neuron(0.1 if ours else beta, reset), Surrogate("sigmoid", 0.4)
         if ours:
-            s, v = float_steps(drive, torch.ones(1, dtype=torch.float64), STEPS, neuron, fires, surrogate, beta=beta)
+            s, v = float_steps(drive, torch.ones(1, dtype=torch.float64), STEPS, neuron, fires, surrogate, beta=beta,
+                               initial=initial)
         else:
-            s, v = plain_float(drive, neuron, fires, surrogate)
+            s, v = plain_float(drive, neuron, fires, surrogate, initial)
         loss = (v * weights[-1]).sum() + ((s * weights[:-1]).sum() if fires else 0)
         loss.backward()
         found.append((float(loss.detach()), float(beta.grad)))
@@ -203,11 +205,12 @@ def test_code_steps_are_those_of_autograd(length, reset, v_reset, leak, rounding
     acc = torch.randint(-30, 31, (length, 2, 3, 4, 5), generator=generator).double().requires_grad_()
     theta = torch.tensor([7.0, 12.0, 20.0], dtype=torch.float64)[:, None, None]
     draws = torch.randint(0, 4, (STEPS, 1, 3, 4, 5), generator=generator).double()
-    neuron = NeuronSpec(leak, Store(-8, 7, 2, rounding, 5 if rounding == "stochastic" else 0), reset, v_reset, v_init=1)
+    neuron = NeuronSpec(leak, Store(-8, 7, 2, rounding, 5 if rounding == "stochastic" else 0), reset, v_reset)
+    initial = torch.randint(-8, 8, (3, 4, 5), generator=generator).double()
     arguments = (neuron, draws, fires, Surrogate("triangle", 1.0))
     level = torch.full((1, 1), 0.7, dtype=torch.float64)
-    ours = code_steps(acc, theta.flatten()[None], level, STEPS, *arguments)
-    compare(ours, plain_codes(acc, theta, level, *arguments), acc, exact=True)
+    ours = code_steps(acc, theta.flatten()[None], level, STEPS, *arguments, initial=initial)
+    compare(ours, plain_codes(acc, theta, level, *arguments, initial), acc, exact=True)
 
 
 def batch(bits=4, steps=2, count=64, height=6, width=7):

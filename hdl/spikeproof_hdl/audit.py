@@ -129,6 +129,8 @@ def _expected(net, plan, kind, name, number, final_membranes):
         return codes.reshape(-1, part.lanes), p.codec.bits, False, p.codec
     if kind == "biases":
         return layer.bias.reshape(-1, part.updaters), layer.bias_width, layer.bias_range[0] < 0, None
+    if kind == "initials":
+        return layer.v_init.reshape(-1, part.updaters), layer.v_init_width, layer.v_init_range[0] < 0, None
     if kind == "thresholds":
         per_row = 1 if layer.theta[0].size == 1 else part.updaters
         return layer.theta.reshape(-1, per_row), layer.theta_width, False, None

@@ -204,6 +204,11 @@ def _blocks(plan, manifest):
     return blocks, sorted(edges)
 
 
+#: What a word holds, by kind of memory: one, and several.
+NAMES = {"membranes": ("membrane", "membranes"), "thresholds": ("threshold", "thresholds"), "biases": ("bias", "biases"),
+         "initials": ("initial membrane", "initial membranes")}
+
+
 def _memory_rows(plan, manifest):
     """The memory map as a list of dict: path, file, kind, words, bits of a word, what a word holds."""
     held = {}
@@ -217,8 +222,8 @@ def _memory_rows(plan, manifest):
                 texts.append(f"{name}{source}: {_count(part.lanes, 'code')} of {p.codec.bits} bit ({p.codec.name})")
             else:
                 single = content["kind"] == "thresholds" and layer.theta[0].size == 1
-                one = {"membranes": "membrane", "thresholds": "threshold", "biases": "bias"}[content["kind"]]
-                texts.append(f"{name}: {one}" if single or part.updaters == 1 else f"{name}: {part.updaters} {content['kind']}")
+                one, several = NAMES[content["kind"]]
+                texts.append(f"{name}: {one}" if single or part.updaters == 1 else f"{name}: {part.updaters} {several}")
         held[whole] = "; ".join(texts)
     return [{"path": path.removeprefix("core."), "bank": memory["bank"], "kind": memory["kind"], "depth": memory["depth"],
              "width": memory["width"], "image": memory["image"], "holds": held.get(memory["of"], "data under way")}

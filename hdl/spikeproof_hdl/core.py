@@ -8,7 +8,7 @@ from spikeproof.network import INPUT
 from .accumulate import weight_memory
 from .engine import Engine, port_name
 from .load import LoadPort, LoadSignature
-from .neuron import Update, bias_memories, theta_memories
+from .neuron import Update, bias_memories, theta_memories, v_init_memories
 from .plan import CorePlan
 from .readout import Readout
 from .route import Fork
@@ -23,7 +23,7 @@ class FrameWord(data.ArrayLayout):
 
 
 def loadable_memories(plan):
-    """Memories of weights, thresholds and biases: {path in the core: bits of a word}, in the order of their numbers."""
+    """What can be written at run time, all of the model but membranes: {path in the core: bits of a word}, in order of number."""
     found = {}
     for engine in plan.engine_plans:
         layers, units = [plan.net.layers[k] for k in engine.layers], plan.layers[engine.layers[0]].updaters
@@ -31,7 +31,7 @@ def loadable_memories(plan):
             found[f"{engine.name}.accumulator.{weight_memory(engine, n)}"] = memory.lanes * memory.codec.bits
         for name, (bits, count), _ in theta_memories(layers, units):
             found[f"{engine.name}.neurons.{name}"] = bits * count
-        for name, shape, _ in bias_memories(layers):
+        for name, shape, _ in (*bias_memories(layers), *v_init_memories(layers)):
             found[f"{engine.name}.neurons.{name}"] = shape.width * units
     return found
 

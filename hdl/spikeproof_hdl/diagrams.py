@@ -8,7 +8,8 @@ from matplotlib.patches import FancyBboxPatch
 __all__ = ["block_diagram", "timing_diagram"]
 
 INK, SOFT, LINE, FILL = "#1c2733", "#64748b", "#94a3b8", "#f1f5f9"
-KIND = {"weights": "#0f766e", "membranes": "#b45309", "thresholds": "#4338ca", "biases": "#be185d", "buffers": "#64748b"}
+KIND = {"weights": "#0f766e", "membranes": "#b45309", "thresholds": "#4338ca", "biases": "#be185d", "initials": "#0284c7",
+        "buffers": "#64748b"}
 
 
 def _svg(figure, salt):

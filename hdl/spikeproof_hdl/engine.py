@@ -5,7 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from .accumulate import Accumulator, Drain, weight_memory
 from .gather import Gather
-from .neuron import NeuronUpdate, bias_memories, engine_update, membrane_memories, theta_memories
+from .neuron import NeuronUpdate, bias_memories, engine_update, membrane_memories, theta_memories, v_init_memories
 from .route import Fork, Pack, target_word
 from .scan import Scanner
 
@@ -72,7 +72,7 @@ class Engine(wiring.Component):
             found[f"accumulator.{weight_memory(self.plan, n)}"] = ("weights", [(s.layer, s.number) for s in memory.segments])
         units = self.neurons.updaters
         for kind, memories in (("membranes", membrane_memories(self.layers)), ("thresholds", theta_memories(self.layers, units)),
-                               ("biases", bias_memories(self.layers))):
+                               ("biases", bias_memories(self.layers)), ("initials", v_init_memories(self.layers))):
             for name, _, members in memories:
                 found[f"neurons.{name}"] = (kind, [(self.layers[n].name, 0) for n in members])
         return found

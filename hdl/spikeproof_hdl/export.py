@@ -14,7 +14,7 @@ __all__ = ["ASSIGNMENTS", "BUFFERS", "KINDS", "clean_verilog", "declared_memorie
 
 #: Kinds of memories that hold the model, and memories that hold data under way: spike frames, queued words, pooled
 #: lines, the readout's counts.
-KINDS = ("weights", "membranes", "thresholds", "biases")
+KINDS = ("weights", "membranes", "thresholds", "biases", "initials")
 BUFFERS = ("frames", "storage", "line", "counts")
 
 # Combinational logic as assignments with ?: only. As always blocks that assign a default first, it glitches in simulators that

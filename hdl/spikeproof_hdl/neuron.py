@@ -10,7 +10,7 @@ from .codecs import span
 from .parts import Banked, Counter, claim, fits, pick
 
 __all__ = ["NeuronUpdate", "Update", "bias_memories", "engine_update", "leak", "membrane_memories",
-           "round_code", "theta_memories"]
+           "round_code", "theta_memories", "v_init_memories"]
 
 #: Cycles from reading a membrane to the first in which its new value can be read.
 DEPTH = 7
@@ -88,13 +88,19 @@ def bias_memories(layers):
                             for layer in layers])
 
 
+def v_init_memories(layers):
+    """Memories of initial membranes: (name, Shape of a code, positions of the layers). One constant needs none."""
+    ranges = [layer.v_init_range if layer.v_init_width else None for layer in layers]
+    return _shared("v_init", [None if of is None else span(min(0, of[0]), max(0, of[1])) for of in ranges])
+
+
 class NeuronUpdate(wiring.Component):
     """Leaks, integrates, fires, resets and stores ``updaters`` neurons a cycle, in index order.
 
     Pipeline: cycle 0 addresses the memories, 1 registers their rows, 2 leaks and adds the bias, 3 integrates, 4 compares,
-    5 resets and rounds, 6 saturates and stores. The membrane is ``v_init`` at the first step of an image:
-    nothing is swept. Latency: seven cycles. Throughput: one update a cycle; where a time step has fewer than seven updates,
-    the next one waits for the last to be stored. Back-pressure: all stages stand still together.
+    5 resets and rounds, 6 saturates and stores. The membrane is ``v_init`` (a constant, or a row of a memory) at the first step
+    of an image: nothing is swept. Latency: seven cycles. Throughput: one update a cycle; where a time step has fewer than seven
+    updates, the next one waits for the last to be stored. Back-pressure: all stages stand still together.
     Guard bits: h has the range that the codes prove, so only the store saturates.
 
     Parameters
@@ -171,13 +177,21 @@ class NeuronUpdate(wiring.Component):
                     found[k][n] = Value.cast(row).word_select(k if per_row > 1 else 0, width)
         return found
 
-    def _biases(self, m, run):
-        """Per updater, the bias of the layer whose neurons are in cycle 2 (list over layers)."""
+    def _words(self, m, run, memories, constants, arrays):
+        """Per updater, what the layer whose neurons are in cycle 2 has of something (list over layers).
+
+        Parameters
+        ----------
+        memories : what :func:`bias_memories` or :func:`v_init_memories` gives
+        constants : list of int over layers, for those without a memory
+        arrays : list over layers of an int array, one entry per neuron or per channel, or None
+        """
         units = self.updaters
-        found = [[Const(0, 1)] * len(self.layers) for _ in range(units)]
-        for name, shape, members in bias_memories(self.layers):
-            contents = [Banked.pack(self.layers[n].bias.reshape(-1, units).tolist(), shape.width) for n in members]
-            row = self._rows(m, name, run, [self.channel.at] * len(members), members, shape.width * units, contents)
+        found = [[Const(constant) for constant in constants] for _ in range(units)]
+        for name, shape, members in memories:
+            contents = [Banked.pack(arrays[n].reshape(-1, units).tolist(), shape.width) for n in members]
+            at = [self.index.at if arrays[n].size == self.layers[n].neurons else self.channel.at for n in members]
+            row = self._rows(m, name, run, at, members, shape.width * units, contents)
             for n in members:
                 for k in range(units):
                     word = Value.cast(row).word_select(k, shape.width)
@@ -270,7 +284,10 @@ class NeuronUpdate(wiring.Component):
                 held[n] = [Value.cast(row).word_select(k, shape.width) for k in range(units)]
                 if shape.signed:
                     held[n] = [word.as_signed() for word in held[n]]
-        thetas, biases = self._thetas(m, run, accept), self._biases(m, run)
+        thetas = self._thetas(m, run, accept)
+        biases = self._words(m, run, bias_memories(layers), [0] * len(layers), [layer.bias for layer in layers])
+        initials = self._words(m, run, v_init_memories(layers), [0 if layer.v_init is None else int(layer.v_init.flat[0])
+                                                                 for layer in layers], [layer.v_init for layer in layers])
         acc = [Signal(self.i.payload.shape(), name=f"acc{k}") for k in (1, 2)]
         with m.If(run):
             m.d.sync += [acc[0].eq(self.i.payload), acc[1].eq(acc[0])]
@@ -282,7 +299,7 @@ class NeuronUpdate(wiring.Component):
             for n, neuron in enumerate(neurons):
                 store = neuron.store
                 v = Signal(span(min(store.lo << store.shift, -1), store.hi << store.shift), name=f"v{n}_{k}")
-                code = Mux(s[2].first, neuron.v_init, held[n][k]) if n in held else Const(0)
+                code = Mux(s[2].first, initials[k][n], held[n][k]) if n in held else Const(0)
                 m.d.comb += v.eq(code.shift_left(store.shift))
                 leaks.append(leak(neuron.leak, v))
             total = acc[1].sums[k] + pick(m, which2, biases[k])

@@ -301,7 +301,7 @@ class CorePlan:
     layers : tuple of LayerPlan
     word : int, codes of one word of the input stream
     engines : tuple of tuples of int: runs of neighbouring layers, each of which shares one engine
-    loadable : bool, whether weights, thresholds and biases can be written and read back at run time
+    loadable : bool, whether weights, thresholds, biases and initial membranes can be written and read back at run time
 
     Raises
     ------

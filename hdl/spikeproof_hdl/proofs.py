@@ -5,7 +5,7 @@ Parts are small here (a few neurons, lanes and codes); the proofs cover all thei
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth.hdl import Cat, Mux, Shape, Signal, Value
+from amaranth.hdl import Array, Cat, Mux, Shape, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -33,11 +33,11 @@ def _streams(i, o=None):
     return streams if o is None else {**streams, "o": Out(stream.Signature(o.payload.shape()))}
 
 
-def _layer(neuron, theta, bias=None, shape=(1, 1, 4), inputs=2, gate=None):
+def _layer(neuron, theta, bias=None, shape=(1, 1, 4), inputs=2, gate=None, v_init=None):
     codec = parse_codec("int2")
     weights = np.random.default_rng(1).integers(-2, 2, (1, 1, inputs, shape[2]))
     return LayerSpec("layer", shape, (Projection("input", codec, weights),), neuron, theta,
-                     None if bias is None else np.array(bias), gate)
+                     None if bias is None else np.array(bias), gate, None if v_init is None else np.array(v_init).reshape(1, 1, -1))
 
 
 class NeuronHarness(Harness):
@@ -99,7 +99,7 @@ class NeuronHarness(Harness):
         width = (store.hi - store.lo).bit_length()
         m.submodules.table = table = memory.Memory(shape=width + 1, depth=len(rows), init=rows)
         read = table.read_port(domain="comb")
-        where, held = Signal(range(len(rows))), Signal(range(store.lo, store.hi + 1), init=neuron.v_init)
+        where, held = Signal(range(len(rows))), Signal(range(store.lo, store.hi + 1))
 
         def position(values, of, array):
             """Which of ``values`` the chosen neuron has, from an array over steps and neurons (or fewer)."""
@@ -115,14 +115,17 @@ class NeuronHarness(Harness):
             return found
         at = position(thetas, "theta", layer.theta) * len(biases) + position(biases, "bias", layer.bias)
         at = (at * 2 + open_) if self.gated else at
-        m.d.comb += [where.eq((at * len(codes) + (held - store.lo)) * len(sums) + (acc - lo)), read.addr.eq(where)]
+        starts = [0] * layer.neurons if layer.v_init is None else np.broadcast_to(layer.v_init, layer.shape).flatten().tolist()
+        before = Signal.like(held)
+        m.d.comb += before.eq(Mux(out_step == 0, Array(starts)[chosen], held))
+        m.d.comb += [where.eq((at * len(codes) + (before - store.lo)) * len(sums) + (acc - lo)), read.addr.eq(where)]
         new = Signal(range(store.lo, store.hi + 1))
         m.d.comb += new.eq((read.data >> 1) + store.lo)
         for k in range(units):
             mine = dut.o.valid & (out_index * units + k == chosen)
             self.check(m, ~mine | ((dut.o.p.spikes[k] == read.data[0]) & (dut.o.p.membranes[k] == new)))
             with m.If(mine & dut.o.ready):
-                m.d.sync += held.eq(Mux((out_step == self.steps - 1) | neuron.stateless, neuron.v_init, new))
+                m.d.sync += held.eq(Mux(neuron.stateless, 0, new))
         flags = Cat(dut.o.p.group_end, dut.o.p.step_end, dut.o.p.image_end)
         per_group = self.lanes // units
         group_end = (out_index % per_group) == per_group - 1
@@ -320,7 +323,8 @@ def _small_plan(kernel, padding, side, inputs, channels):
     out = side + 2 * padding - kernel + 1
     first = LayerSpec("a", (out, out, channels), (Projection("input", parse_codec("int2"),
                       rng.integers(-2, 2, (kernel, kernel, inputs, channels)), padding=padding),),
-                      NeuronSpec(Leak("subtract_shift", 1), Store(-4, 3)), np.full((1, 1, 1, 1), 2), None)
+                      NeuronSpec(Leak("subtract_shift", 1), Store(-4, 3)), np.full((1, 1, 1, 1), 2),
+                      v_init=rng.integers(-4, 4, (out, out, channels)))
     net = NetworkSpec(InputSpec((side, side, inputs), 1, False), (first, _last("a", first.shape)), 2)
     return CorePlan.of(net, 2, word=2)
 
@@ -491,8 +495,8 @@ class Proof:
 
 
 def _neurons(property, name, neuron, theta=CONSTANT, bias=None, units=1, neurons=2, acc=(-4, 4), gate=None, claims=(),
-             unbounded=True):
-    layer = _layer(neuron, theta, bias, (1, 1, neurons), gate=gate)
+             unbounded=True, v_init=None):
+    layer = _layer(neuron, theta, bias, (1, 1, neurons), gate=gate, v_init=v_init)
     return Proof(property, name, lambda: NeuronHarness(layer, neurons, acc, 2, units), claims, unbounded)
 
 
@@ -506,6 +510,8 @@ PROOFS = (
                                                                             Store(-1, 1, 1))),
     _neurons("five steps", "gates", NeuronSpec(Leak("subtract_shift", 1), Store(-2, 1)), gate="other"),
     _neurons("five steps", "no threshold", IF, None),
+    _neurons("five steps", "an initial membrane per neuron", IF, v_init=(2, -3)),
+    _neurons("five steps", "one initial membrane, leak v - (v >> 1), hard reset", LIF, v_init=(1,)),
     _neurons("five steps", "two neurons a cycle", NeuronSpec(Leak(), Store(-2, 1)), units=2, neurons=4),
     _neurons("five steps", "eight neurons, no interlock", NeuronSpec(Leak(), Store(-1, 1)), acc=(-1, 1), neurons=8,
              unbounded=False),

@@ -54,6 +54,10 @@ def estimate_brams(plan):
             layer, units = net.layers[k], plan.layers[k].updaters
             if not layer.neuron.stateless:
                 shapes.append((layer.neurons // units, layer.neuron.store.bits * units))
+            for entries, width in ((0 if layer.theta is None else layer.theta.size, layer.theta_width),
+                                   (layer.shape[2], layer.bias_width),
+                                   (0 if layer.v_init is None else layer.v_init.size, layer.v_init_width)):
+                shapes.append((entries // units, width * units))
         shapes += [(store.rows, store.width) for _, store in engine.stores() for _ in range(store.fetch)]
     large = [(depth, width) for depth, width in shapes if depth * width > SMALL]
     return sum(math.ceil(depth / bank_depth(depth, width)) * math.ceil(width / BLOCK_RAM[bank_depth(depth, width)])

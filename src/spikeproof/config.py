@@ -108,12 +108,13 @@ class RunNames(Options):
 class StudyOptions(Options):
     """A study: what it is called and what it runs: chains of trained networks, and analyses that need none.
 
+    ``hardware`` says of what cores are built: of every quantized run and seed, of each run's first seed, or of none.
     ``entries`` adds to the sections of the configuration, for this study alone.
     """
     title: str
     about: str = ""
     scaled_down: bool = False
-    hardware: bool = True
+    hardware: bool | Literal["first_seed"] = True
     defaults: dict = {}
     runs: dict = {}
     analyses: list[str] = []
@@ -438,7 +439,8 @@ def load_study(path, config):
             if chain in chains:
                 raise ConfigError(f"{where}: seed {seed} is the same training as that of run {chains[chain]!r}")
             chains[chain] = str(name)
-            runs.append(Run(name=str(name), seed=seed, hardware=study.hardware, **chosen))
+            built = seed == names.seeds[0] if study.hardware == "first_seed" else study.hardware
+            runs.append(Run(name=str(name), seed=seed, hardware=built, **chosen))
     for name in study.analyses:
         if name not in config.entries["analyses"]:
             raise ConfigError(f"{path}: analyses: " + unknown("analysis", name, config.entries["analyses"]))

@@ -83,7 +83,9 @@ def _neurons(layer, acc, steps):
     draws = np.zeros(steps, np.int64)
     if store.rounding == "stochastic":
         draws = np.array(lfsr_draws(store.seed, store.shift, steps * count), np.int64).reshape(steps, count)
-    code = np.full((batch, count), neuron.v_init, np.int64)
+    code = np.zeros((batch, count), np.int64)
+    if layer.v_init is not None:
+        code += np.broadcast_to(layer.v_init, layer.shape).reshape(-1)
     for t in range(steps):
         # Leak and integrate.
         h = neuron.leak(code << store.shift) + acc[:, t if acc.shape[1] > 1 else 0]

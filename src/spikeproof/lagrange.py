@@ -59,6 +59,9 @@ class Constraint(Method):
 
     def start(self, model):
         self.layers = [layer for layer in model.layers if layer.step is not None and layer.quantizer is self.quantizer]
+        if not self.layers:
+            raise ValueError("cbp has no layer to constrain: the first and the last keep edge_bits; give them the levels too "
+                             "(edge_bits: null), or add layers between")
         self.multipliers = [torch.zeros_like(layer.weights[0]) for layer in self.layers]
         self.first = [torch.zeros_like(of) for of in self.multipliers]
         self.second = [torch.zeros_like(of) for of in self.multipliers]
@@ -76,7 +79,8 @@ class Constraint(Method):
     @torch.no_grad()
     def after_step(self):
         for layer in self.layers:
-            layer.weights[0].clamp_(-self.options.bound, self.options.bound)
+            outer = (layer.step * self.quantizer.codec.max_code).clamp(min=self.options.bound)
+            layer.weights[0].copy_(torch.clamp(layer.weights[0], -outer, outer))
 
     @torch.no_grad()
     def _ascend(self):

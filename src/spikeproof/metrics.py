@@ -14,29 +14,31 @@ def overall_rate(rates, shapes):
     return sum(float(of.mean()) * count for of, count in zip(rates, neurons)) / sum(neurons) if neurons else None
 
 
-def float_memory_bits(shapes):
-    """32 bits for every weight, bias and membrane: dict with weights, membranes, thresholds, biases, total."""
+def float_memory_bits(shapes, initials=0):
+    """32 bits for every weight, bias and membrane, and for so many initial membranes: dict with the kinds of memory, and total."""
     weights = 32 * sum(c.weights for s in shapes for c in s.connections if not c.identity)
     membranes = 32 * sum(s.neurons for s in shapes if s.emits != "sums")
     biases = 32 * sum(s.out_channels for s in shapes if not s.connections[0].identity)
-    return {"weights": weights, "membranes": membranes, "thresholds": 0, "biases": biases,
-            "total": weights + membranes + biases}
+    kinds = {"weights": weights, "membranes": membranes, "thresholds": 0, "biases": biases, "initials": 32 * initials}
+    return {**kinds, "total": sum(kinds.values())}
 
 
-def formula_memory_bits(shapes, bits_per_weight, bits_per_membrane, bits_per_threshold, thresholds, bits_per_bias):
+def formula_memory_bits(shapes, bits_per_weight, bits_per_membrane, bits_per_threshold, thresholds, bits_per_bias,
+                        bits_per_initial):
     """Counts of the architecture times bits.
 
     Parameters
     ----------
     shapes : LayerShapes
     bits_per_weight : per layer a list of ints, one per connection
-    bits_per_membrane, bits_per_threshold, bits_per_bias : one int per layer; a threshold or bias of 0 bits is
-        not in memory. Biases are per channel.
+    bits_per_membrane, bits_per_threshold, bits_per_bias, bits_per_initial : one int per layer; what has 0 bits is not in memory.
+        Biases are per channel, initial membranes per neuron.
     thresholds : per layer how many thresholds there are: channels, or steps times channels
     """
     kinds = {"weights": sum(connection.weights * bits for s, of in zip(shapes, bits_per_weight, strict=True)
                             for connection, bits in zip(s.connections, of, strict=True)),
              "membranes": sum(s.neurons * b for s, b in zip(shapes, bits_per_membrane, strict=True)),
              "thresholds": sum(n * b for n, b in zip(thresholds, bits_per_threshold, strict=True)),
-             "biases": sum(s.out_channels * b for s, b in zip(shapes, bits_per_bias, strict=True))}
+             "biases": sum(s.out_channels * b for s, b in zip(shapes, bits_per_bias, strict=True)),
+             "initials": sum(s.neurons * b for s, b in zip(shapes, bits_per_initial, strict=True))}
     return {**kinds, "total": sum(kinds.values())}

@@ -69,6 +69,11 @@ def _weight_of(connection):
     return nn.Parameter(torch.empty(connection.out_channels, connection.in_channels, *connection.kernel))
 
 
+def _initial_of(shape):
+    """Zeros for the membranes at the start of an image, [C, H, W]; None where what keeps them is no neuron."""
+    return torch.zeros(shape.out_channels, *shape.out_map) if shape.emits == "spikes" else None
+
+
 class FloatConnection(nn.Module):
     """Pool, convolve, normalise. Values.
 
@@ -121,10 +126,15 @@ class FloatLayer(nn.Module):
     norm : bool, batch normalisation in each connection that wants it (else a bias)
     threshold : a module of :mod:`spikeproof.thresholds`
     leak : a module of :mod:`spikeproof.leaks`, or None where the leak is not trained
+
+    Members
+    -------
+    initial : [C, H, W], membranes at the start of an image, values; not trained
     """
     def __init__(self, shape, norm, threshold, leak=None):
         super().__init__()
         self.shape, self.threshold, self.leak = shape, threshold, leak
+        self.register_buffer("initial", _initial_of(shape))
         self.connections = nn.ModuleList(Addition(c) if c.identity else FloatConnection(c, norm and c.norm)
                                          for c in shape.connections)
 
@@ -148,9 +158,14 @@ class FloatNetwork(nn.Module):
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.surrogate = Surrogate()
         self.layers = nn.ModuleList(
-            FloatLayer(shape, k < len(layers) - 1, neuron.of(shape.name).threshold(steps) if self.fires(k) else FixedThreshold(),
-                       neuron.trained_leak() if shape.emits == "spikes" else None)
+            FloatLayer(shape, k < len(layers) - 1, self.neuron_of(k).threshold(steps) if self.fires(k) else FixedThreshold(),
+                       self.neuron_of(k).trained_leak() if shape.emits == "spikes" else None)
             for k, shape in enumerate(layers))
+
+    def neuron_of(self, k):
+        """The neuron of layer k, or of the currents that drive it."""
+        neuron = self.neuron.of(self.shapes[k].name)
+        return neuron if self.fires(k) or self.shapes[k].emits != "spikes" else neuron.of_readout()
 
     def fires(self, k):
         """Whether layer k spikes: all but sums and currents, and the last under a membrane readout; none of a ReLU network."""
@@ -181,8 +196,8 @@ class FloatNetwork(nn.Module):
                 if layer.leak is not None:
                     beta, gain = layer.leak()
                     drive = drive * gain
-                out, v = float_steps(drive, theta, self.steps, self.neuron.of(layer.shape.name), self.fires(k), self.surrogate,
-                                     layer.threshold.paths, beta)
+                out, v = float_steps(drive, theta, self.steps, self.neuron_of(k), self.fires(k), self.surrogate,
+                                     layer.threshold.paths, beta, layer.initial)
             if layer.shape.name in last_use:
                 maps[layer.shape.name] = out, amplitude
             yield out, amplitude, v
@@ -231,6 +246,7 @@ class CodeLayer(nn.Module):
     step : [C_out or 1, 1, 1, 1], value, where the quantizer learns its scale or keeps the one from before training
     gain : scalar, what a trained leak multiplies the input by (folded into weights and offset, not into identities)
     leak : Leak of the contract, where it was trained, or None
+    initial : [C, H, W], membranes at the start of an image, value; or None for currents
     neuron : NeuronSpec, set once thresholds are known
     frozen : codes kept while the module runs in another precision, or None
     """
@@ -248,6 +264,7 @@ class CodeLayer(nn.Module):
         else:
             self.register_buffer("step", step if quantizer.keeps_scale else None)
         self.register_buffer("gain", torch.ones(()))
+        self.register_buffer("initial", _initial_of(shape))
         self.shortcut_limit = (1 << (quantizer.shortcut_bits - 1)) - 1
         self.neuron = self.frozen = self.leak = None
 
@@ -269,7 +286,7 @@ class CodeLayer(nn.Module):
         Returns
         -------
         (weights: list of [C_out, C_in, kh, kw], or [C_out] for an identity; biases [C]; thresholds [T or 1, C or 1];
-        value of a code [C or 1])
+        stored codes at the start of an image [C or 1, H or 1, W or 1]; value of a code [C or 1])
         """
         if self.frozen is not None:
             weights, *others = self.frozen
@@ -295,7 +312,15 @@ class CodeLayer(nn.Module):
         level, _ = self.threshold()
         theta = level[:, None] / value
         theta = (straight_through(theta, theta.floor() + 1) if self.threshold.strict else round_ste(theta)).clamp(min=1)
-        return weights, round_ste(self.offset / value), theta, value
+        return weights, round_ste(self.offset / value), theta, self._starts(value), value
+
+    def _starts(self, value):
+        """Stored codes at the start of an image."""
+        if self.initial is None or self.neuron is None:
+            return value.new_zeros(1, 1, 1)
+        store = self.neuron.store
+        stored = value.detach()[:, None, None] * 2.0**store.shift
+        return (self.initial / stored).round().clamp(store.lo, store.hi)
 
     def amplitude(self, value):
         """What one spike of the layer is worth, or one stored code of its currents; ``value`` is that of a code of acc."""
@@ -326,11 +351,11 @@ class CodeLayer(nn.Module):
 
     def forward(self, maps, amplitudes, steps, surrogate):
         """Inputs and amplitudes by source -> (spikes or None, stored codes [T, B, ...], value of a code)."""
-        weights, bias, theta, value = self.codes([amplitudes[c.source] for c in self.shape.connections])
+        weights, bias, theta, initial, value = self.codes([amplitudes[c.source] for c in self.shape.connections])
         acc = self.current(maps, weights, bias)
         level, _ = self.threshold()
         spikes, codes = code_steps(acc, theta, level[:, None], steps, self.neuron, self.draws(steps, acc), self.fires, surrogate,
-                                   self.threshold.paths)
+                                   self.threshold.paths, initial)
         return spikes, codes, value
 
 
@@ -365,7 +390,8 @@ class SumLayer(nn.Module):
             raise ValueError(f"layer {self.shape.name}: spikes that are summed must be worth 1 each: use neurons of a fixed "
                              "threshold")
         one = self.threshold.value
-        return [one.expand(c.out_channels) for c in self.shape.connections], one.new_zeros(self.shape.out_channels), one[None], one
+        weights = [one.expand(c.out_channels) for c in self.shape.connections]
+        return weights, one.new_zeros(self.shape.out_channels), one[None], one.new_zeros(1, 1, 1), one
 
     def amplitude(self, value):
         """As :meth:`CodeLayer.amplitude`."""
@@ -373,7 +399,7 @@ class SumLayer(nn.Module):
 
     def forward(self, maps, amplitudes, steps, surrogate):
         """As :meth:`CodeLayer.forward`; no spikes."""
-        weights, _, _, value = self.codes([amplitudes[c.source] for c in self.shape.connections])
+        weights, *_, value = self.codes([amplitudes[c.source] for c in self.shape.connections])
         return None, _sum([_folded(maps[c.source], lambda x, c=c: _pooled(x, c)) for c in self.shape.connections]), value
 
 
@@ -411,11 +437,11 @@ class CodeNetwork(nn.Module):
             per_channel = quantizer.options.scale == "channel" and shape.name not in one_unit
             units = [(1 / input_spec.max_code if c.source == INPUT else 1.0) / (c.pool**2 if c.pool_kind == "sum" else 1)
                      for c in shape.connections]
-            threshold = neuron.of(shape.name).threshold(steps) if self.fires(k) else FixedThreshold()
+            threshold = self.neuron_of(k).threshold(steps) if self.fires(k) else FixedThreshold()
             own = quantizer.of_layer(weighted.index(shape.name), len(weighted)) if shape.name in weighted else quantizer
             self.layers.append(CodeLayer(shape, units, own, per_channel, self.fires(k), threshold))
 
-    fires = FloatNetwork.fires
+    fires, neuron_of = FloatNetwork.fires, FloatNetwork.neuron_of
 
     @classmethod
     def from_float(cls, model, quantizer):
@@ -437,6 +463,8 @@ class CodeNetwork(nn.Module):
                         weight.copy_(connection.weight * gain[:, None, None, None] * layer.gain)
                         layer.offset += offset * layer.gain
                 layer.threshold.load_state_dict(source.threshold.state_dict())
+                if layer.initial is not None:
+                    layer.initial.copy_(source.initial)
                 if layer.step is not None:
                     layer.step.copy_(layer.quantizer.scale(layer.weights[0], layer.per_channel))
         net.choose_stores()
@@ -453,21 +481,23 @@ class CodeNetwork(nn.Module):
     def choose_stores(self):
         """Fix each layer's NeuronSpec: the finest unit whose code range holds what the membrane must reach.
 
-        That is the largest threshold where the layer fires (an unfired membrane is below it), and the sum that
-        the codes allow over all steps where it does not. A ternary membrane counts in units of 2^m nearest
+        That is the largest threshold where the layer fires (an unfired membrane is below it) or what its neurons start from, and
+        the sum that the codes allow over all steps where it does not. A ternary membrane counts in units of 2^m nearest
         to half the threshold: on MNIST that decides 0.4 points more of the validation images than the threshold itself.
         """
         membrane = self.quantizer.options.membrane
-        for k, (layer, (weights, bias, theta, _)) in enumerate(zip(self.layers, self.codes())):
+        for k, (layer, (weights, bias, theta, _, value)) in enumerate(zip(self.layers, self.codes())):
             if layer.shape.emits == "sums":
                 continue
             if layer.shape.emits == "currents":
                 leak, reset = layer.shape.synapse.leak, "soft"
             else:
-                neuron = self.neuron.of(layer.shape.name)
+                neuron = self.neuron_of(k)
                 leak, reset = layer.leak or neuron.leak, neuron.reset
             if layer.fires:
                 reach, bits, ternary = float(theta.max()), membrane.bits, membrane.ternary
+                if layer.initial is not None:
+                    reach = max(reach, float((layer.initial / value[:, None, None]).abs().max()))
             else:
                 sums = bias.clone()
                 for weight, connection in zip(weights, layer.shape.connections):
@@ -553,6 +583,8 @@ class CodeNetwork(nn.Module):
                 new.offset.copy_(old.offset[out])
                 new.threshold.load_state_dict(old.threshold.state_dict())
                 new.gain.copy_(old.gain)
+                if old.initial is not None:
+                    new.initial.copy_(old.initial[out])
                 if old.step is not None:
                     new.step.copy_(old.step[out] if old.per_channel else old.step)
                 new.neuron = old.neuron

@@ -1,6 +1,6 @@
 """``network.safetensors``: an integer network on disk.
 
-Tensors of codes (``<layer>.theta``, ``<layer>.bias``, ``<layer>.<k>.weights`` for projection k)
+Tensors of codes (``<layer>.theta``, ``<layer>.bias``, ``<layer>.v_init``, ``<layer>.<k>.weights`` for projection k)
 in the narrowest integer type, the rest of the description as JSON in the metadata, and a SHA-256
 over both.
 """
@@ -13,10 +13,10 @@ from .files import CorruptFile, read_container, write_container
 from .network import InputSpec, LayerSpec, NetworkSpec, Projection
 from .spec import NeuronSpec
 
-__all__ = ["describe", "load_network", "rebuild", "save_network"]
+__all__ = ["VERSION", "describe", "load_network", "rebuild", "save_network"]
 
 KIND = "spikeproof network"
-VERSION = 2
+VERSION = 3
 REMEDY = "run the export stage again"
 
 
@@ -32,7 +32,7 @@ def describe(net):
     """NetworkSpec -> (JSON description, dict of the tensors that it leaves out)."""
     tensors, layers = {}, []
     for layer in net.layers:
-        for part in ("theta", "bias"):
+        for part in ("theta", "bias", "v_init"):
             if getattr(layer, part) is not None:
                 tensors[f"{layer.name}.{part}"] = _narrow(getattr(layer, part))
         projections = []
@@ -63,7 +63,8 @@ def rebuild(description, tensors):
                        **{key: value for key, value in p.items() if key != "codec"})
             for k, p in enumerate(entry["projections"]))
         layers.append(LayerSpec(name, tuple(entry["shape"]), projections, NeuronSpec.from_dict(entry["neuron"]),
-                                tensors.get(f"{name}.theta"), tensors.get(f"{name}.bias"), entry["gate"]))
+                                tensors.get(f"{name}.theta"), tensors.get(f"{name}.bias"), entry["gate"],
+                                tensors.get(f"{name}.v_init")))
     return NetworkSpec(InputSpec.from_dict(description["input"]), tuple(layers), description["steps"], description["readout"])
 
 

@@ -188,8 +188,9 @@ class LayerSpec:
     projections : tuple of Projection; their sums add up
     neuron : NeuronSpec
     theta : int array [steps or 1, height or 1, width or 1, channels or 1], each >= 1; height and
-        width are 1 or whole together. None: the neurons never fire.
+        width are 1, or all three are whole. None: the neurons never fire.
     bias : int array [channels], or None
+    v_init : int array [1, 1, 1], [1, 1, channels] or [height, width, channels], stored codes at the start of an image. None: all 0.
     gate : name of an earlier layer whose spikes open the neurons of this one, step by step, or None. Its map is
         [height / a, width / b, channels or 1]: each gate serves a block of a x b positions, and its channel or all.
     """
@@ -200,6 +201,7 @@ class LayerSpec:
     theta: np.ndarray | None = None
     bias: np.ndarray | None = None
     gate: str | None = None
+    v_init: np.ndarray | None = None
 
     def __post_init__(self):
         if not (isinstance(self.name, str) and self.name.isascii() and self.name.isidentifier()
@@ -223,9 +225,7 @@ class LayerSpec:
         if self.theta is not None:
             object.__setattr__(self, "theta", _integers("theta", self.theta))
             theta = self.theta
-            whole = (None, *self.shape)
-            if theta.ndim != 4 or any(n not in (1, w) for n, w in zip(theta.shape[1:], whole[1:])) \
-                    or (theta.shape[1] > 1 or theta.shape[2] > 1) and theta.shape[1:] != self.shape:
+            if theta.ndim != 4 or not self._spans(theta.shape[1:]):
                 raise ValueError("theta must be [steps or 1, height or 1, width or 1, channels or 1] for shape "
                                  f"{list(self.shape)}, not {list(theta.shape)}")
             if theta.min() < 1 or theta.max() > MAX_MAGNITUDE:
@@ -238,6 +238,24 @@ class LayerSpec:
             if np.abs(self.bias).max() > MAX_MAGNITUDE:
                 raise ValueError(f"bias must be within +-{MAX_MAGNITUDE}, not {int(np.abs(self.bias).max())}")
 
+        if self.v_init is not None:
+            object.__setattr__(self, "v_init", _integers("v_init", self.v_init))
+            if not self.v_init.any():
+                object.__setattr__(self, "v_init", None)
+        if self.v_init is not None:
+            if self.v_init.ndim != 3 or not self._spans(self.v_init.shape):
+                raise ValueError(f"v_init must be [1, 1, 1], [1, 1, channels] or the whole shape {list(self.shape)}, "
+                                 f"not {list(self.v_init.shape)}")
+            store, (lo, hi) = self.neuron.store, self.v_init_range
+            if lo < store.lo or hi > store.hi:
+                raise ValueError(f"v_init must be from {store.lo} to {store.hi}, not {lo if lo < store.lo else hi}")
+            if self.neuron.stateless and (lo, hi) != (0, 0):
+                raise ValueError("v_init must be 0 for neurons that keep nothing")
+
+    def _spans(self, shape):
+        """Whether an array of this shape serves the map: one entry for all, for each channel, or for each neuron."""
+        return shape in ((1, 1, 1), (1, 1, self.shape[2]), self.shape)
+
     @property
     def neurons(self):
         """Number of neurons."""
@@ -246,6 +264,10 @@ class LayerSpec:
     @property
     def bias_range(self):
         return (0, 0) if self.bias is None else (int(self.bias.min()), int(self.bias.max()))
+
+    @property
+    def v_init_range(self):
+        return (0, 0) if self.v_init is None else (int(self.v_init.min()), int(self.v_init.max()))
 
     def theta_at(self, step):
         """The thresholds of one time step as an int array that broadcasts to [H, W, C], or None."""
@@ -264,12 +286,21 @@ class LayerSpec:
         lo, hi = self.bias_range
         return max(1, bits_for_range(min(0, lo), max(0, hi)))
 
+    @property
+    def v_init_width(self):
+        """Bits of one initial code in memory; 0 where one constant serves the whole layer."""
+        if self.v_init is None or self.v_init.size == 1:
+            return 0
+        lo, hi = self.v_init_range
+        return max(1, bits_for_range(min(0, lo), max(0, hi)))
+
     def memory_bits(self):
-        """Bits by kind: dict with weights, membranes, thresholds, biases."""
+        """Bits by kind: dict with weights, membranes, thresholds, biases, initials (membrane codes at the start of an image)."""
         return {"weights": sum(p.bits for p in self.projections),
                 "membranes": 0 if self.neuron.stateless else self.neurons * self.neuron.store.bits,
                 "thresholds": 0 if self.theta is None else self.theta.size * self.theta_width,
-                "biases": self.shape[2] * self.bias_width}
+                "biases": self.shape[2] * self.bias_width,
+                "initials": 0 if self.v_init is None else self.v_init.size * self.v_init_width}
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,11 @@ def _at(of, t):
     return of[t if len(of) > 1 else 0]
 
 
+def _start(initial, like):
+    """Membranes at the start, in the shape of ``like`` [B, H, W, C]: zero, or ``initial`` [H, W, C]."""
+    return torch.zeros_like(like) if initial is None else initial.expand_as(like).clone()
+
+
 class _Gather:
     """Gradients of the drive, step by step: kept apart, or summed where one drive serves all steps."""
     def __init__(self, length, like):
@@ -49,10 +54,11 @@ def _along(values, x):
 
 class _FloatSteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, drive, theta, trained_beta, steps, beta, soft, fires, surrogate, paths):
+    def forward(ctx, drive, theta, trained_beta, initial, steps, beta, soft, fires, surrogate, paths):
         drive = _inside(drive)
         beta = float(beta if trained_beta is None else trained_beta)
-        v = torch.zeros_like(drive[0])
+        ctx.initial = None if initial is None else _inside(initial)
+        v = _start(ctx.initial, drive[0])
         ctx.set_materialize_grads(False)
         ctx.given = len(drive), steps, beta, soft, fires, surrogate, paths
         if not fires:
@@ -84,9 +90,9 @@ class _FloatSteps(torch.autograd.Function):
         if fires and surrogate.name == "tssl":
             h, s, theta = ctx.saved_tensors
             spent = s * (_along(theta, h) if soft else h)
-            before = torch.cat([torch.zeros_like(h[:1]), (h - spent)[:-1]])
+            before = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
             grad = tssl_gradient(grad_s, h, s, before, _along(theta, h), beta, surrogate)
-            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 8)
+            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 9)
         if fires:
             h, s, theta = ctx.saved_tensors
             slope = SURROGATES[surrogate.name](h - _along(theta, h), surrogate.width)
@@ -101,6 +107,8 @@ class _FloatSteps(torch.autograd.Function):
             """The membrane that step t starts from."""
             if not fires:
                 return ctx.saved_tensors[0][t]
+            if t == 0:
+                return _start(ctx.initial, h[0])
             return h[t - 1] - s[t - 1] * (_at(level, t - 1) if soft else h[t - 1])
         gather = _Gather(length, grad)
         for t in reversed(range(steps)):
@@ -118,13 +126,13 @@ class _FloatSteps(torch.autograd.Function):
                     grad = torch.addcmul(grad, grad, s[t], value=-1)
                 grad = torch.addcmul(grad, to_s, slope[t])
             gather.put(t, grad)
-            if to_beta is not None and t:
+            if to_beta is not None:
                 to_beta += (grad * before(t)).sum()
             grad = grad * beta
-        return _outside(gather.total), to_theta, to_beta, None, None, None, None, None, None
+        return _outside(gather.total), to_theta, to_beta, *[None] * 7
 
 
-def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=None):
+def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=None, initial=None):
     """Neurons in full precision.
 
     Gradients: the spike has the surrogate's derivative of h - V, in values; those of thresholds are told apart in
@@ -140,12 +148,13 @@ def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=No
     surrogate : Surrogate
     paths : which of "comparison" and "reset" a threshold's gradient goes through
     beta : scalar tensor, a trained factor of the membrane in place of the neuron's, or None
+    initial : [C, H, W], membranes at the start, values, which have no gradient; or None for 0
 
     Returns
     -------
     (spikes [T, B, C, H, W] or None, last membrane [B, C, H, W])
     """
-    s, v = _FloatSteps.apply(drive, theta, beta, steps, neuron.beta, neuron.reset == "soft", fires, surrogate, paths)
+    s, v = _FloatSteps.apply(drive, theta, beta, initial, steps, neuron.beta, neuron.reset == "soft", fires, surrogate, paths)
     return (s if fires else None), v
 
 
@@ -162,11 +171,12 @@ def _leak(leak, v):
 
 class _CodeSteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, acc, theta, level, steps, neuron, draws, fires, surrogate, paths):
+    def forward(ctx, acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths):
         store, unit = neuron.store, 2.0**neuron.store.shift
         soft = neuron.reset == "soft"
         acc = _inside(acc)
-        v = torch.full_like(acc[0], neuron.v_init * unit)
+        ctx.initial = None if initial is None else _inside(initial) * unit
+        v = _start(ctx.initial, acc[0])
         h, codes, inside = (acc.new_empty(steps, *v.shape) for _ in range(3))
         s = acc.new_empty(steps if fires else 0, *v.shape)
         draws = _inside(draws)
@@ -208,7 +218,7 @@ class _CodeSteps(torch.autograd.Function):
         if fires and surrogate.name == "tssl":
             worth = _along(level, h) / _along(theta, h)              # in values a code is level / theta
             spent = s * (_along(theta, h) if soft else h - neuron.v_reset)
-            before = torch.cat([torch.zeros_like(h[:1]), (h - spent)[:-1]])
+            before = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
             grad = tssl_gradient(grad_s, h * worth, s, before * worth, _along(level, h), slope, surrogate) * worth
             return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 9)
         if fires:
@@ -241,7 +251,7 @@ class _CodeSteps(torch.autograd.Function):
         return _outside(gather.total), to_theta, to_level, None, None, None, None, None, None, None
 
 
-def code_steps(acc, theta, level, steps, neuron, draws, fires, surrogate, paths=("comparison", "reset")):
+def code_steps(acc, theta, level, steps, neuron, draws, fires, surrogate, paths=("comparison", "reset"), initial=None):
     """Neurons in integer codes: the five steps of :mod:`spikeproof.spec`.
 
     Gradients: the leak's and the store's rounding count as the identity, clipping passes nothing, the spike has the surrogate's
@@ -258,10 +268,11 @@ def code_steps(acc, theta, level, steps, neuron, draws, fires, surrogate, paths=
     fires : bool
     surrogate : Surrogate
     paths : which of "comparison" and "reset" a threshold's gradient goes through
+    initial : [C, H, W], stored codes at the start, which have no gradient; or None for 0
 
     Returns
     -------
     (spikes [T, B, C, H, W] or None, stored codes [T, B, C, H, W])
     """
-    s, codes = _CodeSteps.apply(acc, theta, level, steps, neuron, draws, fires, surrogate, paths)
+    s, codes = _CodeSteps.apply(acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths)
     return (s if fires else None), codes

@@ -7,7 +7,7 @@ that it comes back the same. What has no node in NIR is refused, in a sentence t
 import numpy as np
 
 from .files import atomic_path
-from .netfile import describe, rebuild
+from .netfile import VERSION, describe, rebuild
 from .network import INPUT
 from .nir_import import Dialect, ImportRefused, write_sidecar
 
@@ -95,7 +95,8 @@ def export_float(model, path):
     Raises
     ------
     ExportRefused
-        If a layer has no node in NIR: sums of spikes, thresholds per step, maximum pools, activations without spikes.
+        If a layer has no node in NIR: sums of spikes, thresholds per step, maximum pools, membranes that start elsewhere
+        than at 0, activations without spikes.
     """
     import torch
     if model.neuron.activation != "spike":
@@ -115,7 +116,9 @@ def export_float(model, path):
                 theta, amplitude = layer.threshold()
                 if len(theta) > 1:
                     raise ExportRefused(f"layer {name}: thresholds per time step have no node in NIR")
-                flat, neuron = max(shape.out_map) == 1, model.neuron.of(name)
+                if layer.initial.any():
+                    raise ExportRefused(f"layer {name}: a membrane that starts elsewhere than at 0 has no node in NIR")
+                flat, neuron = max(shape.out_map) == 1, model.neuron_of(k)
                 beta, gain = (float(v) for v in layer.leak()) if layer.leak is not None else (neuron.beta, 1.0)
                 if layer.threshold.strict:
                     theta = theta.nextafter(torch.zeros_like(theta))
@@ -150,14 +153,15 @@ def export_integer(net, path):
     Raises
     ------
     ExportRefused
-        If a layer has no node in NIR: gates, reads of membranes, thresholds per step, maximum pools, resets elsewhere than to 0.
+        If a layer has no node in NIR: gates, reads of membranes, thresholds per step, maximum pools, resets elsewhere
+        than to 0, membranes that start elsewhere than at 0.
     """
     graph = _Graph(net.input.shape, "SumPool2d")
     for layer in net.layers:
         for wrong, what in ((any(p.reads == "membranes" for p in layer.projections),
                              "what reads membranes (synaptic currents, sums of spikes)"),
                             (layer.gate is not None, "a gate"), (layer.neuron.v_reset != 0, "a reset to something else than 0"),
-                            (layer.neuron.v_init != 0, "a membrane that starts elsewhere than at 0"),
+                            (layer.v_init is not None, "a membrane that starts elsewhere than at 0"),
                             (layer.theta is not None and layer.theta.shape[0] > 1, "thresholds per time step"),
                             (any(p.pool > 1 and p.pool_kind == "max" for p in layer.projections), "a maximum pool"),
                             (layer.neuron.reset != net.layers[0].neuron.reset, "a reset unlike that of other layers")):
@@ -190,6 +194,9 @@ def network_of(graph, description):
     tensors, current = {}, "the graph"
     if not isinstance(description, dict) or not {"layers", "input", "steps", "readout", "theta_shapes"} <= set(description):
         raise ImportRefused("the sidecar's network must be what export-nir wrote: layers, input, steps, readout, theta_shapes")
+    if description.get("version") != VERSION:
+        raise ImportRefused(f"the sidecar's network has version {description.get('version')!r}, and this program reads {VERSION}: "
+                            "export it again")
     try:
         for layer in description["layers"]:
             name, (height, width, channels) = layer["name"], layer["shape"]

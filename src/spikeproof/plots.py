@@ -12,7 +12,8 @@ __all__ = ["accuracy_memory", "bars", "constraint_dynamics", "cycles_area", "lin
 MANY, RASTERS = 14, 5
 INK, GRID, ACCENT = "#1c2733", "#dde3ea", "#c2410c"
 COLORS = ["#0f766e", "#b45309", "#4338ca", "#be185d", "#4d7c0f", "#0369a1", "#7c2d12", "#6d28d9", "#334155", "#a16207"]
-KINDS = {"weights": "#0f766e", "membranes": "#f59e0b", "thresholds": "#6366f1", "biases": "#db2777"}
+KINDS = {"weights": "#0f766e", "membranes": "#f59e0b", "thresholds": "#6366f1", "biases": "#db2777",
+         "initials": "#0284c7"}
 STYLE = {"font.family": "sans-serif", "font.size": 9.5, "axes.edgecolor": "#94a3b8", "axes.labelcolor": INK,
          "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": GRID,
          "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "axes.axisbelow": True}
@@ -59,7 +60,7 @@ def accuracy_memory(rows):
                           label=f"{i + 1}  {r['run']}" if many else None)
             axes.annotate(str(i + 1) if many else r["run"], (x, y), xytext=(7, 5 if i % 2 else -11), textcoords="offset points",
                           fontsize=8.5)
-        axes.set(xscale="log", xlabel="memory, kbit (weights, membranes, thresholds, biases)", ylabel="test accuracy, %")
+        axes.set(xscale="log", xlabel="memory of the model, kbit", ylabel="test accuracy, %")
         axes.margins(x=0.16, y=0.12)
         if many:
             figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside right center", fontsize=7.5)

@@ -34,6 +34,14 @@ def _open(gate, shape, y, x, channel):
     return pixel[channel if len(pixel) > 1 else 0]
 
 
+def _initial(layer):
+    """Stored codes at the start of an image, in neuron index order."""
+    if layer.v_init is None:
+        return [0] * layer.neurons
+    own = [range(size) if have > 1 else [0] * size for size, have in zip(layer.shape, layer.v_init.shape)]
+    return [int(layer.v_init[y, x, c]) for y in own[0] for x in own[1] for c in own[2]]
+
+
 def run_image(net, frames):
     """One image through a network.
 
@@ -49,7 +57,7 @@ def run_image(net, frames):
     frames = frames.tolist()
     spikes = {layer.name: [] for layer in net.layers}
     membranes = {layer.name: [] for layer in net.layers}
-    codes = {layer.name: [layer.neuron.v_init] * layer.neurons for layer in net.layers}
+    codes = {layer.name: _initial(layer) for layer in net.layers}
     draws = {layer.name: lfsr_draws(layer.neuron.store.seed, layer.neuron.store.shift, net.steps * layer.neurons)
              for layer in net.layers if layer.neuron.store.rounding == "stochastic"}
     for t in range(net.steps):

@@ -17,9 +17,9 @@ from .provenance import provenance
 __all__ = ["COLUMNS", "collect", "page", "read_result", "summary"]
 
 COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "quantizer", "pruner", "accuracy_float", "accuracy",
-           "firing_rate", "bits_per_weight", "weight_bits", "membrane_bits", "threshold_bits", "bias_bits", "memory_bits",
-           "memory_equal", "equal", "images_compared", "values_compared", "torch_values_compared", "cycles_per_image",
-           "latency_cycles", "latency_us", "synops_per_image", "lanes", "lut", "ff", "bram", "dsp", "fmax_mhz"]
+           "firing_rate", "bits_per_weight", "weight_bits", "membrane_bits", "threshold_bits", "bias_bits", "initial_bits",
+           "memory_bits", "memory_equal", "equal", "images_compared", "values_compared", "torch_values_compared",
+           "cycles_per_image", "latency_cycles", "latency_us", "synops_per_image", "lanes", "lut", "ff", "bram", "dsp", "fmax_mhz"]
 
 
 def read_result(path):
@@ -44,7 +44,8 @@ def _row(result):
     memory = result["export"]["memory_bits"] if "export" in result else evaluated["float_memory_bits"]
     row |= {"bits_per_weight": result["export"]["bits_per_weight"] if "export" in result else 32,
             "weight_bits": memory["weights"], "membrane_bits": memory["membranes"],
-            "threshold_bits": memory["thresholds"], "bias_bits": memory["biases"], "memory_bits": memory["total"]}
+            "threshold_bits": memory["thresholds"], "bias_bits": memory["biases"],
+            "initial_bits": memory["initials"], "memory_bits": memory["total"]}
     if "export" in result:
         exported = result["export"]
         row |= {"synops_per_image": exported["synops_per_image"], "torch_values_compared": exported["torch_values_compared"]}
@@ -79,7 +80,7 @@ def _by_run(table):
                      "accuracy_sd": group.accuracy.std(ddof=1) if len(group) > 1 else 0.0,
                      "accuracy_float": group.accuracy_float.mean(), "memory_bits": group.memory_bits.mean(),
                      "firing_rate": group.firing_rate.mean(), "float": first.quantizer == FLOAT,
-                     "built": bool(group.lut.notna().all()), "first": first.to_dict(),
+                     "built": bool(group.lut.notna().any()), "first": first.to_dict(),
                      "synops_per_image": group.synops_per_image.mean(), "cycles_per_image": group.cycles_per_image.mean(),
                      "latency_us": group.latency_us.mean(), "lut": group.lut.mean(), "ff": group.ff.mean(),
                      "bram": group.bram.mean(), "fmax_mhz": group.fmax_mhz.mean()})

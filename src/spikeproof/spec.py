@@ -13,9 +13,10 @@ codes by :mod:`spikeproof.network`), so neither can overflow.
 5. **store**      ``c = clamp(round(h / 2^shift), lo, hi)`` is the code that memory holds, and
    ``v' = c * 2^shift`` is the membrane of the next step. The store saturates.
 
-At the start of every image ``v = v_init * 2^shift``. Stochastic rounding draws ``shift`` bits per
-update from the layer's LFSR (:func:`spikeproof.fixed_point.lfsr_draws`), which starts from its seed
-at every image; the draws go to the neurons in index order, one time step after the other.
+At the start of every image ``v = v_init * 2^shift``, where ``v_init`` is the layer's (0 unless stated) and may differ from
+neuron to neuron. Stochastic rounding draws ``shift`` bits per update from the layer's LFSR
+(:func:`spikeproof.fixed_point.lfsr_draws`), which starts from its seed at every image; the draws go to the neurons in index
+order, one time step after the other.
 
 Every other definition (the vectorised :mod:`spikeproof.integer`, the torch neurons, the
 hardware) is tested against :meth:`NeuronSpec.step`.
@@ -134,13 +135,11 @@ class NeuronSpec:
     store : Store
     reset : "soft" or "hard"
     v_reset : int, code in membrane units, where a hard reset goes; 0 with "soft"
-    v_init : int, stored code (store.lo to store.hi) at the start of an image
     """
     leak: Leak = field(default_factory=Leak)
     store: Store = field(default_factory=lambda: Store(-32768, 32767))
     reset: str = "soft"
     v_reset: int = 0
-    v_init: int = 0
 
     RESETS = ("soft", "hard")
 
@@ -148,7 +147,6 @@ class NeuronSpec:
         check_choice("reset", self.reset, self.RESETS)
         hard = self.reset == "hard"
         check_int("v_reset", self.v_reset, -(1 << 31) if hard else 0, (1 << 31) - 1 if hard else 0)
-        check_int("v_init", self.v_init, self.store.lo, self.store.hi)
 
     @classmethod
     def from_dict(cls, given):
@@ -165,7 +163,7 @@ class NeuronSpec:
 
         Parameters
         ----------
-        code : stored membrane code of the step before (``v_init`` at the first step)
+        code : stored membrane code of the step before (the layer's ``v_init`` at the first step)
         acc : bias + sum of weight codes; 0 where the neuron's gate is closed
         theta : threshold, or None for a neuron that never fires
         draw : LFSR draw, for stochastic rounding

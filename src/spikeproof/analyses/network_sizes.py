@@ -13,11 +13,13 @@ class Network(Options):
     """An architecture entry (plain data) on an input of ``shape`` [height, width, channels], with so many ``classes``.
 
     ``weight_bits``: of each weight but for those of the first and the last layer, which keep 32, as all other parameters do.
+    ``weights_only``: nothing but weights is counted.
     """
     architecture: dict
     shape: tuple[int, int, int] = Field(strict=False)
     classes: int = Field(ge=2)
     weight_bits: int | None = Field(None, ge=1, le=32)
+    weights_only: bool = False
 
 
 class NetworkSizes:
@@ -41,7 +43,10 @@ class NetworkSizes:
         for name, of in self.options.networks.items():
             given = InputSpec(of.shape, 8, True)
             shapes = make("architectures", of.architecture).layers(given, of.classes)
-            count = sum(p.numel() for p in FloatNetwork(shapes, neuron, given, 1).parameters())
+            if of.weights_only:
+                count = sum(shape.weights for shape in shapes if not shape.connections[0].identity)
+            else:
+                count = sum(p.numel() for p in FloatNetwork(shapes, neuron, given, 1).parameters())
             quantities |= {f"{name}_parameters": count, f"{name}_mb": 4 * count / 1e6}
             row = [name, " × ".join(map(str, of.shape)), of.classes, count, round(4 * count / 1e6, 2), None, None]
             if of.weight_bits is not None:

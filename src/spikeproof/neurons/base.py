@@ -41,6 +41,10 @@ class Neuron:
         """The neuron of the layer of that name: this one, where all layers have the same."""
         return self
 
+    def of_readout(self):
+        """The neuron of a last layer that is read by its membrane."""
+        return self
+
     def synapses(self, shapes):
         """dict layer name -> Synapse, of the LayerShapes whose currents have a time constant."""
         return {}

@@ -5,23 +5,34 @@ from pydantic import Field
 
 from ..options import Options
 from .base import Neuron, nearest_leak
+from .integrate_fire import IntegrateFire
 
 __all__ = ["ParametricLif"]
 
 
 class ParametricLif(Neuron):
-    """v(t) = v(t - 1) + (x - v(t - 1)) / tau; quantized, 1 - 1/tau is the nearest fraction of ``bits`` bits."""
+    """v(t) = v(t - 1) + (x - v(t - 1)) / tau; quantized, 1 - 1/tau is the nearest fraction of ``bits`` bits.
+
+    ``readout: sum`` reads a last layer without leak: the sum of its currents over all steps, in the SEW networks a linear layer of
+    the mean spikes.
+    """
     class Options(Options):
         kind: Literal["plif"]
         tau: float = Field(2.0, gt=1, le=1000)
         bits: int = Field(8, ge=1, le=16)
         reset: Literal["soft", "hard"] = "hard"
-        readout: Literal["spike_count", "membrane"] = "spike_count"
+        readout: Literal["spike_count", "membrane", "sum"] = "spike_count"
 
     def __init__(self, options):
-        self.options, self.reset, self.readout = options, options.reset, options.readout
+        self.options, self.reset = options, options.reset
+        self.readout = "membrane" if options.readout == "sum" else options.readout
         self.leak = self.leak_of(1 - 1 / options.tau)
         self.beta = self.leak.factor
+
+    def of_readout(self):
+        if self.options.readout != "sum":
+            return self
+        return IntegrateFire(IntegrateFire.Options(kind="if", readout="membrane"))
 
     def leak_of(self, beta):
         """The leak of the contract nearest to v * beta."""

@@ -1,4 +1,4 @@
-"""Conversion of an artificial network (Li et al., "A free lunch from ANN", ICML 2021: SNN-Calibration, light)."""
+"""Conversion of an artificial network (SNN-Calibration: Li et al., "A Free Lunch From ANN", ICML 2021)."""
 from itertools import islice
 from typing import Literal
 
@@ -8,20 +8,22 @@ from ..options import Options
 from ..training_options import TrainingOptions
 from .base import Pretraining
 
-__all__ = ["Conversion"]
+__all__ = ["Conversion", "best_threshold", "mean_error"]
 
 
 class Conversion(Pretraining):
     """Train the ReLU twin, then make its activations spike counts: threshold balancing, and calibration of the bias.
 
     * Threshold of a layer: of ``candidates`` values from the largest activation downwards, the one with the least mean squared
-      error of clamp(floor(T a / V), 0, T) V / T, the count that a constant input gives, on ``images`` training images.
+      error of clamp(floor(T a / V), 0, T) V / T, the count that a constant input gives, on ``images`` training images that the
+      seed draws.
     * Shift: V / (2 T) is added at every step, half a threshold in all, so that counts round instead of flooring.
     * Bias calibration: layer by layer, each channel's mean activation in the spiking network is made that of the twin.
+    * Potential calibration (``potentials``): likewise for each neuron, by the membrane that it starts from, T times the mean error.
+      Hardware keeps an initial membrane per neuron for it. The authors' *light* pipeline calibrates biases, their *advanced* one
+      potentials in place of biases (``calibrate: false``) and weights, which are not calibrated here.
 
-    The neurons must have a threshold per layer (``atif_u``); batch normalisation keeps what it learned. Potentials are not
-    calibrated neuron by neuron, since the integer network starts all neurons of a layer alike; over all steps a channel's bias does
-    the same on average.
+    The neurons must have a threshold per layer (``atif_u``); batch normalisation keeps what it learned.
     """
     class Options(Options):
         kind: Literal["conversion"]
@@ -29,6 +31,7 @@ class Conversion(Pretraining):
         candidates: int = Field(95, ge=1, le=100)
         shift: bool = True
         calibrate: bool = True
+        potentials: bool = False
         training: TrainingOptions = TrainingOptions()
 
     def check(self, neuron, input_spec):
@@ -41,7 +44,7 @@ class Conversion(Pretraining):
         from ..neurons.relu import Relu
         return Relu(Relu.Options(kind="relu"))
 
-    def train(self, model, data, **kwargs):
+    def train(self, model, data, seed=0, **kwargs):
         """Train and convert into a FloatNetwork in place -> history of the twin's training (list of dicts, one per epoch).
 
         Raises
@@ -53,15 +56,16 @@ class Conversion(Pretraining):
 
         from ..convert import to_codes
         from ..models import FloatNetwork
-        from ..training import fit
+        from ..training import fit, seed_of
         self.check(model.neuron, model.input_spec)
         twin = FloatNetwork(model.shapes, self._twin(), model.input_spec, model.steps)
         twin.load_state_dict(model.state_dict(), strict=False)
-        history = fit(twin, data, self.options.training, **kwargs)
+        history = fit(twin, data, self.options.training, seed=seed, **kwargs)
         model.load_state_dict(twin.state_dict(), strict=False)
         model.eval()
         twin.eval()
-        x = to_codes(data.frames["train"][:self.options.images], data.input.constant)
+        drawn = torch.randperm(len(data.labels["train"]), generator=torch.Generator().manual_seed(seed_of(seed, "calibration")))
+        x = to_codes(data.frames["train"][drawn[:self.options.images].sort().values.numpy()], data.input.constant)
         with torch.no_grad():
             wanted = [out.mean(0) for out, _, _ in twin.walk(x)]
             for k, layer in enumerate(model.layers):
@@ -69,12 +73,18 @@ class Conversion(Pretraining):
                     layer.threshold.threshold.fill_(best_threshold(wanted[k], model.steps, self.options.candidates))
                     if self.options.shift:
                         _bias(layer).add_(layer.threshold.threshold / (2 * model.steps))
-            if self.options.calibrate:
-                for k, layer in enumerate(model.layers):
-                    if model.fires(k):
-                        spikes, amplitude, _ = next(islice(model.walk(x), k, None))
-                        _bias(layer).add_((wanted[k] - spikes.mean(0) * amplitude).mean((0, 2, 3)))
+            for k, layer in enumerate(model.layers):
+                if self.options.calibrate and model.fires(k):
+                    _bias(layer).add_(mean_error(model, x, k, wanted[k]).mean((1, 2)))
+                if self.options.potentials and model.fires(k):
+                    layer.initial.add_(model.steps * mean_error(model, x, k, wanted[k]))
         return history
+
+
+def mean_error(model, x, k, wanted):
+    """What the mean value of layer k's spikes lacks, [C, H, W], over images and steps; ``wanted`` is [B, C, H, W]."""
+    spikes, amplitude, _ = next(islice(model.walk(x), k, None))
+    return (wanted - spikes.mean(0) * amplitude).mean(0)
 
 
 def _bias(layer):

@@ -7,10 +7,20 @@ from pydantic import Field, field_validator
 from ..options import Options
 from .base import Pretraining
 
-__all__ = ["Imported", "WEIGHTS"]
+__all__ = ["Imported", "WEIGHTS", "take_over"]
 
 #: Kind of the container.
 WEIGHTS = "spikeproof imported weights"
+
+
+def take_over(model, tensors):
+    """Load imported weights (dict name -> array) into a FloatNetwork; RuntimeError where they do not fit.
+
+    Initial membranes, which NIR does not have, stay zero.
+    """
+    import torch
+    initial = {name: value for name, value in model.state_dict().items() if name.endswith(".initial")}
+    model.load_state_dict({**initial, **{name: torch.from_numpy(value) for name, value in tensors.items()}})
 
 
 class Imported(Pretraining):
@@ -37,8 +47,6 @@ class Imported(Pretraining):
         FileNotFoundError, CorruptFile
             If it is absent, truncated or altered.
         """
-        import torch
-
         from ..files import read_container, sha256_file
         from ..training import accuracy, firing_rates
         path = self.options.weights
@@ -46,7 +54,7 @@ class Imported(Pretraining):
         if sha256_file(path) != self.options.sha256:
             raise ValueError(f"{path} is not the file that was imported, its SHA-256 differs: import the network again")
         try:
-            model.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+            take_over(model, tensors)
         except RuntimeError as error:
             raise ValueError(f"{path} does not fit the network ({' '.join(str(error).split())}): import it again") from None
         rates = firing_rates(model, data, "validation")

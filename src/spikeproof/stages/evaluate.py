@@ -34,11 +34,12 @@ def run(args, stage):
     with model.exact(dtype) if coded else nullcontext():
         rates = firing_rates(model, data, "test", dtype)
         reached = {part: accuracy(model, data, part, dtype=dtype) for part in ("validation", "test")}
+    started = [layer.initial for layer in reference.layers if layer.initial is not None and layer.initial.any()]
     result = {
         "accuracy_float": accuracy(reference, data, "test"), "accuracy": reached["test"],
         "validation_accuracy": reached["validation"], "test_images": len(data.labels["test"]),
         "firing_rates": [float(of.mean()) for of in rates], "firing_rate": overall_rate(rates, model.shapes),
-        "float_memory_bits": float_memory_bits(reference.shapes),
+        "float_memory_bits": float_memory_bits(reference.shapes, sum(of.numel() for of in started)),
         "architecture": [{"name": s.name, "weights": s.weights, "neurons": s.neurons} for s in model.shapes],
         "chain": description["chain"], "data": data.about, "data_sha256": data_digest, "provenance": provenance()}
     write_json(args.out, result)

@@ -50,7 +50,7 @@ def run(args, stage):
         [0 if layer.neuron.stateless else layer.neuron.store.bits for layer in model.layers],
         [layer.theta_width for layer in net.layers],
         [count * (shape.out_channels if each else 1) for count, each, shape in zip(steps, per_channel, model.shapes)],
-        [layer.bias_width for layer in net.layers])
+        [layer.bias_width for layer in net.layers], [layer.v_init_width for layer in net.layers])
     if formula != net.memory_bits():
         raise RuntimeError(f"memory by formula must equal the network's, but {formula} is not {net.memory_bits()}")
     shown = {layer.name: [np.flatnonzero(step).tolist() for step in first[0][layer.name]] for layer in net.layers

@@ -34,8 +34,8 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--word", type=int, help="input codes per word of the input stream (default at most 16)")
     parser.add_argument("--fetch", type=int, default=64, help="input codes that a busy layer reads at once: more skip silence "
                         "faster and need more memory ports (default 64)")
-    parser.add_argument("--loadable", action="store_true", help="weights, thresholds and biases can be written and read back at "
-                        "run time, through a port of the core")
+    parser.add_argument("--loadable", action="store_true", help="weights, thresholds, biases and initial membranes can be "
+                        "written and read back at run time, through a port of the core")
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--out", required=True, help="folder for core.v, *.mem and manifest.json")
 

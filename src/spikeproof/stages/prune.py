@@ -27,6 +27,6 @@ def run(args, stage):
             kept.update(dict.fromkeys(names, pruner.kept(members)))
     model = source.pruned(kept)
     chain = {**description["chain"], "pruner": args.config}
-    history = fit(model, data, pruner.options.training, **training.arguments(args, stage, chain))
+    history = fit(model, data, pruner.options.training, method=model.quantizer.method(), **training.arguments(args, stage, chain))
     training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes))
     stage.say("kept " + ", ".join(f"{len(kept[shape.name])} of {shape.out_channels} channels of {shape.name}" for shape in hidden))
