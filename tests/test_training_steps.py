@@ -222,6 +222,18 @@ def seeded(options, x, labels, seed=3):
     return augment(x, labels, AugmentationOptions(**options), torch.Generator().manual_seed(seed))
 
 
+def test_mean_logits_are_the_readout_over_the_steps():
+    data, losses = tiny_data(constant=False, steps=5), []
+    for mean in (False, True):
+        model = tiny_of(data, {"kind": "if", "readout": "membrane"}, {"kind": "feedforward", "layers": "4C3-5"})
+        if mean:
+            for parameter in model.layers[1].connections[0].parameters():
+                parameter.data.mul_(5)
+        options = TrainingOptions(epochs=1, batch_size=len(data.labels["train"]), mean_logits=mean)
+        losses.append(fit(model, data, options, seed=0, say=lambda text: None)[0]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 @pytest.mark.parametrize("options", [{"crop": 2}, {"flip": True}, {"roll": 3}, {"cutout": 3}, {"mixup": 1.0},
                                      {"crop": 1, "flip": True, "cutout": 2, "mixup": 0.5}])
 def test_augmentation_is_seeded_and_keeps_codes(options):

@@ -204,7 +204,8 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
             if device != "cpu":
                 x, targets = x.to(device, non_blocking=True), targets.to(device)
             logits, spikes = model(x)
-            loss = targets.loss(logits, options.loss, spikes[-1].flatten(2) if spikes else None, model.surrogate.decay)
+            read = logits / model.steps if options.mean_logits else logits
+            loss = targets.loss(read, options.loss, spikes[-1].flatten(2) if spikes else None, model.surrogate.decay)
             penalty = method.penalty()
             optimizer.zero_grad(set_to_none=True)
             (loss if penalty is None else loss + penalty).backward()

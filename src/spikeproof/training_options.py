@@ -28,6 +28,8 @@ class TrainingOptions(Options):
 
     ``loss``: cross entropy of the readout, the mean squared error between firing rates and the one-hot label (STBP), or the squared
     difference of the output's filtered spikes to those wanted (TSSL-BP's kernel loss; neurons with a synapse).
+    ``mean_logits``: cross entropy of the readout divided by the number of steps, what many steps want: of a network that was
+    converted, this is the artificial network's loss.
     ``optimizer``: AdamW, or SGD with ``momentum``. ``schedule``: the learning rate falls to 0 as a cosine, or is multiplied by
     ``step_factor`` every ``step_epochs``. ``weight_decay`` does not reach thresholds and steps of quantizers.
     ``surrogate`` and ``surrogate_width`` choose the derivative that stands in for that of the spike
@@ -38,6 +40,7 @@ class TrainingOptions(Options):
     """
     epochs: int = Field(30, ge=1)
     loss: Literal["cross_entropy", "kernel", "mse_rate"] = "cross_entropy"
+    mean_logits: bool = False
     batch_size: int = Field(64, ge=1)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1)
