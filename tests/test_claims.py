@@ -8,7 +8,7 @@ import yaml
 from conftest import ROOT
 
 from spikeproof.analyses.atif_sqnr import AtifSqnr, Decoder, general_rule, printed_equations, spike_counts, wrong_share
-from spikeproof.claims import VERDICTS, Claim, Measure, Outcome, judge, load_claims, measured, table
+from spikeproof.claims import VERDICTS, Claim, Control, Measure, Outcome, judge, load_claims, measured, table
 from spikeproof.config import ConfigError, load_study, parse_config, read_yaml, with_entries
 from spikeproof.report import COLUMNS
 from spikeproof.stages.verify import changed_verdicts
@@ -79,13 +79,16 @@ def test_measures_are_means_over_seeds_and_differences_are_paired():
 def test_table_keeps_to_its_study_and_labels_what_is_scaled_down():
     claims = {"one": claim(value=90.0, tolerance=3.0, unit="%"), "two": claim(study="other"),
               "three": claim(measure=None, not_attempted="no data", note="More."), "four": claim(
-                  measure=Measure(analysis="x", quantity="y"))}
+                  measure=Measure(analysis="x", quantity="y"), unit="%", controls=[
+                      Control(says="as is", measure=Measure(analysis="x", quantity="y")),
+                      Control(says="in bits", measure=Measure(analysis="x", quantity="y"), unit="Mbit")])}
     analyses = {"x": {"quantities": {"y": 4.0}}}
     found = table(claims, "s", True, RESULTS, analyses).set_index("claim")
     assert found.verdict.to_dict() == {"one": "reproduced", "three": "not attempted", "four": "reproduced"}
     assert found.ours["one"] == "92.00 ± 2.00 % (n = 3)" and found.value["one"] == "90 %"
     assert found.scaled_down.to_dict() == {"one": True, "three": False, "four": False}
     assert found.note["three"] == "No data. More."
+    assert found.controls["four"] == "as is: 4.00 %; in bits: 4.00 Mbit"
     cut = table(claims, "s", True, RESULTS[RESULTS.run == "b"], analyses).set_index("claim")
     assert cut.verdict["one"] == "not attempted"
     assert cut.note["one"] == "Run 'a' must have accuracy in the study's table, and has none."

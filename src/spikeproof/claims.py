@@ -52,9 +52,10 @@ class Measure(Options):
 
 
 class Control(Options):
-    """What the claim should be seen beside."""
+    """What the claim should be seen beside, in the claim's unit if it has none of its own."""
     says: str
     measure: Measure
+    unit: str | None = None
 
 
 class Claim(Options):
@@ -192,7 +193,8 @@ def table(claims, study, scaled_down, results, analyses, attempted=True):
         elif claim.measure is not None:
             try:
                 outcome = measured(claim.measure, results, analyses)
-                controls = [f"{c.says}: {measured(c.measure, results, analyses).text(claim.unit)}" for c in claim.controls]
+                controls = [f"{c.says}: {measured(c.measure, results, analyses).text(claim.unit if c.unit is None else c.unit)}"
+                            for c in claim.controls]
             except ValueError as error:                              # a study that was cut down
                 outcome, why = None, str(error)
         value = "" if claim.value is None else Outcome(claim.value).text(claim.unit) if isinstance(claim.value, bool) \
