@@ -82,16 +82,19 @@ def theta_memories(layers, units):
                              (layer.theta_width, 1 if layer.theta[0].size == 1 else units) for layer in layers])
 
 
+def _code_shape(of):
+    """Shape of a code of a range (lo, hi), or 0."""
+    return span(min(0, of[0]), max(0, of[1]))
+
+
 def bias_memories(layers):
     """Memories of biases: (name, Shape of a bias, positions of the layers)."""
-    return _shared("bias", [None if layer.bias is None else span(min(0, layer.bias_range[0]), max(0, layer.bias_range[1]))
-                            for layer in layers])
+    return _shared("bias", [_code_shape(layer.bias_range) if layer.bias_width else None for layer in layers])
 
 
 def v_init_memories(layers):
     """Memories of initial membranes: (name, Shape of a code, positions of the layers). One constant needs none."""
-    ranges = [layer.v_init_range if layer.v_init_width else None for layer in layers]
-    return _shared("v_init", [None if of is None else span(min(0, of[0]), max(0, of[1])) for of in ranges])
+    return _shared("v_init", [_code_shape(layer.v_init_range) if layer.v_init_width else None for layer in layers])
 
 
 class NeuronUpdate(wiring.Component):
@@ -177,17 +180,16 @@ class NeuronUpdate(wiring.Component):
                     found[k][n] = Value.cast(row).word_select(k if per_row > 1 else 0, width)
         return found
 
-    def _words(self, m, run, memories, constants, arrays):
+    def _words(self, m, run, memories, arrays):
         """Per updater, what the layer whose neurons are in cycle 2 has of something (list over layers).
 
         Parameters
         ----------
         memories : what :func:`bias_memories` or :func:`v_init_memories` gives
-        constants : list of int over layers, for those without a memory
-        arrays : list over layers of an int array, one entry per neuron or per channel, or None
+        arrays : list over layers of an int array, one entry per neuron, per channel or (without a memory) for all; None is 0
         """
         units = self.updaters
-        found = [[Const(constant) for constant in constants] for _ in range(units)]
+        found = [[Const(0 if array is None else int(array.flat[0])) for array in arrays] for _ in range(units)]
         for name, shape, members in memories:
             contents = [Banked.pack(arrays[n].reshape(-1, units).tolist(), shape.width) for n in members]
             at = [self.index.at if arrays[n].size == self.layers[n].neurons else self.channel.at for n in members]
@@ -285,9 +287,8 @@ class NeuronUpdate(wiring.Component):
                 if shape.signed:
                     held[n] = [word.as_signed() for word in held[n]]
         thetas = self._thetas(m, run, accept)
-        biases = self._words(m, run, bias_memories(layers), [0] * len(layers), [layer.bias for layer in layers])
-        initials = self._words(m, run, v_init_memories(layers), [0 if layer.v_init is None else int(layer.v_init.flat[0])
-                                                                 for layer in layers], [layer.v_init for layer in layers])
+        biases = self._words(m, run, bias_memories(layers), [layer.bias for layer in layers])
+        initials = self._words(m, run, v_init_memories(layers), [layer.v_init for layer in layers])
         acc = [Signal(self.i.payload.shape(), name=f"acc{k}") for k in (1, 2)]
         with m.If(run):
             m.d.sync += [acc[0].eq(self.i.payload), acc[1].eq(acc[0])]

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
 
-__all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "analysis_file", "load_study", "parse_config", "parse_entry",
+__all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "analysis_file", "load_study", "make", "parse_config", "parse_entry",
            "read_yaml", "smoke_config", "validate", "with_entries"]
 
 FLOAT, NO_PRUNER = "float", "none"
@@ -257,6 +257,12 @@ def parse_entry(section, value, where):
     return validate(load(section, kind).Options, value, where)
 
 
+def make(section, entry):
+    """The object of a configuration entry (plain data); ConfigError where the entry is not valid."""
+    options = parse_entry(section, entry, section)
+    return load(section, options.kind)(options)
+
+
 @dataclass(frozen=True)
 class Config:
     """Checked configuration: the parsed entries (Options) of each section, the hardware, and where data come from."""
@@ -297,9 +303,10 @@ class Config:
             neuron.synapses(shapes)
         with naming("pretraining", "of", "neuron"):
             made["pretraining"].check(neuron, spec)
-        for field in {"quantizer", "pruner"} & made.keys():
-            with naming(field, "for", "neuron"):
-                made[field].options.training.check(neuron, spec)
+        for field in ("quantizer", "pruner"):
+            if field in made:
+                with naming(field, "for", "neuron"):
+                    made[field].options.training.check(neuron, spec)
 
     def modules(self, section, name):
         """Modules that implement an entry (and one that it holds), for the stage's code digest."""

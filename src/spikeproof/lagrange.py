@@ -80,7 +80,7 @@ class Constraint(Method):
     def after_step(self):
         for layer in self.layers:
             outer = (layer.step * self.quantizer.codec.max_code).clamp(min=self.options.bound)
-            layer.weights[0].copy_(torch.clamp(layer.weights[0], -outer, outer))
+            layer.weights[0].clamp_(-outer, outer)
 
     @torch.no_grad()
     def _ascend(self):

@@ -4,8 +4,7 @@ from dataclasses import asdict
 import torch
 
 from .architectures.shapes import with_currents
-from .catalog import load
-from .config import parse_entry
+from .config import make
 from .files import CorruptFile, read_container, write_container
 from .models import CodeNetwork, FloatNetwork
 from .network import InputSpec
@@ -14,12 +13,6 @@ from .spec import NeuronSpec
 __all__ = ["build", "load_model", "make", "save_model"]
 
 KIND = "spikeproof model"
-
-
-def make(section, entry):
-    """The object of a configuration entry (plain data); ConfigError where the entry is not valid."""
-    options = parse_entry(section, entry, section)
-    return load(section, options.kind)(options)
 
 
 def build(chain, input_spec, steps, classes):

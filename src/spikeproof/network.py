@@ -37,6 +37,17 @@ def _integers(name, array):
     return _frozen(array)
 
 
+def _range(array):
+    """(lo, hi) of an int array, or of the zeros that None stands for."""
+    return (0, 0) if array is None else (int(array.min()), int(array.max()))
+
+
+def _width(of):
+    """Bits in memory of a code from lo to hi, or 0."""
+    lo, hi = of
+    return max(1, bits_for_range(min(0, lo), max(0, hi)))
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """What one image is.
@@ -237,20 +248,18 @@ class LayerSpec:
                 raise ValueError(f"bias must be [{self.shape[2]}], one code per channel, not {list(self.bias.shape)}")
             if np.abs(self.bias).max() > MAX_MAGNITUDE:
                 raise ValueError(f"bias must be within +-{MAX_MAGNITUDE}, not {int(np.abs(self.bias).max())}")
-
         if self.v_init is not None:
             object.__setattr__(self, "v_init", _integers("v_init", self.v_init))
-            if not self.v_init.any():
-                object.__setattr__(self, "v_init", None)
-        if self.v_init is not None:
             if self.v_init.ndim != 3 or not self._spans(self.v_init.shape):
                 raise ValueError(f"v_init must be [1, 1, 1], [1, 1, channels] or the whole shape {list(self.shape)}, "
                                  f"not {list(self.v_init.shape)}")
             store, (lo, hi) = self.neuron.store, self.v_init_range
             if lo < store.lo or hi > store.hi:
                 raise ValueError(f"v_init must be from {store.lo} to {store.hi}, not {lo if lo < store.lo else hi}")
-            if self.neuron.stateless and (lo, hi) != (0, 0):
+            if self.neuron.stateless and self.v_init.any():
                 raise ValueError("v_init must be 0 for neurons that keep nothing")
+            if not self.v_init.any():
+                object.__setattr__(self, "v_init", None)
 
     def _spans(self, shape):
         """Whether an array of this shape serves the map: one entry for all, for each channel, or for each neuron."""
@@ -263,11 +272,11 @@ class LayerSpec:
 
     @property
     def bias_range(self):
-        return (0, 0) if self.bias is None else (int(self.bias.min()), int(self.bias.max()))
+        return _range(self.bias)
 
     @property
     def v_init_range(self):
-        return (0, 0) if self.v_init is None else (int(self.v_init.min()), int(self.v_init.max()))
+        return _range(self.v_init)
 
     def theta_at(self, step):
         """The thresholds of one time step as an int array that broadcasts to [H, W, C], or None."""
@@ -281,18 +290,12 @@ class LayerSpec:
     @property
     def bias_width(self):
         """Bits of one bias in memory; 0 where there is none."""
-        if self.bias is None:
-            return 0
-        lo, hi = self.bias_range
-        return max(1, bits_for_range(min(0, lo), max(0, hi)))
+        return 0 if self.bias is None else _width(self.bias_range)
 
     @property
     def v_init_width(self):
         """Bits of one initial code in memory; 0 where one constant serves the whole layer."""
-        if self.v_init is None or self.v_init.size == 1:
-            return 0
-        lo, hi = self.v_init_range
-        return max(1, bits_for_range(min(0, lo), max(0, hi)))
+        return 0 if self.v_init is None or self.v_init.size == 1 else _width(self.v_init_range)
 
     def memory_bits(self):
         """Bits by kind: dict with weights, membranes, thresholds, biases, initials (membrane codes at the start of an image)."""

@@ -34,12 +34,9 @@ def _open(gate, shape, y, x, channel):
     return pixel[channel if len(pixel) > 1 else 0]
 
 
-def _initial(layer):
-    """Stored codes at the start of an image, in neuron index order."""
-    if layer.v_init is None:
-        return [0] * layer.neurons
-    own = [range(size) if have > 1 else [0] * size for size, have in zip(layer.shape, layer.v_init.shape)]
-    return [int(layer.v_init[y, x, c]) for y in own[0] for x in own[1] for c in own[2]]
+def _entry(array, *index):
+    """The entry of an array whose axes of size 1 serve every index."""
+    return int(array[tuple(i if size > 1 else 0 for i, size in zip(index, array.shape))])
 
 
 def run_image(net, frames):
@@ -57,7 +54,7 @@ def run_image(net, frames):
     frames = frames.tolist()
     spikes = {layer.name: [] for layer in net.layers}
     membranes = {layer.name: [] for layer in net.layers}
-    codes = {layer.name: _initial(layer) for layer in net.layers}
+    codes = {layer.name: [0] * layer.neurons for layer in net.layers}
     draws = {layer.name: lfsr_draws(layer.neuron.store.seed, layer.neuron.store.shift, net.steps * layer.neurons)
              for layer in net.layers if layer.neuron.store.rounding == "stochastic"}
     for t in range(net.steps):
@@ -73,10 +70,9 @@ def run_image(net, frames):
                     for p in layer.projections:
                         acc += _current(p, (codes_of if p.reads == "membranes" else maps)[p.source],
                                         net.source_shape(p), y, x, c)
-                theta = None
-                if layer.theta is not None:
-                    at = [i if size > 1 else 0 for i, size in zip((t, y, x, c), layer.theta.shape)]
-                    theta = int(layer.theta[tuple(at)])
+                if t == 0 and layer.v_init is not None:
+                    codes[layer.name][n] = _entry(layer.v_init, y, x, c)
+                theta = None if layer.theta is None else _entry(layer.theta, t, y, x, c)
                 draw = draws[layer.name][t * layer.neurons + n] if layer.name in draws else 0
                 out[y][x][c], codes[layer.name][n] = layer.neuron.step(codes[layer.name][n], acc, theta, draw)
             maps[layer.name] = out

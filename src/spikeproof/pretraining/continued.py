@@ -33,10 +33,8 @@ class Continued(Pretraining):
         self._first().check(neuron, input_spec)
 
     def _first(self):
-        from ..catalog import load
-        from ..config import parse_entry
-        options = parse_entry("pretraining", self.options.first, "first")
-        return load("pretraining", options.kind)(options)
+        from ..config import make
+        return make("pretraining", self.options.first)
 
     def train(self, model, data, checkpoint=None, **kwargs):
         """Train a FloatNetwork in place -> history of both trainings (list of dicts, one per epoch)."""
