@@ -11,7 +11,8 @@ from spikeproof.fixed_point import ROUNDINGS
 from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
 from spikeproof.spec import Leak, NeuronSpec, Store
 
-CODECS = ("binary", "ternary", "int2", "int4", "int8", "pot2", "pot3", "pot4", "pot5", "shift1", "shift2")
+CODECS = ("binary", "ternary", "int2", "int4", "int8", "pot2", "pot3", "pot4", "pot5", "pot8", "apot4", "apot5", "apot8",
+          "shift1", "shift2")
 
 
 def small_network():

@@ -15,6 +15,11 @@ EXPECTED_CODES = {
     "binary": [-1, 1], "ternary": [-1, 0, 1], "int2": [-2, -1, 0, 1], "pot2": [-1, 0, 1],
     "shift1": [-2, -1, 0, 1, 2], "shift2": [-4, -2, -1, 0, 1, 2, 4], "pot3": [-4, -2, -1, 0, 1, 2, 4],
     "pot4": [-64, -32, -16, -8, -4, -2, -1, 0, 1, 2, 4, 8, 16, 32, 64],
+    "apot4": [-10, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 10],
+    "apot5": sorted({sign * (a + b) for sign in (-1, 1) for a in (0, 32, 8, 2) for b in (0, 16, 4, 1)}),
+    "apot8": sorted({sign * (a + b + c + d) for sign in (-1, 1) for a in (0, 512, 64, 4) for b in (0, 256, 32, 2)
+                     for c in (0, 128, 16, 1) for d in (0, 8)}),
+    "pot8": sorted({sign * magnitude for sign in (-1, 1) for magnitude in (0, *(1 << e for e in range(16)))}),
 }
 
 
@@ -29,7 +34,8 @@ def test_codec_packs_every_code_and_unpacks_it(name):
     assert parse_codec(codec.name) == codec
 
 
-@pytest.mark.parametrize("name, bits", [("binary", 1), ("ternary", 2), ("shift1", 3), ("shift2", 3), ("pot4", 4), ("int8", 8)])
+@pytest.mark.parametrize("name, bits", [("binary", 1), ("ternary", 2), ("shift1", 3), ("shift2", 3), ("pot4", 4), ("int8", 8),
+                                        ("pot8", 8), ("apot4", 4), ("apot8", 8)])
 def test_codec_widths(name, bits):
     assert parse_codec(name).bits == bits
 
@@ -64,8 +70,10 @@ REFUSALS = [
     (lambda: Store(-1, 1, 0, "floor", 7), "store.seed must be an integer from 0 to 0, not 7"),
     (lambda: NeuronSpec(reset="zero"), "reset must be one of soft, hard, not 'zero'"),
     (lambda: NeuronSpec(v_reset=1), "v_reset must be an integer from 0 to 0, not 1"),
-    (lambda: parse_codec("int17"), "codec must be binary, ternary, int2 to int16, pot2 to pot5, shift1 or shift2, not 'int17'"),
-    (lambda: parse_codec("pot6"), "pot weight bits must be from 2 to 5, not 6"),
+    (lambda: parse_codec("int17"), "codec must be binary, ternary, int2 to int16, pot2 to pot8, apot2 to apot8, shift1 or shift2, "
+     "not 'int17'"),
+    (lambda: parse_codec("pot9"), "pot weight bits must be from 2 to 8, not 9"),
+    (lambda: parse_codec("apot9"), "apot weight bits must be from 2 to 8, not 9"),
     (lambda: _projection(np.full((1, 1, 4, 2), 8)), "weights must be codes of int4, not 8"),
     (lambda: _projection(np.zeros((1, 1, 4, 2), int), "binary"), "weights must be codes of binary, not 0"),
     (lambda: _projection(np.ones((1, 1, 4, 2))), "weights must be an integer array, not float64"),

@@ -49,8 +49,8 @@ def assert_same_function(source, model, data, spikes_alike, logit_error):
     """In every layer more than a share of the spikes are the same, and the median logit differs by less than a share of itself."""
     x = to_codes(data.frames["test"], True)
     with torch.no_grad():
-        exact, spikes = source(x)
-        coded, coded_spikes = model(x)
+        exact, spikes, _ = source(x)
+        coded, coded_spikes, _ = model(x)
     for one, other in zip(spikes, coded_spikes):
         assert float((one == other).float().mean()) > spikes_alike
     assert float((exact - coded).abs().median()) < logit_error * float(exact.abs().median())
@@ -78,11 +78,31 @@ def test_surrogate_is_the_stated_formula(name):
     assert float(SURROGATES[name](wide, w).sum() * 1e-3) == pytest.approx(1, abs=2e-3)     # integrates to 1
 
 
+@pytest.mark.parametrize("neuron", [{"kind": "lif"}, {"kind": "plif", "readout": "sum"}, {"kind": "if"}], ids=lambda n: n["kind"])
+@pytest.mark.parametrize("constant", [True, False])
+def test_outputs_of_all_steps_make_the_readout(neuron, constant):
+    """v(T) is what the leak leaves of every step's drive; a spike count is the sum of all steps' spikes."""
+    data = tiny_data(constant=constant)
+    source = tiny_of(data, neuron, CHAIN["architecture"])
+    source.eval()
+    for layer in source.layers[:-1]:
+        layer.connections[0].norm.weight.data.mul_(4)                # lively under every leak
+    coded = CodeNetwork.from_float(source, make("quantizers", {"kind": "int", "bits": 8}))
+    for model, tolerance in ((source, 1e-5), (coded, 0.02)):
+        with torch.no_grad():
+            logits, _, outputs = model(to_codes(data.frames["test"], constant))
+        beta = {"lif": 0.75, "plif": 1.0, "if": 1.0}[neuron["kind"]]
+        v = torch.zeros_like(logits)
+        for output in outputs.expand(model.steps, -1, -1):
+            v = beta * v + output
+        assert torch.allclose(v, logits, atol=tolerance * float(logits.abs().max())) and logits.std() > 0
+
+
 QUANTIZERS = [{"kind": "int", "bits": 8, "membrane": {"bits": 16}}, {"kind": "int", "bits": 4, "membrane": {"bits": 6}},
               {"kind": "int", "bits": 8, "membrane": {"bits": 5, "rounding": "stochastic"}},
               {"kind": "int", "bits": 8, "membrane": {"bits": 5, "rounding": "half_even"}},
               {"kind": "pot", "bits": 4, "membrane": {"bits": 6, "rounding": "floor"}},
-              {"kind": "ternary", "scale": "layer", "membrane": {"bits": 2, "ternary": True}},
+              {"kind": "ternary", "scale": "layer", "membrane": {"levels": [-1, 1]}},
               {"kind": "binary", "membrane": {"bits": 8}}, {"kind": "lsq", "bits": 3, "membrane": {"bits": 8}}]
 
 
@@ -218,7 +238,7 @@ def test_a_sum_readout_is_a_linear_layer_of_the_mean_spikes():
     data = tiny_data(constant=False, steps=5)
     model = tiny_of(data, {"kind": "plif", "readout": "sum"}, {"kind": "feedforward", "layers": "4C3-5"}).eval()
     with torch.no_grad():
-        logits, (spikes,) = model(to_codes(data.frames["test"], False))
+        logits, (spikes,), _ = model(to_codes(data.frames["test"], False))
         last = model.layers[1].connections[0]
         linear = torch.nn.functional.linear(spikes.mean(0).flatten(1), last.weight.flatten(1), last.bias)
     assert torch.allclose(logits, 5 * linear, atol=1e-4) and 0 < spikes.mean() < 1
@@ -311,7 +331,7 @@ def test_threshold_balancing_takes_the_least_error():
 def test_relu_twin_has_one_pass_and_no_codes():
     data = tiny_data()
     model = tiny_of(data, {"kind": "relu"}).eval()
-    logits, spikes = model(to_codes(data.frames["test"], True))
+    logits, spikes, _ = model(to_codes(data.frames["test"], True))
     assert spikes == [] and logits.shape == (40, 5)
     with pytest.raises(ValueError, match="^neurons must spike to be quantized, and relu neurons do not: use quantizer 'float'$"):
         CodeNetwork.from_float(model, make("quantizers", QUANTIZERS[0]))
@@ -371,7 +391,7 @@ def test_folding_batch_norm_keeps_the_function():
 def test_gradients_reach_every_parameter():
     data = tiny_data()
     model = CodeNetwork.from_float(tiny_float(data), make("quantizers", QUANTIZERS[1]))
-    logits, _ = model(to_codes(data.frames["train"], True))
+    logits, *_ = model(to_codes(data.frames["train"], True))
     torch.nn.functional.cross_entropy(logits, torch.from_numpy(data.labels["train"])).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name

@@ -266,7 +266,7 @@ def test_full_precision_goes_out_and_comes_back(neuron, architecture, tmp_path):
     back = float_network(found, data.input, data.steps)
     x = to_codes(data.frames["test"], True)
     with torch.no_grad():
-        (logits, spikes), (expected, fired) = back(x), source(x)
+        (logits, spikes, _), (expected, fired, _) = back(x), source(x)
     assert len(spikes) == len(fired)
     assert torch.cat([s.flatten() for s in fired]).mean() > 0.01
     differ = sum(int((a != b).sum()) for a, b in zip(spikes, fired)) / sum(s.numel() for s in fired)

@@ -8,7 +8,7 @@ import torch
 from spikeproof.neuron_steps import code_steps, float_steps
 from spikeproof.spec import NeuronSpec, Store
 from spikeproof.surrogates import SURROGATES, Surrogate
-from spikeproof.thresholds import LevelThresholds, TrainedThreshold, at_least, thresholds_of_levels
+from spikeproof.thresholds import LearnedThreshold, LevelThresholds, TrainedThreshold, at_least, thresholds_of_levels
 
 STEPS = 4
 SURROGATE = Surrogate("sigmoid", 0.5)
@@ -19,24 +19,32 @@ class Neuron:
     beta, reset = 1.0, "soft"
 
 
-def linearised(drive, theta, amplitude, weights, last, at, moving):
+class Hard:
+    beta, reset = 0.5, "hard"
+
+
+def linearised(drive, theta, amplitude, weights, last, at, moving, neuron=Neuron, surrogate=SURROGATE):
     """The loss as a function of thresholds near the point ``at``, where spikes are replaced by their stated linearisation.
 
     s(t) = s0(t) + sigma'(h0(t) - V0(t)) ((h - h0) - (V - V0)): forward value and derivative are those that the formula states. A
-    path that is not in ``moving`` sees the thresholds of ``at``.
+    path that is not in ``moving`` sees the thresholds of ``at``; under "window" a spike sees them by the share sigmoid(h0 - V0).
     """
-    slope = SURROGATES[SURROGATE.name]
+    slope = SURROGATES[surrogate.name]
     theta0, amplitude0 = at
     v = v0 = torch.zeros_like(drive[0])
-    loss = 0.0
+    loss = torch.zeros((), dtype=drive.dtype)
     for t in range(STEPS):
         level, level0 = (of[t if len(of) > 1 else 0] for of in (theta, theta0))
-        h, h0 = v + drive[t], v0 + drive[t]
+        h, h0 = neuron.beta * v + drive[t], neuron.beta * v0 + drive[t]
         s0 = (h0 >= level0).to(h.dtype)
         seen = level if "comparison" in moving else level0
-        s = s0 + slope(h0 - level0, SURROGATE.width) * ((h - h0) - (seen - level0))
-        v = h - s * (level if "reset" in moving else level0)
-        v0 = h0 - s0 * level0
+        if "window" in moving:
+            seen = level0 + s0 / (1 + torch.exp(level0 - h0)) * (level - level0)
+        s = s0 + slope(h0 - level0, surrogate.width) * ((h - h0) - (seen - level0))
+        if neuron.reset == "soft":
+            v, v0 = h - s * (level if "reset" in moving else level0), h0 - s0 * level0
+        else:
+            v, v0 = h * (1 - s), h0 * (1 - s0)
         loss = loss + (weights[t] * s * (amplitude if "amplitude" in moving else amplitude0)).sum()
     return loss + (last * v).sum()
 
@@ -74,7 +82,41 @@ def test_threshold_gradient_is_the_finite_difference_of_the_stated_formula(kind,
     assert bool(grad.abs().sum() > 1e-3) == bool(paths)
 
 
-def test_gradients_in_codes_are_those_in_values():
+@pytest.mark.parametrize("comparison", ["window", "comparison"])
+@pytest.mark.parametrize("neuron", [Neuron, Hard])
+def test_learned_threshold_gradient_is_the_finite_difference_of_the_stated_formula(comparison, neuron):
+    """SpQuant-SNN: spikes of value 1, the triangle, and the gradient penalty window beside the plain gradient."""
+    generator = torch.Generator().manual_seed(2)
+    drive = torch.rand(STEPS, 6, 2, 3, 3, dtype=torch.float64, generator=generator) * 1.6 - 0.2
+    weights, last = (torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in (drive.shape, drive.shape[1:]))
+    paths, triangle = (comparison, "reset"), Surrogate("triangle", 1.0)
+    module = LearnedThreshold(0.9, paths).double()
+    theta, amplitude = module()
+    s, v = float_steps(drive, theta, STEPS, neuron, True, triangle, paths)
+    ((weights * s).sum() + (last * v).sum()).backward()
+    assert amplitude == 1.0
+    step = 1e-6
+
+    def loss(value):
+        moved = torch.tensor([value], dtype=torch.float64)
+        return float(linearised(drive, moved, 1.0, weights, last, (theta.detach(), 1.0), paths, neuron, triangle))
+    at = module.threshold.item()
+    difference = (loss(at + step) - loss(at - step)) / (2 * step)
+    assert abs(difference) > 0.01 and module.threshold.grad.item() == pytest.approx(difference, rel=1e-6)
+
+
+def test_threshold_learns_from_spikes_alone_by_equation_26():
+    """One step, so no reset matters: dL/dV = - sum over spikes of dL/do max(0, 1 - |u - V|) sigmoid(u - V)."""
+    u, wanted = torch.tensor([0.2, 0.8, 1.1, 1.5, 3.0]), torch.tensor([5.0, -2.0, 3.0, -1.0, 4.0])
+    module = LearnedThreshold(1.0, ("window", "reset"))
+    s, _ = float_steps(u.reshape(1, 1, 5, 1, 1), module()[0], 1, Hard, True, Surrogate("triangle", 1.0), module.paths)
+    (s.flatten() * wanted).sum().backward()
+    by_hand = -sum(g * (1 - (x - 1)) / (1 + np.exp(1 - x)) for x, g in ((1.1, 3.0), (1.5, -1.0)))
+    assert module.threshold.grad.item() == pytest.approx(by_hand, rel=1e-5)
+
+
+@pytest.mark.parametrize("paths", [("comparison", "reset"), ("window", "reset")])
+def test_gradients_in_codes_are_those_in_values(paths):
     """A fine unit: the coded neuron's threshold gradient, through theta = V / value, tends to the one in values."""
     generator = torch.Generator().manual_seed(2)
     drive = torch.rand(STEPS, 6, 2, 3, 3, dtype=torch.float64, generator=generator) * 1.2 - 0.2
@@ -88,9 +130,9 @@ def test_gradients_in_codes_are_those_in_values():
             theta = theta + (theta.round() - theta).detach()
             neuron = NeuronSpec(store=Store(-(1 << 30), (1 << 30)))
             acc = (drive / value).round()
-            s, _ = code_steps(acc, theta, level[:, None], STEPS, neuron, acc.new_zeros(STEPS, 1, 1, 1), True, SURROGATE)
+            s, _ = code_steps(acc, theta, level[:, None], STEPS, neuron, acc.new_zeros(STEPS, 1, 1, 1), True, SURROGATE, paths)
         else:
-            s, _ = float_steps(drive, level, STEPS, Neuron, True, SURROGATE, ("comparison", "reset"))
+            s, _ = float_steps(drive, level, STEPS, Neuron, True, SURROGATE, paths)
         (weights * s).sum().backward()
         found.append(float(level.grad))
     assert found[0] != 0 and found[1] == pytest.approx(found[0], rel=1e-4)

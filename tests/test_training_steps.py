@@ -9,7 +9,7 @@ from test_models import CHAIN, tiny_data, tiny_of
 from spikeproof.augmentation import Targets, augment
 from spikeproof.neuron_steps import code_steps, float_steps
 from spikeproof.spec import Leak, NeuronSpec, Store
-from spikeproof.surrogates import SURROGATES, Surrogate, filtered
+from spikeproof.surrogates import SURROGATES, Surrogate, filtered, stacked_gradient
 from spikeproof.training import fit
 from spikeproof.training_options import AugmentationOptions, TrainingOptions
 
@@ -44,7 +44,7 @@ def plain_float(drive, neuron, fires, surrogate, initial):
     return torch.stack(spikes), v
 
 
-def plain_codes(acc, theta, level, neuron, draws, fires, surrogate, initial):
+def plain_codes(acc, theta, level, neuron, draws, fires, surrogate, initial, temperature=None):
     store, leak = neuron.store, neuron.leak
     unit = 2.0**store.shift
     v, spikes, codes = (initial * unit).expand_as(acc[0]), [], []
@@ -66,6 +66,10 @@ def plain_codes(acc, theta, level, neuron, draws, fires, surrogate, initial):
         rounded = {"floor": x.floor(), "half_up": (x + 0.5).floor(), "half_even": x.round(),
                    "stochastic": (x + draws[t] / unit).floor()}[store.rounding]
         code = through(x, rounded).clamp(store.lo, store.hi)
+        if temperature is not None:                                  # SpQuant-SNN Eq. 11 and 12: a sigmoid for each step
+            first = store.lo + (1 if store.rounding == "floor" else 0.5)
+            stairs = store.lo + sum(torch.sigmoid(temperature * (x - first - k)) for k in range(store.hi - store.lo))
+            code = through(stairs, code)
         codes.append(code)
         v = code * unit
     return torch.stack(spikes) if fires else None, torch.stack(codes)
@@ -182,6 +186,13 @@ def test_kernel_loss_is_that_of_filtered_spikes():
     assert float(loss) == pytest.approx(lost / 2)
 
 
+def test_tet_loss_is_the_stated_formula():
+    outputs, labels = torch.randn(3, 4, 5, dtype=torch.float64), torch.tensor([0, 3, 1, 4])
+    entropy = -outputs.log_softmax(2)[:, torch.arange(4), labels].mean()
+    expected = 0.9 * entropy + 0.1 * ((outputs - 1) ** 2).mean()
+    assert float(Targets(labels).loss(outputs.sum(0), "tet", outputs, tet_share=0.1)) == pytest.approx(float(expected))
+
+
 @pytest.mark.parametrize("options, sentence", [
     ({"loss": "kernel"}, "loss kernel wants neurons with a synapse"),
     ({"surrogate": "tssl"}, "surrogate tssl wants neurons with a synapse")])
@@ -190,6 +201,26 @@ def test_tssl_bp_wants_a_synapse(options, sentence):
     model = tiny_of(data, {"kind": "if"}, CHAIN["architecture"])
     with pytest.raises(ValueError, match=sentence):
         fit(model, data, TrainingOptions(**options), seed=0)
+
+
+@pytest.mark.parametrize("levels", [(-1, 1), (0, 1), (-3, 1)])
+@pytest.mark.parametrize("rounding", ["floor", "half_up", "half_even", "stochastic"])
+def test_stacked_gradient_is_the_derivative_of_stacked_sigmoids(levels, rounding):
+    generator = torch.Generator().manual_seed(1)
+    acc = torch.randint(-30, 31, (STEPS, 2, 3, 4, 5), generator=generator).double().requires_grad_()
+    theta = torch.tensor([8.0, 9.0, 7.0], dtype=torch.float64)[:, None, None]
+    draws = torch.randint(0, 8, (STEPS, 1, 3, 4, 5), generator=generator).double()
+    neuron = NeuronSpec(Leak("subtract_shift", 1), Store(*levels, 3, rounding, 5 if rounding == "stochastic" else 0), "hard")
+    level, initial = torch.ones(1, 1, dtype=torch.float64), torch.zeros(3, 4, 5, dtype=torch.float64)
+    arguments = (neuron, draws, True, Surrogate("triangle", 1.0))
+    ours = code_steps(acc, theta.flatten()[None], level, STEPS, *arguments, temperature=2.0)
+    compare(ours, plain_codes(acc, theta, level, *arguments, initial, 2.0), acc, exact=True)
+
+
+def test_stacked_gradient_of_a_ternary_membrane_has_the_published_values():
+    """Two steps at -0.5 and 0.5, T = 2: 0.79 at 0 and 0.72 at a step, close to a straight-through one with soft tails."""
+    u, store = torch.tensor([0.0, 0.5, -0.5, 4.0]), Store(-1, 1, 3, "half_up")
+    assert stacked_gradient(u, store, 2.0).tolist() == pytest.approx([0.786, 0.710, 0.710, 0.002], abs=1e-3)
 
 
 LEAKS = (Leak(), Leak("subtract_shift", 2), Leak("shift", 1), Leak("multiply", multiplier=3, fraction=2))

@@ -34,24 +34,28 @@ class Targets:
             target = target + (1 - self.share) * F.one_hot(self.others, like.shape[1])
         return target.to(like.dtype)
 
-    def loss(self, logits, kind="cross_entropy", spikes=None, decay=0.0):
+    def loss(self, logits, kind="cross_entropy", outputs=None, decay=0.0, tet_share=0.0):
         """The loss, weighted by the shares.
 
         Parameters
         ----------
         logits : [B, classes]
-        kind : "cross_entropy", "kernel" or "mse_rate", of :class:`spikeproof.training_options.TrainingOptions`
-        spikes : [T, B, classes] of the last layer; all but cross entropy look at them
+        kind : "cross_entropy", "kernel", "mse_rate" or "tet", of :class:`spikeproof.training_options.TrainingOptions`
+        outputs : [T, B, classes] of the last layer, spikes or drives; all but cross entropy look at them
         decay : float, the factor of the filter of "kernel"
+        tet_share : float, lambda of "tet"
         """
         if kind == "mse_rate":
-            return F.mse_loss(spikes.mean(0), self._wanted(logits))
+            return F.mse_loss(outputs.mean(0), self._wanted(logits))
         if kind == "kernel":
             # As the authors' code has it: a spike in every second step, or in four of five where there are few.
-            steps = torch.arange(len(spikes), device=spikes.device)
-            train = (steps % 2 == 1 if len(spikes) >= 10 else steps % 5 != 0).to(spikes.dtype)
+            steps = torch.arange(len(outputs), device=outputs.device)
+            train = (steps % 2 == 1 if len(outputs) >= 10 else steps % 5 != 0).to(outputs.dtype)
             wanted = train[:, None, None] * self._wanted(logits)
-            return (filtered(spikes - wanted, decay) * (1 - decay)).square().sum() / (2 * len(logits))
+            return (filtered(outputs - wanted, decay) * (1 - decay)).square().sum() / (2 * len(logits))
+        if kind == "tet":
+            each = torch.stack([self.loss(of) for of in outputs]).mean()
+            return (1 - tet_share) * each + tet_share * (outputs - 1).square().mean()
         own = F.cross_entropy(logits, self.labels)
         if self.others is None:
             return own

@@ -38,6 +38,7 @@ CATALOG = {
         "decay": "spikeproof.neurons.decay:Decay",
         "if": "spikeproof.neurons.integrate_fire:IntegrateFire",
         "lif": "spikeproof.neurons.leaky:LeakyIntegrateFire",
+        "lt_lif": "spikeproof.neurons.learned_threshold:LearnedThresholdLif",
         "per_layer": "spikeproof.neurons.per_layer:PerLayer",
         "plif": "spikeproof.neurons.parametric:ParametricLif",
         "relu": "spikeproof.neurons.relu:Relu",
@@ -52,6 +53,7 @@ CATALOG = {
         "tssl_bp": "spikeproof.pretraining.tssl_bp:TsslBp",
     },
     "quantizers": {
+        "apot": "spikeproof.quantizers.additive_power_of_two:AdditivePowerOfTwoQuantizer",
         "binary": "spikeproof.quantizers.binary:BinaryQuantizer",
         "cbp": "spikeproof.quantizers.cbp:CbpQuantizer",
         "int": "spikeproof.quantizers.integer:IntQuantizer",

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-__all__ = ["Binary", "Codec", "PowerOfTwo", "SignedInt", "Ternary", "parse_codec"]
+__all__ = ["AdditivePowerOfTwo", "Binary", "Codec", "PowerOfTwo", "SignedInt", "Ternary", "parse_codec"]
 
 
 class Codec:
@@ -127,18 +127,26 @@ class PowerOfTwo(Codec):
     """Sign bit above an exponent field e: e = 0 is zero, else the code is +-2^(e-1).
 
     ``levels`` non-zero magnitudes are used: 1, 2, ... 2^(levels-1). ``pot<b>`` uses all that b
-    bits hold. The level sets of CBP are ``shift1`` (2 magnitudes) and ``shift2`` (3), both in
-    3 bits.
+    bits hold, up to 16: from 6 bits on, words have room for exponents so small that the largest
+    weight is worth more than 2^15 of them. The level sets of CBP are ``shift1`` (2 magnitudes) and
+    ``shift2`` (3), both in 3 bits.
     """
     bits: int = 4
     levels: int = 7
 
+    MOST_LEVELS = 16
+
     def __post_init__(self):
-        if not 2 <= self.bits <= 5:
-            raise ValueError(f"pot weight bits must be from 2 to 5, not {self.bits!r}")
-        most = (1 << (self.bits - 1)) - 1
+        if not 2 <= self.bits <= 8:
+            raise ValueError(f"pot weight bits must be from 2 to 8, not {self.bits!r}")
+        most = self.all_levels(self.bits)
         if not 1 <= self.levels <= most:
             raise ValueError(f"pot levels must be from 1 to {most}, not {self.levels!r}")
+
+    @classmethod
+    def all_levels(cls, bits):
+        """Magnitudes of ``pot<bits>``."""
+        return min((1 << (bits - 1)) - 1, cls.MOST_LEVELS)
 
     @property
     def name(self):
@@ -158,8 +166,45 @@ class PowerOfTwo(Codec):
         return -(1 << (exponent - 1)) if negative else 1 << (exponent - 1)
 
 
+@dataclass(frozen=True)
+class AdditivePowerOfTwo(Codec):
+    """Sums of powers of two (APoT; Li, Dong and Wang, ICLR 2020): sign bit above fields that pick one term each, or none.
+
+    Fields of 2 bits choose among three terms, and a last field of 1 bit has one, where bits - 1 is odd. Terms go round the fields
+    from the largest down; the single one comes before the last round, as the authors' code has it. No term stands in two fields, so
+    a magnitude is their union: no adder is needed.
+    """
+    bits: int = 4
+
+    def __post_init__(self):
+        if not 2 <= self.bits <= 8:
+            raise ValueError(f"apot weight bits must be from 2 to 8, not {self.bits!r}")
+
+    @property
+    def name(self):
+        return f"apot{self.bits}"
+
+    @property
+    def fields(self):
+        """Exponents of the terms of each field, largest first; the first field has the highest bits of the word."""
+        pairs, single = divmod(self.bits - 1, 2)
+        top = 3 * pairs + single - 1
+        fields = [[top - k, top - pairs - k, pairs - 1 - k] for k in range(pairs)]
+        return fields + [[pairs]] if single else fields
+
+    def code_of_word(self, word):
+        magnitude, below = 0, self.bits - 1
+        for field in self.fields:
+            width = len(field).bit_length()
+            below -= width
+            chosen = word >> below & ((1 << width) - 1)
+            magnitude |= 1 << field[chosen - 1] if chosen else 0
+        negative = word >> (self.bits - 1)
+        return None if negative and not magnitude else -magnitude if negative else magnitude
+
+
 def parse_codec(name):
-    """The codec of a name: "binary", "ternary", "int2".."int16", "pot2".."pot5", "shift1", "shift2".
+    """The codec of a name: "binary", "ternary", "int2".."int16", "pot2".."pot8", "apot2".."apot8", "shift1", "shift2".
 
     Raises
     ------
@@ -170,10 +215,11 @@ def parse_codec(name):
              "shift1": PowerOfTwo(3, 2), "shift2": PowerOfTwo(3, 3)}
     if name in fixed:
         return fixed[name]
-    for prefix, make in (("int", SignedInt), ("pot", lambda b: PowerOfTwo(b, (1 << (b - 1)) - 1))):
+    for prefix, make in (("int", SignedInt), ("apot", AdditivePowerOfTwo),
+                         ("pot", lambda b: PowerOfTwo(b, PowerOfTwo.all_levels(b)))):
         if isinstance(name, str) and name.startswith(prefix) and name[len(prefix):].isdecimal():
             bits = int(name[len(prefix):])
             if 2 <= bits <= 16:
                 return make(bits)
-    raise ValueError("codec must be binary, ternary, int2 to int16, pot2 to pot5, shift1 or "
+    raise ValueError("codec must be binary, ternary, int2 to int16, pot2 to pot8, apot2 to apot8, shift1 or "
                      f"shift2, not {name!r}")

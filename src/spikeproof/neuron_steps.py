@@ -8,7 +8,7 @@ slower on the former with the latter's strides.
 """
 import torch
 
-from .surrogates import SURROGATES, tssl_gradient
+from .surrogates import SURROGATES, penalty_window, stacked_gradient, tssl_gradient
 
 __all__ = ["code_steps", "float_steps"]
 
@@ -120,6 +120,8 @@ class _FloatSteps(torch.autograd.Function):
                     at = t if len(theta) > 1 else 0
                     if "comparison" in paths:
                         to_theta[at] -= (to_s * slope[t]).sum()
+                    elif "window" in paths:
+                        to_theta[at] -= (to_s * slope[t] * penalty_window(h[t] - _at(level, t), s[t])).sum()
                     if "reset" in paths and soft:
                         to_theta[at] -= (grad * s[t]).sum()
                 if not soft:
@@ -146,7 +148,7 @@ def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=No
     neuron : a neuron of the catalog (beta, reset)
     fires : bool; without, membranes only integrate
     surrogate : Surrogate
-    paths : which of "comparison" and "reset" a threshold's gradient goes through
+    paths : which of "comparison" or "window", and "reset", a threshold's gradient goes through
     beta : scalar tensor, a trained factor of the membrane in place of the neuron's, or None
     initial : [C, H, W], membranes at the start, values, which have no gradient; or None for 0
 
@@ -171,13 +173,13 @@ def _leak(leak, v):
 
 class _CodeSteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths):
+    def forward(ctx, acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths, temperature):
         store, unit = neuron.store, 2.0**neuron.store.shift
         soft = neuron.reset == "soft"
         acc = _inside(acc)
         ctx.initial = None if initial is None else _inside(initial) * unit
         v = _start(ctx.initial, acc[0])
-        h, codes, inside = (acc.new_empty(steps, *v.shape) for _ in range(3))
+        h, codes, passed = (acc.new_empty(steps, *v.shape) for _ in range(3))
         s = acc.new_empty(steps if fires else 0, *v.shape)
         draws = _inside(draws)
         for t in range(steps):
@@ -191,6 +193,8 @@ class _CodeSteps(torch.autograd.Function):
                 else:
                     torch.addcmul(h[t], s[t], h[t] - neuron.v_reset, value=-1, out=v)
             v.mul_(1 / unit)
+            if temperature is not None:
+                passed[t] = stacked_gradient(v, store, temperature)
             if store.rounding == "stochastic":
                 v.add_(draws[t], alpha=1 / unit).floor_()
             elif store.rounding == "half_up":
@@ -200,16 +204,17 @@ class _CodeSteps(torch.autograd.Function):
             else:
                 v.floor_()
             torch.clamp(v, store.lo, store.hi, out=codes[t])
-            torch.eq(v, codes[t], out=inside[t])
+            if temperature is None:
+                torch.eq(v, codes[t], out=passed[t])
             torch.mul(codes[t], unit, out=v)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(h, s, inside, theta, level)
+        ctx.save_for_backward(h, s, passed, theta, level)
         ctx.given = len(acc), steps, neuron, fires, surrogate, paths
         return _outside(s), _outside(codes)
 
     @staticmethod
     def backward(ctx, grad_s, grad_codes):
-        h, s, inside, theta, level = ctx.saved_tensors
+        h, s, passed, theta, level = ctx.saved_tensors
         length, steps, neuron, fires, surrogate, paths = ctx.given
         unit, soft = 2.0**neuron.store.shift, neuron.reset == "soft"
         gather, slope = _Gather(length, h[0]), neuron.leak.factor
@@ -220,7 +225,7 @@ class _CodeSteps(torch.autograd.Function):
             spent = s * (_along(theta, h) if soft else h - neuron.v_reset)
             before = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
             grad = tssl_gradient(grad_s, h * worth, s, before * worth, _along(level, h), slope, surrogate) * worth
-            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 9)
+            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 10)
         if fires:
             # In values a code is level / theta, so the spike is that of (h / theta - 1) * level.
             along = _along(theta, h)
@@ -230,15 +235,17 @@ class _CodeSteps(torch.autograd.Function):
                 to_theta, to_level = torch.zeros_like(theta), torch.zeros_like(level)
         grad = torch.zeros_like(h[0])
         for t in reversed(range(steps)):
-            # The store counts as the identity inside its range, and passes nothing outside.
-            grad = (grad if grad_codes is None else torch.add(grad, grad_codes[t], alpha=1 / unit)) * inside[t]
+            # The store counts as the identity inside its range, and passes nothing outside; or it has the stacked gradient.
+            grad = (grad if grad_codes is None else torch.add(grad, grad_codes[t], alpha=1 / unit)) * passed[t]
             if fires:
                 own = 0 if grad_s is None else grad_s[t]
                 to_s = own - grad * (_at(theta, t) if soft else h[t] - neuron.v_reset)
                 if to_theta is not None:
                     at = t if len(theta) > 1 else 0
-                    if "comparison" in paths:
+                    if "comparison" in paths or "window" in paths:
                         sloped = to_s * shape[t]
+                        if "window" in paths:
+                            sloped = sloped * penalty_window((h[t] - _at(theta, t)) * worth[t if len(worth) > 1 else 0], s[t])
                         to_theta[at] -= (sloped * h[t] / _at(theta, t)).sum_to_size(theta.shape[1:])
                         to_level[at] += (sloped * (h[t] - _at(theta, t))).sum_to_size(level.shape[1:]) / _at(level, t)
                     if "reset" in paths and soft:
@@ -248,14 +255,15 @@ class _CodeSteps(torch.autograd.Function):
                 grad = torch.addcmul(grad, to_s, shape[t])
             gather.put(t, grad)
             grad = grad * slope
-        return _outside(gather.total), to_theta, to_level, None, None, None, None, None, None, None
+        return _outside(gather.total), to_theta, to_level, *[None] * 8
 
 
-def code_steps(acc, theta, level, steps, neuron, draws, fires, surrogate, paths=("comparison", "reset"), initial=None):
+def code_steps(acc, theta, level, steps, neuron, draws, fires, surrogate, paths=("comparison", "reset"), initial=None,
+               temperature=None):
     """Neurons in integer codes: the five steps of :mod:`spikeproof.spec`.
 
-    Gradients: the leak's and the store's rounding count as the identity, clipping passes nothing, the spike has the surrogate's
-    derivative of (h / theta - 1) * level: its distance to the threshold, in values.
+    Gradients: the leak's and the store's rounding count as the identity, clipping passes nothing (or the store has the stacked
+    gradient), the spike has the surrogate's derivative of (h / theta - 1) * level: its distance to the threshold, in values.
 
     Parameters
     ----------
@@ -267,12 +275,13 @@ def code_steps(acc, theta, level, steps, neuron, draws, fires, surrogate, paths=
     draws : [T, 1, C, H, W], for stochastic rounding
     fires : bool
     surrogate : Surrogate
-    paths : which of "comparison" and "reset" a threshold's gradient goes through
+    paths : which of "comparison" or "window", and "reset", a threshold's gradient goes through
     initial : [C, H, W], stored codes at the start, which have no gradient; or None for 0
+    temperature : float, of :func:`~spikeproof.surrogates.stacked_gradient` of the store, or None
 
     Returns
     -------
     (spikes [T, B, C, H, W] or None, stored codes [T, B, C, H, W])
     """
-    s, codes = _CodeSteps.apply(acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths)
+    s, codes = _CodeSteps.apply(acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths, temperature)
     return (s if fires else None), codes

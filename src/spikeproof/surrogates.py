@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["SURROGATES", "Surrogate", "filtered", "tssl_gradient"]
+__all__ = ["SURROGATES", "Surrogate", "filtered", "penalty_window", "stacked_gradient", "tssl_gradient"]
 
 SURROGATES = {
     "atan": lambda x, w: 1 / (w * (1 + (math.pi / w * x) ** 2)),
@@ -30,6 +30,33 @@ class Surrogate:
     name: str = "atan"
     width: float = 1.0
     decay: float = 0.0
+
+
+def stacked_gradient(u, store, temperature):
+    """SpQuant-SNN's derivative of a membrane's quantizer (Eq. 13): T s (1 - s) of a sigmoid s(T (u - s_k)) at each step.
+
+    Parameters
+    ----------
+    u : tensor, membranes before rounding, in units of the store's codes
+    store : Store; its steps lie in the middles between codes, or, of a floor, at the codes above the lowest
+    temperature : float, T; the paper's code has 2
+    """
+    found = torch.zeros_like(u)
+    for code in range(store.lo, store.hi):
+        s = torch.sigmoid(temperature * (u - (code + (1 if store.rounding == "floor" else 0.5))))
+        found += temperature * s * (1 - s)
+    return found
+
+
+def penalty_window(x, spikes):
+    """SpQuant-SNN's factor of a threshold's gradient (Eq. 26): sigmoid(x) where the neuron spiked, else 0.
+
+    Parameters
+    ----------
+    x : tensor, distance of the membrane to the threshold, values
+    spikes : tensor of the same shape, 0 or 1
+    """
+    return torch.sigmoid(x) * spikes
 
 
 def filtered(x, decay):

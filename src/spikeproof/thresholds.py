@@ -1,4 +1,4 @@
-"""Thresholds of a layer in torch: fixed at 1, or trained as in the ATIF paper. Values.
+"""Thresholds of a layer in torch: fixed at 1, or trained as in the ATIF and SpQuant-SNN papers. Values.
 
 A module here gives the thresholds V(t) of one layer, and the amplitude of its spikes: the value that a spike has for the layers
 that it drives. The amplitude is folded into those layers' scales when they are quantized, so that hardware sees ones.
@@ -6,13 +6,16 @@ that it drives. The amplitude is folded into those layers' scales when they are 
 The gradient of a trained threshold has three separate paths; ``paths`` names those that count:
 
 * comparison: s(t) = H(h(t) - V(t)) has the derivative -sigma'(h(t) - V(t)), sigma' being the surrogate's;
+* window: the same times the gradient penalty window, sigmoid(h - V) where h >= V and 0 below (SpQuant-SNN, Eq. 24 to 27; LT-SNN):
+  a threshold learns from spikes alone, and takes the place of ``comparison``;
 * reset: v(t) = h(t) - s(t) V(t) has the derivative -s(t);
 * amplitude: a spike has the value ``amplitude``, which is V (ATIF-u) or p_1 (ATIF-nu).
 """
 import torch
 from torch import nn
 
-__all__ = ["PATHS", "FixedThreshold", "LevelThresholds", "TrainedThreshold", "at_least", "thresholds_of_levels"]
+__all__ = ["PATHS", "FixedThreshold", "LearnedThreshold", "LevelThresholds", "TrainedThreshold", "at_least",
+           "thresholds_of_levels"]
 
 PATHS = ("amplitude", "comparison", "reset")
 
@@ -101,6 +104,25 @@ class TrainedThreshold(nn.Module):
     def forward(self):
         threshold = at_least(self.threshold, SMALLEST)
         return threshold, (threshold if "amplitude" in self.paths else threshold.detach())[0]
+
+
+class LearnedThreshold(nn.Module):
+    """One trained threshold; a spike counts 1 (LT-SNN, SpQuant-SNN).
+
+    Parameters
+    ----------
+    first : float, value, where training starts
+    paths : names of PATHS but "amplitude", and "window" or "comparison"
+    """
+    strict = False
+
+    def __init__(self, first, paths):
+        super().__init__()
+        self.threshold = nn.Parameter(torch.tensor([first]))
+        self.paths = paths
+
+    def forward(self):
+        return at_least(self.threshold, SMALLEST), 1.0
 
 
 class LevelThresholds(nn.Module):

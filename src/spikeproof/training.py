@@ -203,9 +203,9 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
                 x, targets = augment(x, y[index], augmentation, draws)
             if device != "cpu":
                 x, targets = x.to(device, non_blocking=True), targets.to(device)
-            logits, spikes = model(x)
+            logits, spikes, outputs = model(x)
             read = logits / model.steps if options.mean_logits else logits
-            loss = targets.loss(read, options.loss, spikes[-1].flatten(2) if spikes else None, model.surrogate.decay)
+            loss = targets.loss(read, options.loss, outputs, model.surrogate.decay, options.tet_share)
             penalty = method.penalty()
             optimizer.zero_grad(set_to_none=True)
             (loss if penalty is None else loss + penalty).backward()

@@ -26,8 +26,9 @@ class AugmentationOptions(Options):
 class TrainingOptions(Options):
     """How a network is trained.
 
-    ``loss``: cross entropy of the readout, the mean squared error between firing rates and the one-hot label (STBP), or the squared
-    difference of the output's filtered spikes to those wanted (TSSL-BP's kernel loss; neurons with a synapse).
+    ``loss``: cross entropy of the readout, the mean squared error between firing rates and the one-hot label (STBP), the squared
+    difference of the output's filtered spikes to those wanted (TSSL-BP's kernel loss; neurons with a synapse), or ``tet``: cross
+    entropy of each step's output, and with the share ``tet_share`` their mean squared distance to 1 (TET: Deng et al., ICLR 2022).
     ``mean_logits``: cross entropy of the readout divided by the number of steps, what many steps want: of a network that was
     converted, this is the artificial network's loss.
     ``optimizer``: AdamW, or SGD with ``momentum``. ``schedule``: the learning rate falls to 0 as a cosine, or is multiplied by
@@ -39,7 +40,8 @@ class TrainingOptions(Options):
     configuration out.
     """
     epochs: int = Field(30, ge=1)
-    loss: Literal["cross_entropy", "kernel", "mse_rate"] = "cross_entropy"
+    loss: Literal["cross_entropy", "kernel", "mse_rate", "tet"] = "cross_entropy"
+    tet_share: float = Field(0.05, ge=0, le=1)
     mean_logits: bool = False
     batch_size: int = Field(64, ge=1)
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -62,8 +64,8 @@ class TrainingOptions(Options):
 
     def check(self, neuron, input_spec):
         """ValueError where the neurons (Neuron) or the input (InputSpec) cannot be trained so."""
-        if self.loss != "cross_entropy" and neuron.readout != "spike_count":
-            raise ValueError(f"loss must be cross_entropy for a {neuron.readout} readout: {self.loss} wants spikes")
+        if self.loss in ("kernel", "mse_rate") and neuron.readout != "spike_count":
+            raise ValueError(f"loss must be cross_entropy or tet for a {neuron.readout} readout: {self.loss} wants spikes")
         if self.wants_synapses and neuron.synapse is None:
             raise ValueError(f"{self.wants_synapses} wants neurons with a synapse, of kind synaptic")
         if self.augmentation.mixup and input_spec.bits == 1:

@@ -33,7 +33,7 @@ class Neuron:
     ---------------------------
     reset, readout : as in :mod:`spikeproof.spec` and :mod:`spikeproof.network`
     leak : Leak, the contract's; beta : float, the membrane's factor at every step in full precision
-    trained_threshold : bool, whether each layer has one threshold that is a parameter
+    trained_threshold : bool, whether each layer has one threshold that is a parameter, and the value of its spikes
     """
     activation, synapse, trained_threshold = "spike", None, False
 

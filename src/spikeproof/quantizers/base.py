@@ -11,21 +11,48 @@ from ..fixed_point import ROUNDINGS
 from ..options import Options
 from ..training_options import TrainingOptions
 
-__all__ = ["MembraneOptions", "Quantizer", "QuantizerOptions", "round_ste", "straight_through"]
+__all__ = ["MembraneOptions", "Quantizer", "QuantizerOptions", "nearest", "round_ste", "straight_through"]
 
 
 class MembraneOptions(Options):
-    """How memory keeps membranes: two's complement of ``bits``, or ternary (-1, 0, 1) in 2 bits."""
-    bits: int = Field(16, ge=2, le=24)
-    ternary: bool = False
+    """How memory keeps membranes: two's complement of ``bits`` (16), or the few codes lo .. hi of ``levels``.
+
+    ``levels``: [-1, 1] is a ternary membrane (SpQuant-SNN, Eq. 7), [0, 1] a binary one, whose state -1 is silenced (Eq. 19, 20).
+    ``unit``: what a code of ``levels`` stands for, the power of two of the layer's unit nearest to the threshold, or to half of it.
+    ``gradient``: what passes the store backwards: all inside its range (``clip``), or, of ``levels``, SpQuant-SNN's stacked
+    gradient (Eq. 13), a sigmoid's derivative around each step, of slope ``temperature`` in codes.
+    """
+    bits: int | None = Field(None, ge=2, le=24)
+    levels: tuple[int, int] | None = Field(None, strict=False)
+    unit: Literal["half_threshold", "threshold"] = "half_threshold"
+    gradient: Literal["clip", "stacked"] = "clip"
+    temperature: float = Field(2.0, gt=0, allow_inf_nan=False)
     rounding: Literal[ROUNDINGS] = "half_up"
     output_bits: int = Field(16, ge=2, le=24)
 
     @model_validator(mode="after")
-    def _ternary_has_two_bits(self):
-        if self.ternary and self.bits != 2:
-            raise ValueError(f"bits must be 2 for a ternary membrane, not {self.bits}")
+    def _bits_or_levels(self):
+        if self.levels is None:
+            if self.gradient == "stacked":
+                raise ValueError("gradient must be clip where no levels are given: stacked has a step for each")
+            return self
+        lo, hi = self.levels
+        if not -16 <= lo <= 0 <= hi <= 15 or lo == hi:
+            raise ValueError(f"levels must be two integers lo <= 0 <= hi from -16 to 15, not both 0, not {list(self.levels)}")
+        if self.bits is not None:
+            raise ValueError("bits must be left out where levels are given")
         return self
+
+    @property
+    def codes(self):
+        """(lo, hi) of the codes that are stored."""
+        bits = self.bits or 16
+        return self.levels or (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+    @property
+    def slope(self):
+        """Temperature of the stacked gradient, or None."""
+        return self.temperature if self.gradient == "stacked" else None
 
 
 class QuantizerOptions(Options):
@@ -35,13 +62,22 @@ class QuantizerOptions(Options):
     is the width of the last layer's membrane where it is the readout. ``shortcut_bits`` is the width of the convolutions on the
     shortcuts of a residual network, which share their layer's unit; by default what holds four times the largest weight code.
     ``edge_bits`` makes the first and the last layer integers of so many bits, as many methods leave them finer; 16 stands for full
-    precision.
+    precision. ``power_of_two_scale`` rounds scales to the nearest power of two (SpQuant-SNN's alpha): behind spikes, a threshold of
+    1 is then a power of two in codes.
     """
     scale: Literal["channel", "layer"] = "channel"
+    power_of_two_scale: bool = False
     shortcut_bits: int | None = Field(None, ge=2, le=16)
     edge_bits: int | None = Field(None, ge=2, le=16)
     membrane: MembraneOptions = MembraneOptions()
     training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
+
+
+def nearest(x, levels):
+    """The nearest of ascending ``levels`` (ints) to each element of x; in a middle the upper one."""
+    import torch
+    levels = x.new_tensor(levels)
+    return levels[torch.bucketize(x.detach(), (levels[1:] + levels[:-1]) / 2, right=True)]
 
 
 def straight_through(x, quantized):
@@ -70,7 +106,8 @@ class Quantizer:
         if self.options.edge_bits is None or k not in (0, count - 1):
             return self
         from .integer import IntQuantizer
-        shared = {name: getattr(self.options, name) for name in ("scale", "membrane", "training", "shortcut_bits")}
+        shared = {name: getattr(self.options, name)
+                  for name in ("scale", "membrane", "training", "shortcut_bits", "power_of_two_scale")}
         return IntQuantizer(IntQuantizer.Options(kind="int", bits=self.options.edge_bits, **shared))
 
     def method(self):
@@ -85,6 +122,11 @@ class Quantizer:
 
     def scale(self, weight, per_channel):
         """weight [C_out, C_in, kh, kw] -> value of one code, [C_out, 1, 1, 1] or [1, 1, 1, 1], > 0."""
+        scale = self.fitted_scale(weight, per_channel)
+        return scale.log2().round().exp2() if self.options.power_of_two_scale else scale
+
+    def fitted_scale(self, weight, per_channel):
+        """As :meth:`scale`, any real number."""
         raise NotImplementedError
 
     def learned_scale(self, step, weight):

@@ -14,7 +14,7 @@ class BinaryQuantizer(Quantizer):
 
     codec = Binary()
 
-    def scale(self, weight, per_channel):
+    def fitted_scale(self, weight, per_channel):
         return self._reduce(weight.abs(), per_channel, "mean")
 
     def codes(self, x):

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..codecs import parse_codec
 from ..training_options import TrainingOptions
-from .base import Quantizer, QuantizerOptions, straight_through
+from .base import Quantizer, QuantizerOptions, nearest, straight_through
 
 __all__ = ["CbpQuantizer"]
 
@@ -44,15 +44,11 @@ class CbpQuantizer(Quantizer):
         super().__init__(options)
         self.codec = parse_codec(options.levels)
 
-    def scale(self, weight, per_channel):
+    def fitted_scale(self, weight, per_channel):
         return self._reduce(weight.abs(), per_channel, "mean") / self.codec.max_code
 
     def codes(self, x):
-        levels = [int(code) for code in self.codec.codes]
-        code = x.new_full(x.shape, levels[0])
-        for low, high in zip(levels, levels[1:]):
-            code = code + (x >= (low + high) / 2).to(x.dtype) * (high - low)
-        return straight_through(x, code)
+        return straight_through(x, nearest(x, self.codec.codes.tolist()))
 
     def method(self):
         from ..lagrange import Constraint

@@ -23,7 +23,7 @@ class IntQuantizer(Quantizer):
         self.codec = parse_codec(f"int{options.bits}")
         self.max_code = (1 << (options.bits - 1)) - 1
 
-    def scale(self, weight, per_channel):
+    def fitted_scale(self, weight, per_channel):
         return self._reduce(weight.abs(), per_channel, "amax") / self.max_code
 
     def codes(self, x):

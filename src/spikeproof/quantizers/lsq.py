@@ -1,7 +1,7 @@
 """Learned step size quantization (LSQ; Esser et al., 2020): uniform integers whose scale is trained with the weights."""
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..codecs import parse_codec
 from .base import Quantizer, QuantizerOptions, round_ste
@@ -20,6 +20,13 @@ class LsqQuantizer(Quantizer):
         kind: Literal["lsq"]
         bits: int = Field(4, ge=2, le=8)
 
+        @field_validator("power_of_two_scale")
+        @classmethod
+        def _is_trained(cls, value):
+            if value:
+                raise ValueError("must be false: the scale is trained")
+            return value
+
     learned = True
 
     def __init__(self, options):
@@ -27,7 +34,7 @@ class LsqQuantizer(Quantizer):
         self.codec = parse_codec(f"int{options.bits}")
         self.max_code = (1 << (options.bits - 1)) - 1
 
-    def scale(self, weight, per_channel):
+    def fitted_scale(self, weight, per_channel):
         """Where the step starts."""
         return 2 * self._reduce(weight.abs(), per_channel, "mean") / self.max_code**0.5
 

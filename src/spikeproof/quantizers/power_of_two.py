@@ -4,28 +4,32 @@ from typing import Literal
 from pydantic import Field
 
 from ..codecs import parse_codec
-from .base import Quantizer, QuantizerOptions, straight_through
+from .base import Quantizer, QuantizerOptions, nearest, straight_through
 
 __all__ = ["PowerOfTwoQuantizer"]
 
 
 class PowerOfTwoQuantizer(Quantizer):
-    """Codes {0, +-1, +-2, +-4, ..., +-2^(levels-1)}, nearest in value; the largest weight takes the largest."""
+    """Codes {0, +-1, +-2, +-4, ...}, nearest in value (SpQuant-SNN, Eq. 14 to 18).
+
+    ``clip`` is the weight that takes the largest code: the largest of all (``largest``), or twice the mean magnitude
+    (``twice_mean``), as SpQuant-SNN's released code has it.
+    """
     class Options(QuantizerOptions):
         kind: Literal["pot"]
-        bits: int = Field(4, ge=2, le=5)
+        bits: int = Field(4, ge=2, le=8)
+        clip: Literal["largest", "twice_mean"] = "largest"
 
     def __init__(self, options):
         super().__init__(options)
-        self.codec = parse_codec(f"pot{options.bits}")
+        self.codec = parse_codec(f"{options.kind}{options.bits}")
+        self.magnitudes = self.codec.codes[self.codec.codes >= 0].tolist()
 
-    def scale(self, weight, per_channel):
-        return self._reduce(weight.abs(), per_channel, "amax") / self.codec.max_code
+    def fitted_scale(self, weight, per_channel):
+        if self.options.clip == "largest":
+            return self._reduce(weight.abs(), per_channel, "amax") / self.codec.max_code
+        return 2 * self._reduce(weight.abs(), per_channel, "mean") / self.codec.max_code
 
     def codes(self, x):
-        magnitude = x.abs()
-        # Nearest of 2^k and 2^(k+1) changes at their mean, 1.5 * 2^k.
-        code = (magnitude >= 0.5).to(x.dtype)
-        for k in range(self.codec.levels - 1):
-            code = code + (magnitude >= 1.5 * 2**k).to(x.dtype) * 2**k
-        return straight_through(x.clamp(-self.codec.max_code, self.codec.max_code), code * x.sign())
+        most = self.codec.max_code
+        return straight_through(x.clamp(-most, most), nearest(x.abs(), self.magnitudes) * x.sign())

@@ -18,7 +18,7 @@ class TernaryQuantizer(Quantizer):
 
     codec = Ternary()
 
-    def scale(self, weight, per_channel):
+    def fitted_scale(self, weight, per_channel):
         return 1.4 * self._reduce(weight.abs(), per_channel, "mean")
 
     def codes(self, x):
