@@ -28,6 +28,9 @@ NEEDED = {("architectures", "feedforward"): {"layers": "8C3-AP2-10"},
           ("neurons", "per_layer"): {"layers": {"a": {"decay": 0.875}}},
           ("pretraining", "continued"): {"first": {"kind": "surrogate", "training": {"epochs": 3, "batch_size": 32}}},
           ("pretraining", "imported"): {"weights": "w.safetensors", "sha256": "0" * 64},
+          ("analyses", "network_costs"): {"networks": {"small": {
+              "architecture": {"kind": "feedforward", "layers": "3C3-MP2-5"}, "shape": [4, 4, 2], "classes": 5, "steps": 2,
+              "weight_bits": 2}}},
           ("analyses", "network_sizes"): {"networks": {"small": {"architecture": {"kind": "feedforward", "layers": "3C3-MP2-5"},
                                                                  "shape": [4, 4, 2], "classes": 5}}},
           ("datasets", "folder"): {"path": "pets", "shape": [8, 8, 1], "classes": 2}}
@@ -145,9 +148,8 @@ def test_feedforward_wants_as_many_outputs_as_classes():
         make("architectures", "feedforward").layers(InputSpec((8, 8, 1)), 11)
 
 
-@of("pruners")
-def test_pruner_keeps_what_drives_the_next_layer_most(kind):
-    pruner = make("pruners", kind, keep=0.5)
+def test_channel_pruner_keeps_what_drives_the_next_layer_most():
+    pruner = make("pruners", "channel", keep=0.5)
     rates = torch.tensor([0.5, 0.0, 0.5, 0.1])
     outgoing = torch.ones(3, 4, 1, 1) * torch.tensor([1.0, 9.0, 2.0, 3.0])[:, None, None]
     assert pruner.kept([(rates, [outgoing])]).tolist() == [0, 2]
@@ -167,6 +169,52 @@ def test_analysis_gives_quantities_tables_and_figures(kind):
         assert title and caption and svg.startswith("<?xml") and "</svg>" in svg
     for title, columns, rows in analysis.tables(result):
         assert title and rows and all(len(row) == len(columns) for row in rows)
+
+
+@of("pruners")
+def test_pruner_gives_a_network_that_equals_its_integers(kind):
+    from test_models import tiny_data, tiny_of
+
+    from spikeproof.convert import check_equal, to_spec
+    from spikeproof.models import CodeNetwork
+    data = tiny_data()
+    model = CodeNetwork.from_float(tiny_of(data, {"kind": "lif"}, {"kind": "feedforward", "layers": "6C3-AP2-4C3-5"}),
+                                   make("quantizers", "int"))
+    pruned, said = make("pruners", kind).prune(model, data)
+    assert said and check_equal(pruned, to_spec(pruned), data.frames["test"]) > 0
+
+
+def test_network_costs_are_the_papers_formulas():
+    """Two layers by hand: 3x3 on 2 channels of 4x4 to 3, then 48 to 5; 4 bits, ternary membranes in 2, outputs in 8, T = 2."""
+    network = {"architecture": {"kind": "feedforward", "layers": "3C3-5"}, "shape": [4, 4, 2], "classes": 5, "steps": 2,
+               "weight_bits": 4}
+    found = make("analyses", "network_costs", networks={"a": network}).run(say=lambda text: None)["quantities"]
+    weights, neurons = 54 + 240, 48 + 5
+    full, small = 4 * weights + 8 * neurons, weights / 2 + neurons / 4 + neurons
+    assert found["a_full_mb"] == pytest.approx(full / 1e6) and found["a_ratio"] == pytest.approx(full / small)
+    assert found["a_packed_ratio"] == pytest.approx(full / (weights / 2 + neurons / 5 + neurons))
+    assert found["a_operations_ratio"] == 1 and found["a_printed_ratio"] is None
+    layers = {**network, "architecture": {"kind": "feedforward", "layers": "3C3-4C3-5"}, "closed_positions": 0.35,
+              "closed_channels": 0.5}
+    found = make("analyses", "network_costs", networks={"b": layers}, memory_pj=0.1).run(say=lambda text: None)["quantities"]
+    first, second, head = 54 * 16, 108 * 16, 320
+    operations = [2 * (first + second * left + head) for left in (1, 0.65 * 0.5)]
+    assert found["b_operations_ratio"] == pytest.approx(operations[0] / operations[1])
+    energy = [operations[0] * 0.38 + 2 * first * 1.31, operations[1] * 0.007 + 2 * first * 0.07]
+    assert found["b_energy_ratio"] == pytest.approx(energy[0] / energy[1])
+    moved = [0.1 * (operations[0] * 32 + 2 * 2 * 117 * 32), 0.1 * (operations[1] * 4 + 2 * 2 * 117 * 2)]
+    assert found["b_energy_with_memory_ratio"] == pytest.approx((energy[0] + moved[0]) / (energy[1] + moved[1]))
+
+
+@pytest.mark.parametrize("entry, weights, neurons", [
+    # The neurons are those that SpQuant-SNN's sizes of membranes stand for: 3.686 MB and 5.50 MiB in full precision.
+    ({"kind": "feedforward", "layers": "64C3-128C3-AP2-256C3-256C3-AP2-512C3-512C3-AP2-512C3-512C3-AP2-10"}, 9_263_232, 921_610),
+    ({"kind": "resnet", "width": 128, "blocks": [3, 3, 2], "hidden": 256}, 12_687_232, 1_442_058)])
+def test_published_networks_have_their_sizes(entry, weights, neurons):
+    shape = (48, 48, 2) if entry["kind"] == "feedforward" else (32, 32, 3)
+    layers = make("architectures", entry["kind"], **{k: v for k, v in entry.items() if k != "kind"}).layers(InputSpec(shape), 10)
+    assert sum(c.weights for layer in layers for c in layer.connections if not c.identity) == weights
+    assert sum(layer.neurons for layer in layers) == neurons
 
 
 def test_network_size_counts_every_trained_parameter():

@@ -1,4 +1,6 @@
 """CBP: the saw-tooth and its window against their definitions, the schedule of the multipliers, what stays and what falls."""
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -96,10 +98,21 @@ def test_levels_scale_and_edges(levels):
 
 
 def test_without_a_layer_between_first_and_last_there_is_nothing_to_constrain():
-    data = tiny_data()
-    model = CodeNetwork.from_float(tiny_of(data, {"kind": "lif"}, {"kind": "feedforward", "layers": "6-5"}).eval(), quantizer())
+    source = tiny_of(tiny_data(), {"kind": "lif"}, {"kind": "feedforward", "layers": "6-5"}).eval()
     with pytest.raises(ValueError, match="^cbp has no layer to constrain: the first and the last keep edge_bits; give them"):
-        training.fit(model, data, TrainingOptions(epochs=1), seed=0, say=lambda text: None, method=model.quantizer.method())
+        CodeNetwork.from_float(source, quantizer())
+    assert CodeNetwork.from_float(source, quantizer(edge_bits=None))
+
+
+@pytest.mark.parametrize("epochs, options, remark", [
+    (1, {}, r"^constraint failure [01]\.\d+, but its windows never began to close \(g = 1\): give more epochs than period, 20$"),
+    (2, {"period": 1}, r"^g = 3, constraint failure [01]\.\d+$"),
+    (1, {"constrained": False}, r"^multipliers held at 0, constraint failure [01]\.\d+$")])
+def test_the_closing_remark_says_how_far_the_constraint_came(epochs, options, remark):
+    model = prepared("binary", **options)
+    method = model.quantizer.method()
+    training.fit(model, tiny_data(), TrainingOptions(epochs=epochs, batch_size=16), seed=0, say=lambda text: None, method=method)
+    assert re.search(remark, method.remark())
 
 
 def test_the_bound_never_lies_inside_the_levels():

@@ -60,6 +60,10 @@ def changed(section, name, **values):
     (changed("quantizers", "int4_v8", bits="4"), "config: quantizers.int4_v8.bits must be a valid integer, not '4'"),
     (changed("quantizers", "int4_v8", membrane={"bits": 8, "levels": [-1, 1]}),
      "config: quantizers.int4_v8.membrane: bits must be left out where levels are given"),
+    (changed("quantizers", "int4_v8", training={"clip_gradient": float("inf")}),
+     "config: quantizers.int4_v8.training.clip_gradient must be a finite number, not inf"),
+    ({**SHIPPED, "pretraining": {"c": {"kind": "continued", "first": "surrogate"}}},
+     "config: pretraining.c.first: must be the whole entry of another pre-training, not 'surrogate'"),
     (changed("quantizers", "int4_v8", membrane={"levels": [1, 2]}),
      "config: quantizers.int4_v8.membrane: levels must be two integers lo <= 0 <= hi from -16 to 15, not both 0, not [1, 2]"),
     (changed("quantizers", "int4_v8", membrane={"gradient": "stacked"}),
@@ -161,6 +165,16 @@ NO_CHAIN = [
      "pretraining 'mixing' of neuron 'lif': augmentation.mixup must be 0 for an input of one bit: a mixture of spikes has no code"),
     (("quantizers", "q", {"kind": "int", "bits": 4, "training": {"surrogate": "tssl"}}), {"quantizer": "q"},
      "quantizer 'q' for neuron 'lif': surrogate tssl wants neurons with a synapse, of kind synaptic"),
+    (("quantizers", "q", {"kind": "cbp"}), {"quantizer": "q"},
+     "quantizer 'q' on architecture 'dense': cbp has no layer to constrain: the first and the last keep edge_bits; give them the "
+     "levels too (edge_bits: null), or add layers between"),
+    (("architectures", "sew", {"kind": "feedforward", "layers": "8C3-8S3-10"}),
+     {"architecture": "sew", "neuron": "atif_u", "quantizer": "int4_v8"},
+     "quantizer 'int4_v8' on architecture 'sew': layer sew2: spikes that are summed must be worth 1 each: use neurons of a fixed "
+     "threshold"),
+    (("pruners", "p", {"kind": "masks"}), {"quantizer": "int4_v8", "pruner": "p"},
+     "pruner 'p' on architecture 'dense': masks must have a convolution to close: none of dense1, dense2 is one that neurons "
+     "drive and that is not the last (the first, which the input drives, has no membranes to go by)"),
     (("neurons", "n", {"kind": "per_layer", "layers": {"other": {}}}), {"neuron": "n"},
      "neuron 'n' in architecture 'dense': neuron: layers must say the constants of layer 'dense1' too"),
 ]
@@ -178,6 +192,13 @@ def test_chains_that_cannot_be_trained_are_refused_before_training(tmp_path, ent
     with pytest.raises(ConfigError) as error:
         load_study(path, parse_config(raw))
     assert str(error.value) == f"{path}: runs.a: {message}"
+
+
+def test_hardware_of_a_study_says_what_it_may_be(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"title": "t", "hardware": "first_seeds", "runs": {"a": RUN}}))
+    with pytest.raises(ConfigError, match="study.yaml: hardware: must be true, false or first_seed, not 'first_seeds'$"):
+        load_study(path, parse_config(SHIPPED))
 
 
 @pytest.mark.parametrize("hardware, built", [(True, [True] * 3), ("first_seed", [True, False, False]), (False, [False] * 3)])

@@ -82,4 +82,5 @@ def test_reference_results_agree_with_themselves_and_see_changes():
     found = differences(changed, table)
     assert len(found) == 3
     assert found[0] == "conv-float seed 0 is in only one of the tables"
+    assert differences(changed.drop(columns="weight_bits"), table)[0] == "column weight_bits must be in both tables"
     assert found[1].startswith("dense-int8 seed 0: accuracy must be ") and "weight_bits must be" in found[2]

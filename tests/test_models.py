@@ -136,6 +136,21 @@ def tiny_of(data, neuron, architecture=RESNET, seed=0):
     return model
 
 
+@pytest.mark.parametrize("layers", ["6C3-D3-8C1-D3s2-5", "6C3-MP2-D3-6C1-5"])
+def test_depthwise_convolutions_equal_the_integer_model(layers):
+    data = tiny_data()
+    source = tiny_of(data, {"kind": "lif"}, {"kind": "feedforward", "layers": layers})
+    model = CodeNetwork.from_float(source.eval(), make("quantizers", {"kind": "int", "bits": 8}))
+    net = to_spec(model)
+    depthwise = next(layer for layer in net.layers if layer.name.startswith("depthwise"))
+    assert depthwise.projections[0].groups == 6 and depthwise.projections[0].weights.shape == (3, 3, 1, 6)
+    assert check_equal(model, net, data.frames["test"]) > 0
+    assert_same_function(source, model, data, 0.98, 0.05)
+    kept = dict.fromkeys(channel_groups(model.shapes)[0], torch.tensor([0, 2, 5]))
+    small = model.pruned(kept)
+    assert len(kept) == 2 and check_equal(small, to_spec(small), data.frames["test"]) > 0
+
+
 @pytest.mark.parametrize("neuron", ATIF, ids=[f"{n['kind']}-{n.get('readout', 'membrane')}" for n in ATIF])
 @pytest.mark.parametrize("entry", [QUANTIZERS[k] for k in (0, 4, 6, 7)], ids=["int8", "pot4", "binary", "lsq3"])
 def test_residual_networks_and_trained_thresholds_equal_the_integer_model(entry, neuron):

@@ -205,7 +205,7 @@ REFUSED = [
     (graph(w=affine(), lif=lif(3, v_threshold=-1.0)), WHOLE, "node lif .* must have a threshold above 0, not -1"),
     (graph(w=affine(), lif=lif(3, tau=5e-5)), WHOLE, "node lif .* has a time constant of 5e-05, less than a step of 0.0001"),
     (graph(w=affine(), d=nir.Delay(np.ones(3)), lif=lif(3)), WHOLE, "node d is a Delay, which the integer contract cannot say"),
-    (graph(w=affine(), sub=graph(v=affine(3, 3))), WHOLE, "node sub is a NIRGraph, .*: a recurrent network"),
+    (graph(w=affine(), sub=graph(v=affine(3, 3))), WHOLE, "node sub is a NIRGraph, .*: a graph within the graph$"),
     (graph([("input", "w"), ("w", "lif"), ("lif", "v"), ("v", "lif"), ("lif", "output")], w=affine(), lif=lif(3), v=affine(3)),
      WHOLE, "drives itself: a recurrent network cannot be said"),
     (graph(w=affine(), v=affine(3), lif=lif(3)), WHOLE, "node w .* leads to v without neurons between them"),
@@ -235,6 +235,16 @@ REFUSED = [
            h=lif(3), v=affine(3), s=nir.Scale(np.full(3, 0.5)), lif=lif(3)), WHOLE,
      "node lif .* adds h times 0.5: only spikes that are worth 1"),
 ]
+
+
+def test_an_edge_to_nowhere_and_a_single_node_are_refused(tmp_path):
+    given = graph(w=affine(), lif=lif(3))
+    given.edges.append(("lif", "nowhere"))
+    with pytest.raises(ImportRefused, match="^edge lif -> nowhere is to a node nowhere that the graph has not$"):
+        import_graph(given, WHOLE)
+    nir.write(tmp_path / "one.nir", lif(3))
+    with pytest.raises(ImportRefused, match="one.nir must hold a graph with an Input and an Output, not a single node$"):
+        read_nir(tmp_path / "one.nir")
 
 
 @pytest.mark.parametrize("given, dialect, sentence", REFUSED, ids=range(len(REFUSED)))
@@ -327,6 +337,11 @@ def test_sidecar_belongs_to_its_graph(tmp_path):
     nir.write(tmp_path / "n.nir", graph(w=affine(), lif=lif(3)))
     with pytest.raises(ImportRefused, match="n.nir.json belongs to another graph: its SHA-256 is not that of"):
         read_sidecar(tmp_path / "n.nir")
+    digest = json.loads(sidecar_of(tmp_path / "n.nir").read_text())["nir_sha256"]
+    for wrong in ([], {"foo": 1}):
+        sidecar_of(tmp_path / "n.nir").write_text(json.dumps({"nir_sha256": digest, "dialect": wrong}))
+        with pytest.raises(ImportRefused, match="is no sidecar that can be read .dialect must have keys of dt, "):
+            read_sidecar(tmp_path / "n.nir")
     sidecar_of(tmp_path / "n.nir").write_text("{")
     with pytest.raises(ImportRefused, match="is no sidecar that can be read"):
         read_sidecar(tmp_path / "n.nir")

@@ -63,9 +63,11 @@ CATALOG = {
     },
     "pruners": {
         "channel": "spikeproof.pruners.channel:ChannelPruner",
+        "masks": "spikeproof.pruners.masks:MaskPruner",
     },
     "analyses": {
         "atif_sqnr": "spikeproof.analyses.atif_sqnr:AtifSqnr",
+        "network_costs": "spikeproof.analyses.network_costs:NetworkCosts",
         "network_sizes": "spikeproof.analyses.network_sizes:NetworkSizes",
     },
 }

@@ -5,10 +5,10 @@ difference of two runs (paired by seed), or an order of runs. The verdict is com
 
 * *reproduced*: ours is within the tolerance of an ``about``, on the right side of an ``at_least`` or ``at_most`` (less the
   tolerance), or equal to what ``holds``;
-* *partly*: it is not, but has the claim's sign and between half and twice its size (for a bound, at least half of it, or at most
-  twice), and is, over several seeds, more than two standard errors from zero;
+* *partly*: it is not, but has the claim's sign and between half and twice its size, and is, over several seeds, more than two
+  standard errors from zero;
 * *not reproduced*: else;
-* *not attempted*: no study here can measure it; the claim says why.
+* *not attempted*: no study here measures it, or what its study measures is not there; the claim says why.
 """
 import math
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class Claim(Options):
 
     @model_validator(mode="after")
     def _measured_or_not(self):
-        if (self.measure is None) == (self.not_attempted is None):
+        if self.measure is None and self.not_attempted is None:
             raise ValueError("a claim must have a measure, or say why it is not attempted")
         if self.measure is not None and self.value is None:
             raise ValueError("value is missing beside the measure")
@@ -167,8 +167,7 @@ def judge(claim, outcome):
         return "reproduced"
     clear = outcome.sd is None or abs(ours) > 2 * outcome.sd / math.sqrt(outcome.seeds)
     ratio = ours / value if ours * value > 0 else 0
-    near = ratio >= 0.5 if claim.compare == "at_least" else 0.5 <= ratio <= 2
-    return "partly" if near and clear else "not reproduced"
+    return "partly" if 0.5 <= ratio <= 2 and clear else "not reproduced"
 
 
 def table(claims, study, scaled_down, results, analyses, attempted=True):
@@ -187,7 +186,7 @@ def table(claims, study, scaled_down, results, analyses, attempted=True):
     for name, claim in claims.items():
         if claim.study != study:
             continue
-        outcome, controls, why = None, [], claim.not_attempted
+        outcome, controls, why = None, [], claim.not_attempted if claim.measure is None else None
         if claim.measure is not None and not attempted:
             why = "a smoke run"
         elif claim.measure is not None:
@@ -196,7 +195,7 @@ def table(claims, study, scaled_down, results, analyses, attempted=True):
                 controls = [f"{c.says}: {measured(c.measure, results, analyses).text(claim.unit if c.unit is None else c.unit)}"
                             for c in claim.controls]
             except ValueError as error:                              # a study that was cut down
-                outcome, why = None, str(error)
+                outcome, why = None, claim.not_attempted or str(error)
         value = "" if claim.value is None else Outcome(claim.value).text(claim.unit) if isinstance(claim.value, bool) \
             else f"{claim.value:g}" + (f" {claim.unit}" if claim.unit else "")
         on_runs = claim.measure is not None and claim.measure.analysis is None

@@ -115,6 +115,14 @@ class StudyOptions(Options):
     about: str = ""
     scaled_down: bool = False
     hardware: bool | Literal["first_seed"] = True
+
+    @field_validator("hardware", mode="before")
+    @classmethod
+    def _cores_of(cls, value):
+        if not isinstance(value, bool) and value != "first_seed":
+            raise ValueError(f"must be true, false or first_seed, not {value!r}")
+        return value
+
     defaults: dict = {}
     runs: dict = {}
     analyses: list[str] = []
@@ -299,6 +307,12 @@ class Config:
                 raise ValueError("the dataset has boxes, and this training wants labels")
             shapes = made["architecture"].layers(spec, classes)
         neuron = made["neuron"]
+        if "quantizer" in made and neuron.activation == "spike":
+            with naming("quantizer", "on", "architecture"):
+                made["quantizer"].check(shapes, neuron)
+        if "pruner" in made:
+            with naming("pruner", "on", "architecture"):
+                made["pruner"].layers(shapes)
         with naming("neuron", "in", "architecture"):
             neuron.synapses(shapes)
         with naming("pretraining", "of", "neuron"):

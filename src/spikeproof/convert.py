@@ -41,18 +41,19 @@ def to_spec(model):
         for connection, codes, codec in zip(shape.connections, weights, layer.codecs()):
             codes = _integers(codes, f"weights of {shape.name}")
             if connection.identity:                                  # one weight per channel: as many groups as channels
-                codes, groups = codes.reshape(1, 1, 1, -1), len(codes)
+                groups = len(codes) if connection.in_channels == len(codes) else 1
+                codes = codes.reshape(1, 1, 1, -1)
             else:
-                codes, groups = codes.transpose(2, 3, 1, 0), 1
+                codes, groups = codes.transpose(2, 3, 1, 0), connection.in_channels if connection.depthwise else 1
             projections.append(Projection(connection.source, codec, codes, connection.stride, connection.padding, groups,
                                           connection.pool, connection.pool_kind,
-                                          "membranes" if emits.get(connection.source, "spikes") != "spikes" else "spikes"))
+                                          "membranes" if emits.get(connection.source, "spikes") != "spikes" else connection.reads))
         biases = _integers(bias, f"biases of {shape.name}")
         starts = _integers(initial, f"initial membranes of {shape.name}").transpose(1, 2, 0)
         # [T or 1, C or 1] -> [T or 1, 1, 1, C or 1]
         thresholds = _integers(theta, f"thresholds of {shape.name}")[:, None, None] if layer.fires else None
         layers.append(LayerSpec(shape.name, (*shape.out_map, shape.out_channels), tuple(projections), layer.neuron, thresholds,
-                                biases if biases.any() else None, v_init=starts if starts.any() else None))
+                                biases if biases.any() else None, shape.gate, starts if starts.any() else None))
     return NetworkSpec(model.input_spec, tuple(layers), model.steps, model.neuron.readout)
 
 

@@ -55,13 +55,10 @@ class Constraint(Method):
     """
     def __init__(self, quantizer):
         self.quantizer, self.options = quantizer, quantizer.options
-        self.g, self.passed, self.before, self.updates = 1, 0, 1e10, 0
+        self.g, self.passed, self.before, self.updates, self.failure = 1, 0, 1e10, 0, float("nan")
 
     def start(self, model):
         self.layers = [layer for layer in model.layers if layer.step is not None and layer.quantizer is self.quantizer]
-        if not self.layers:
-            raise ValueError("cbp has no layer to constrain: the first and the last keep edge_bits; give them the levels too "
-                             "(edge_bits: null), or add layers between")
         self.multipliers = [torch.zeros_like(layer.weights[0]) for layer in self.layers]
         self.first = [torch.zeros_like(of) for of in self.multipliers]
         self.second = [torch.zeros_like(of) for of in self.multipliers]
@@ -108,8 +105,17 @@ class Constraint(Method):
             self.before = loss
         count = sum(of.numel() for of in self.multipliers)
         failure = sum(float((saw_tooth(layer.weights[0], self._levels(layer)) / layer.step).sum()) for layer in self.layers)
-        return {"g": self.g, "constraint_failure": failure / count / self.quantizer.codec.max_code,
+        self.failure = failure / count / self.quantizer.codec.max_code
+        return {"g": self.g, "constraint_failure": self.failure,
                 "multiplier": sum(float(of.sum()) for of in self.multipliers) / count}
+
+    def remark(self):
+        if not self.options.constrained:
+            return f"multipliers held at 0, constraint failure {self.failure:.3f}"
+        if self.g == 1:
+            return (f"constraint failure {self.failure:.3f}, but its windows never began to close (g = 1): give more epochs than "
+                    f"period, {self.options.period}")
+        return f"g = {self.g}, constraint failure {self.failure:.3f}"
 
     def state(self):
         tensors = {f"{name}.{k}": of for name in ("multipliers", "first", "second") for k, of in enumerate(getattr(self, name))}

@@ -21,6 +21,8 @@ def build(chain, input_spec, steps, classes):
     shapes = with_currents(shapes, neuron.synapses(shapes))
     if chain.get("quantizer") is None:
         return FloatNetwork(shapes, neuron, input_spec, steps)
+    if chain.get("pruner") is not None:
+        shapes = make("pruners", chain["pruner"]).layers(shapes)
     return CodeNetwork(shapes, neuron, input_spec, steps, make("quantizers", chain["quantizer"]))
 
 

@@ -19,6 +19,7 @@ from .codecs import parse_codec
 from .fixed_point import lfsr_draws
 from .network import INPUT
 from .neuron_steps import code_steps, float_steps
+from .neurons.base import Stateless
 from .quantizers.base import round_ste, straight_through
 from .spec import Leak, NeuronSpec, Store
 from .surrogates import Surrogate, filtered
@@ -29,6 +30,8 @@ __all__ = ["CodeNetwork", "FloatNetwork"]
 #: Width of an identity's weights: the same for all, so that memory does not depend on what was trained.
 IDENTITY_BITS = 16
 LARGEST_IDENTITY = (1 << IDENTITY_BITS - 1) - 1
+#: Neurons without memory; what their store holds is never read.
+STATELESS = NeuronSpec(Stateless.leak, Store(-1, 1), Stateless.reset)
 
 
 def _pooled(x, connection):
@@ -40,10 +43,11 @@ def _pooled(x, connection):
 
 def _convolve(x, weight, bias, connection):
     """x [M, C, H, W] -> [M, C_out, Ho, Wo]; a dense layer is one matrix product."""
-    if connection.kernel == tuple(x.shape[-2:]) and connection.padding == 0:
+    if connection.kernel == tuple(x.shape[-2:]) and connection.padding == 0 and not connection.depthwise:
         return F.linear(x.flatten(1), weight.flatten(1), bias)[..., None, None]
     # Channels last: half the time of a convolution with its backward pass, and of a normalisation.
-    return F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, connection.stride, connection.padding)
+    return F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, connection.stride, connection.padding,
+                    groups=connection.in_channels if connection.depthwise else 1)
 
 
 def _folded(x, operation):
@@ -62,16 +66,23 @@ def _sum(currents):
 
 def _last_use(shapes):
     """dict source -> index of the last layer that reads it."""
-    return {connection.source: k for k, shape in enumerate(shapes) for connection in shape.connections}
+    return {name: k for k, shape in enumerate(shapes) for name in (*(c.source for c in shape.connections), shape.gate)
+            if name is not None}
+
+
+def _gated(drive, gates, shape):
+    """Drive [T or 1, B, C, H, W] where gates [T, B, C or 1, h, w] are open, else 0; each gate serves a block of positions."""
+    rows, columns = (n // m for n, m in zip(shape.out_map, gates.shape[-2:]))
+    return drive * gates.repeat_interleave(rows, -2).repeat_interleave(columns, -1)
 
 
 def _weight_of(connection):
-    return nn.Parameter(torch.empty(connection.out_channels, connection.in_channels, *connection.kernel))
+    return nn.Parameter(torch.empty(connection.out_channels, connection.fan_in, *connection.kernel))
 
 
 def _initial_of(shape):
-    """Zeros for the membranes at the start of an image, [C, H, W]; None where what keeps them is no neuron."""
-    return torch.zeros(shape.out_channels, *shape.out_map) if shape.emits == "spikes" else None
+    """Zeros for the membranes at the start of an image, [C, H, W]; None where there are none, or what keeps them is no neuron."""
+    return torch.zeros(shape.out_channels, *shape.out_map) if shape.emits == "spikes" and not shape.stateless else None
 
 
 class FloatConnection(nn.Module):
@@ -114,7 +125,7 @@ class Addition(nn.Module):
         self.connection = connection
 
     def forward(self, x, amplitude):
-        return _folded(x, lambda x: _pooled(x, self.connection)) * amplitude
+        return _folded(x, lambda x: _pooled(x, self.connection)).expand(-1, -1, self.connection.out_channels, -1, -1) * amplitude
 
 
 class FloatLayer(nn.Module):
@@ -164,6 +175,8 @@ class FloatNetwork(nn.Module):
 
     def neuron_of(self, k):
         """The neuron of layer k, or of the currents that drive it."""
+        if self.shapes[k].stateless:
+            return Stateless()
         neuron = self.neuron.of(self.shapes[k].name)
         return neuron if self.fires(k) or self.shapes[k].emits != "spikes" else neuron.of_readout()
 
@@ -182,6 +195,8 @@ class FloatNetwork(nn.Module):
         maps, last_use = {INPUT: (x, 1 / self.input_spec.max_code)}, _last_use(self.shapes)
         for k, layer in enumerate(self.layers):
             drive = layer(maps)
+            if layer.shape.gate is not None:
+                drive = _gated(drive, maps[layer.shape.gate][0], layer.shape)
             for source in [name for name in maps if last_use[name] == k]:
                 del maps[source]
             if layer.shape.emits == "sums":
@@ -252,6 +267,7 @@ class CodeLayer(nn.Module):
     leak : Leak of the contract, where it was trained, or None
     initial : [C, H, W], membranes at the start of an image, value; or None for currents
     neuron : NeuronSpec, set once thresholds are known
+    drive : of neurons without memory: (drive in values, spikes) of the last batch, [T or 1, B, C, H, W]
     frozen : codes kept while the module runs in another precision, or None
     """
     def __init__(self, shape, units, quantizer, per_channel, fires, threshold):
@@ -270,7 +286,8 @@ class CodeLayer(nn.Module):
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("initial", _initial_of(shape))
         self.shortcut_limit = (1 << (quantizer.shortcut_bits - 1)) - 1
-        self.neuron = self.frozen = self.leak = None
+        self.neuron = STATELESS if shape.stateless else None
+        self.frozen = self.leak = self.drive = None
 
     def codecs(self):
         """The weight codec of each connection."""
@@ -331,7 +348,7 @@ class CodeLayer(nn.Module):
         return value * 2.0**self.neuron.store.shift if self.shape.emits == "currents" else self.threshold()[1]
 
     def current(self, maps, weights, bias):
-        """Integer inputs, dict source -> [T or 1, B, C, H, W] -> acc [T or 1, B, C_out, Ho, Wo]."""
+        """Integer inputs, dict (source, what is read) -> [T or 1, B, C, H, W] -> acc [T or 1, B, C_out, Ho, Wo]."""
         currents = []
         for connection, weight in zip(self.shape.connections, weights):
             def one(x, connection=connection, weight=weight, first=not currents):
@@ -342,7 +359,7 @@ class CodeLayer(nn.Module):
                 else:
                     x = _pooled(x, connection)
                 return _convolve(x, weight, bias if first else None, connection)
-            currents.append(_folded(maps[connection.source], one))
+            currents.append(_folded(maps[connection.source, connection.reads], one))
         return _sum(currents)
 
     def draws(self, steps, like):
@@ -354,12 +371,16 @@ class CodeLayer(nn.Module):
         return draws.reshape(steps, height, width, self.shape.out_channels).permute(0, 3, 1, 2).to(like.device)
 
     def forward(self, maps, amplitudes, steps, surrogate):
-        """Inputs and amplitudes by source -> (spikes or None, stored codes [T, B, ...], value of a code)."""
-        weights, bias, theta, initial, value = self.codes([amplitudes[c.source] for c in self.shape.connections])
+        """Inputs and amplitudes by (source, what is read) -> (spikes or None, stored codes [T, B, ...], value of a code)."""
+        weights, bias, theta, initial, value = self.codes([amplitudes[c.source, c.reads] for c in self.shape.connections])
         acc = self.current(maps, weights, bias)
+        if self.shape.gate is not None:
+            acc = _gated(acc, maps[self.shape.gate, "spikes"], self.shape)
         level, _ = self.threshold()
         spikes, codes = code_steps(acc, theta, level[:, None], steps, self.neuron, self.draws(steps, acc), self.fires, surrogate,
                                    self.threshold.paths, initial, self.quantizer.options.membrane.slope if self.fires else None)
+        if self.shape.stateless:
+            self.drive = (acc.detach() * value.detach()[:, None, None], spikes.detach())
         return spikes, codes, value
 
 
@@ -383,16 +404,7 @@ class SumLayer(nn.Module):
         return [parse_codec("binary")] * len(self.shape.connections)
 
     def codes(self, amplitudes):
-        """As :meth:`CodeLayer.codes`; weights are ones, and a code is worth 1.
-
-        Raises
-        ------
-        ValueError
-            If spikes of the sources are worth something else: their sum would have no code.
-        """
-        if any(not isinstance(of, float) or of != 1 for of in amplitudes):
-            raise ValueError(f"layer {self.shape.name}: spikes that are summed must be worth 1 each: use neurons of a fixed "
-                             "threshold")
+        """As :meth:`CodeLayer.codes`; weights are ones, and a code is worth 1, as each spike of the sources is."""
         one = self.threshold.value
         weights = [one.expand(c.out_channels) for c in self.shape.connections]
         return weights, one.new_zeros(self.shape.out_channels), one[None], one.new_zeros(1, 1, 1), one
@@ -403,8 +415,8 @@ class SumLayer(nn.Module):
 
     def forward(self, maps, amplitudes, steps, surrogate):
         """As :meth:`CodeLayer.forward`; no spikes."""
-        weights, *_, value = self.codes([amplitudes[c.source] for c in self.shape.connections])
-        return None, _sum([_folded(maps[c.source], lambda x, c=c: _pooled(x, c)) for c in self.shape.connections]), value
+        weights, *_, value = self.codes([amplitudes[c.source, c.reads] for c in self.shape.connections])
+        return None, _sum([_folded(maps[c.source, c.reads], lambda x, c=c: _pooled(x, c)) for c in self.shape.connections]), value
 
 
 class CodeNetwork(nn.Module):
@@ -427,6 +439,7 @@ class CodeNetwork(nn.Module):
         super().__init__()
         if neuron.activation != "spike":
             raise ValueError(f"neurons must spike to be quantized, and {neuron.activation} neurons do not: use quantizer 'float'")
+        quantizer.check(layers, neuron)
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.quantizer, self.surrogate = quantizer, Surrogate()
         self.layers, self.largest = nn.ModuleList(), {INPUT: input_spec.max_code, **largest_outputs(layers)}
@@ -443,6 +456,7 @@ class CodeNetwork(nn.Module):
                      for c in shape.connections]
             threshold = self.neuron_of(k).threshold(steps) if self.fires(k) else FixedThreshold()
             own = quantizer.of_layer(weighted.index(shape.name), len(weighted)) if shape.name in weighted else quantizer
+            own = own if shape.weight_bits is None else quantizer.as_integers(shape.weight_bits)
             self.layers.append(CodeLayer(shape, units, own, per_channel, self.fires(k), threshold))
 
     fires, neuron_of = FloatNetwork.fires, FloatNetwork.neuron_of
@@ -476,10 +490,15 @@ class CodeNetwork(nn.Module):
 
     def codes(self):
         """:meth:`CodeLayer.codes` of every layer, in order (an iterator: a layer may be changed before the next is asked for)."""
-        amplitudes = {INPUT: 1.0}
+        amplitudes = {(INPUT, "spikes"): 1.0}
         for layer in self.layers:
-            yield (coded := layer.codes([amplitudes[c.source] for c in layer.shape.connections]))
-            amplitudes[layer.shape.name] = layer.amplitude(coded[-1])
+            yield (coded := layer.codes([amplitudes[c.source, c.reads] for c in layer.shape.connections]))
+            amplitudes |= self._amplitudes(layer, coded[-1])
+
+    @staticmethod
+    def _amplitudes(layer, value):
+        """What a spike of a layer is worth, or a code of its currents; where membranes are read, a code counts as a number."""
+        return {(layer.shape.name, "spikes"): layer.amplitude(value), (layer.shape.name, "membranes"): 1.0}
 
     @torch.no_grad()
     def choose_stores(self):
@@ -493,6 +512,8 @@ class CodeNetwork(nn.Module):
         membrane = self.quantizer.options.membrane
         for k, (layer, (weights, bias, theta, _, value)) in enumerate(zip(self.layers, self.codes())):
             if layer.shape.emits == "sums":
+                continue
+            if layer.shape.stateless:
                 continue
             if layer.shape.emits == "currents":
                 leak, reset = layer.shape.synapse.leak, "soft"
@@ -539,11 +560,12 @@ class CodeNetwork(nn.Module):
 
     def trace(self, x):
         """Every layer's (spikes or None, stored codes), each [T, B, C, H, W], and the value of a code of the last one."""
-        maps, amplitudes, out = {INPUT: x}, {INPUT: 1.0}, []
+        maps, amplitudes, out = {(INPUT, "spikes"): x}, {(INPUT, "spikes"): 1.0}, []
         for layer in self.layers:
             spikes, codes, value = layer(maps, amplitudes, self.steps, self.surrogate)
-            maps[layer.shape.name] = spikes if layer.shape.emits == "spikes" else codes
-            amplitudes[layer.shape.name] = layer.amplitude(value)
+            maps[layer.shape.name, "spikes"] = spikes if layer.shape.emits == "spikes" else codes
+            maps[layer.shape.name, "membranes"] = codes
+            amplitudes |= self._amplitudes(layer, value)
             out.append((spikes, codes))
         return out, value
 
@@ -568,8 +590,12 @@ class CodeNetwork(nn.Module):
 
     def outgoing(self, name):
         """What leaves a layer: list of weights [C_next, C, kh, kw], values; ones [1, C, 1, 1] for an identity."""
-        return [torch.ones(1, connection.in_channels, 1, 1) if connection.identity else layer.weights[k].detach()
-                for layer in self.layers for k, connection in enumerate(layer.shape.connections) if connection.source == name]
+        def weights(layer, k, connection):
+            if connection.identity:
+                return torch.ones(1, connection.in_channels, 1, 1)
+            return layer.weights[k].detach().transpose(0, 1) if connection.depthwise else layer.weights[k].detach()
+        return [weights(layer, k, connection) for layer in self.layers for k, connection in enumerate(layer.shape.connections)
+                if connection.source == name]
 
     def pruned(self, kept):
         """A smaller CodeNetwork.
@@ -578,16 +604,28 @@ class CodeNetwork(nn.Module):
         ----------
         kept : dict hidden layer -> indices of the channels that stay
         """
-        shapes = pruned_shapes(self.shapes, {name: len(indices) for name, indices in kept.items()})
+        return self.with_layers(pruned_shapes(self.shapes, {name: len(indices) for name, indices in kept.items()}), kept)
+
+    def with_layers(self, shapes, kept=None):
+        """A CodeNetwork of other layers, with the parameters of those that this one has too, by name; others are to be filled.
+
+        Parameters
+        ----------
+        shapes : tuple of LayerShape
+        kept : dict layer -> indices of its channels that stay; a layer that is not in it keeps all
+        """
+        kept, before = kept or {}, {layer.shape.name: layer for layer in self.layers}
         net = CodeNetwork(shapes, self.neuron, self.input_spec, self.steps, self.quantizer)
         with torch.no_grad():
-            for new, old in zip(net.layers, self.layers):
-                if old.shape.emits == "sums":
+            for new in net.layers:
+                old = before.get(new.shape.name)
+                if old is None or new.shape.emits == "sums":
                     continue
                 out = kept.get(old.shape.name, slice(None))
                 for fresh, weight, connection in zip(new.weights, old.weights, old.shape.connections):
                     if not connection.identity:
-                        fresh.copy_(weight[out][:, kept.get(connection.source, slice(None))])
+                        inside = slice(None) if connection.depthwise else kept.get(connection.source, slice(None))
+                        fresh.copy_(weight[out][:, inside])
                 new.offset.copy_(old.offset[out])
                 new.threshold.load_state_dict(old.threshold.state_dict())
                 new.gain.copy_(old.gain)

@@ -108,6 +108,8 @@ def export_float(model, path):
             shape, name = layer.shape, layer.shape.name
             if shape.emits == "sums":
                 raise ExportRefused(f"layer {name}: sums of spikes have no node in NIR")
+            if shape.gate is not None or shape.stateless:
+                raise ExportRefused(f"layer {name}: {'a gate' if shape.gate else 'a neuron without memory'} has no node in NIR")
             target = name.removesuffix("_current") if shape.emits == "currents" else name
             graph.shapes[name] = (*shape.out_map, shape.out_channels)
             if shape.emits == "currents":
@@ -140,7 +142,7 @@ def export_float(model, path):
                 scale, offset = part.affine()
                 weight = part.weight * scale[:, None, None, None] * (worth[c.source] * gain)
                 graph.connection(f"{name}_weights{n}", c.source, target, weight.numpy(), (offset * gain).numpy(), c.stride,
-                                 c.padding, 1, c.pool)
+                                 c.padding, c.in_channels if c.depthwise else 1, c.pool)
     last = model.shapes[-1].name
     first = model.neuron.of(last)
     strict = any(layer.threshold.strict for layer in model.layers)
@@ -157,9 +159,9 @@ def export_integer(net, path):
         than to 0, membranes that start elsewhere than at 0.
     """
     graph = _Graph(net.input.shape, "SumPool2d")
+    read = {p.source for layer in net.layers for p in layer.projections if p.reads == "membranes"}
     for layer in net.layers:
-        for wrong, what in ((any(p.reads == "membranes" for p in layer.projections),
-                             "what reads membranes (synaptic currents, sums of spikes)"),
+        for wrong, what in ((layer.name in read, "a layer whose membranes are read (synaptic currents, sums of spikes)"),
                             (layer.gate is not None, "a gate"), (layer.neuron.v_reset != 0, "a reset to something else than 0"),
                             (layer.v_init is not None, "a membrane that starts elsewhere than at 0"),
                             (layer.theta is not None and layer.theta.shape[0] > 1, "thresholds per time step"),

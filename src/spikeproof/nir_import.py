@@ -6,7 +6,7 @@ refused, in a sentence that names the node; nothing is approximated. (Constants 
 """
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -102,9 +102,12 @@ def read_nir(path):
     try:
         graph = nir.read(path, type_check=False)                     # of shapes, which sinabs leaves open; maps are checked here
     except (OSError, KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        raise ImportRefused(f"{path} is no NIR graph that can be read ({' '.join(str(error).split())})") from None
+        why = " ".join(str(error).split())
+        if "type_check" in why:                                      # an option of graphs alone
+            raise ImportRefused(f"{path} must hold a graph with an Input and an Output, not a single node") from None
+        raise ImportRefused(f"{path} is no NIR graph that can be read ({why})") from None
     if not isinstance(graph, nir.NIRGraph):
-        raise ImportRefused(f"{path} must hold a graph, not a single {type(graph).__name__}")
+        raise ImportRefused(f"{path} must hold a graph with an Input and an Output, not a single node")
     return graph
 
 
@@ -125,7 +128,11 @@ def read_sidecar(path):
         return Dialect(), None
     try:
         given = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
-        digest, dialect = given["nir_sha256"], Dialect(**given["dialect"])
+        digest, said = given["nir_sha256"], given["dialect"]
+        known = [field.name for field in fields(Dialect)]
+        if not isinstance(said, dict) or set(said) - set(known):
+            raise ValueError(f"dialect must have keys of {', '.join(known)}, not {said!r}")
+        dialect = Dialect(**said)
     except (ValueError, KeyError, TypeError) as error:
         raise ImportRefused(f"{sidecar_of(path)} is no sidecar that can be read ({' '.join(str(error).split())})") from None
     if digest != sha256_file(path):
@@ -151,13 +158,16 @@ class _Reader:
         self.nodes, self.dialect, self.input_scale = graph.nodes, dialect, input_scale
         self.before = {name: [] for name in graph.nodes}
         for source, target in dict.fromkeys(graph.edges):
+            for end in (source, target):
+                if end not in graph.nodes:
+                    raise ImportRefused(f"edge {source} -> {target} is to a node {end} that the graph has not")
             self.before[target].append(source)
         self.kinds = {name: type(node).__name__ for name, node in graph.nodes.items()}
         known = {*self.WEIGHTED, *self.FIRING, *self.SILENT, "Input", "Output", "Flatten", "AvgPool2d", "SumPool2d", "Scale"}
         for name, kind in self.kinds.items():
             if kind not in known:
                 raise ImportRefused(f"node {name} is a {kind}, which the integer contract cannot say" + (
-                    ": a recurrent network" if kind == "NIRGraph" else ""))
+                    ": a graph within the graph" if kind == "NIRGraph" else ""))
         self.after = {name: [t for s, t in graph.edges if s == name] for name in graph.nodes}
         self.weights, self.layers, self.neurons, self.flattened = {}, [], {}, set()
         self.built = 0                                               # layers of the network that is built: currents are their own

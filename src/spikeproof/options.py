@@ -5,12 +5,12 @@ __all__ = ["Options"]
 
 
 class Options(BaseModel):
-    """One configuration entry. Unknown keys are errors, values do not change type silently.
+    """One configuration entry. Unknown keys are errors, values do not change type silently, numbers are finite.
 
     What a nested entry leaves out keeps the default that the outer one states: ``training: {epochs: 5}`` changes the epochs of a
     kind's training and nothing else.
     """
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 import io
 
 import matplotlib
+import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -91,7 +92,7 @@ def memory_breakdown(rows):
         axes.invert_yaxis()
         axes.margins(x=0.08)
         axes.set_xlabel("kbit")
-        axes.legend(frameon=False, loc="lower right")
+        figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper right", ncols=len(KINDS))
     return _svg(draw, (8.6, 0.9 + 0.34 * len(rows)), "memory-breakdown")
 
 
@@ -105,6 +106,9 @@ def cycles_area(rows):
                           textcoords="offset points", fontsize=8.5)
         axes.set(xlabel="LUT4", ylabel="latency of one image at Fmax, µs", yscale="log")
         axes.margins(x=0.2, y=0.15)
+        plain = matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_minor_formatter(plain)
     return _svg(draw, (8.6, 4.0), "cycles-area")
 
 
@@ -123,17 +127,22 @@ def lines(curves, xlabel, ylabel, log2=False):
     return _svg(draw, (8.6, 4.0), f"lines {xlabel} {ylabel}" + "".join(curves))
 
 
-def bars(values, xlabel):
-    """Horizontal bars, in order: list of (label, value)."""
+def bars(values, xlabel, parts=None):
+    """Horizontal bars, in order: list of (label, value); with ``parts``, names, each value is a list of as many, stacked."""
     def draw(figure):
-        axes = figure.subplots()
-        axes.barh(range(len(values)), [value for _, value in values], color=COLORS[0], height=0.62)
+        axes, left = figure.subplots(), np.zeros(len(values))
+        rows = np.array([np.atleast_1d(value) for _, value in values], float)
+        for k, width in enumerate(rows.T):
+            axes.barh(range(len(values)), width, left=left, color=COLORS[k], height=0.62, label=parts and parts[k])
+            left += width
         axes.set_yticks(range(len(values)), [label for label, _ in values])
-        for at, (_, value) in enumerate(values):
-            axes.annotate(f"{value:.2f}", (value, at), xytext=(4, -3), textcoords="offset points", fontsize=8.5)
+        for at, total in enumerate(left):
+            axes.annotate(f"{total:.2f}", (total, at), xytext=(4, -3), textcoords="offset points", fontsize=8.5)
         axes.invert_yaxis()
         axes.margins(x=0.1)
         axes.set_xlabel(xlabel)
+        if parts:
+            figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper right", ncols=len(parts))
     return _svg(draw, (8.6, 0.9 + 0.34 * len(values)), f"bars {xlabel}")
 
 
@@ -180,6 +189,8 @@ def training_curves(histories):
                 loss.plot(x, [e["loss"] for e in epochs], color=color, lw=1.3, marker=mark, label=label)
             accuracy.plot(x, [100 * e["validation_accuracy"] for e in epochs], color=color, lw=1.3, marker=mark,
                           label=label if epochs[0]["loss"] is None else None)
+        for axes in (loss, accuracy):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         loss.set(yscale="log", xlabel="epoch", ylabel="training loss")
         accuracy.set(xlabel="epoch", ylabel="validation accuracy, %")
         entries = zip(loss.get_legend_handles_labels(), accuracy.get_legend_handles_labels())
@@ -201,6 +212,8 @@ def constraint_dynamics(histories):
             failure.plot(x, [e["constraint_failure"] for e in epochs], label=label, **style)
             window.step(x, [1 / e["g"] for e in epochs], where="post", **style)
             multiplier.plot(x, [e["multiplier"] for e in epochs], **style)
+        for axes in (failure, window, multiplier):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         failure.set(xlabel="epoch", ylabel="constraint-failure score", ylim=(0, None))
         window.set(xlabel="epoch", ylabel="unconstrained share of a gap, 1/g", yscale="log")
         multiplier.set(xlabel="epoch", ylabel="mean multiplier", ylim=(0, None))

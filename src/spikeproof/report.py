@@ -16,7 +16,7 @@ from .provenance import provenance
 
 __all__ = ["COLUMNS", "collect", "page", "read_result", "summary"]
 
-COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "quantizer", "pruner", "accuracy_float", "accuracy",
+COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "pretraining", "quantizer", "pruner", "accuracy_float", "accuracy",
            "firing_rate", "bits_per_weight", "weight_bits", "membrane_bits", "threshold_bits", "bias_bits", "initial_bits",
            "memory_bits", "memory_equal", "equal", "images_compared", "values_compared", "torch_values_compared",
            "cycles_per_image", "latency_cycles", "latency_us", "synops_per_image", "lanes", "lut", "ff", "bram", "dsp", "fmax_mhz"]
@@ -39,10 +39,12 @@ def collect(runs):
 def _row(result):
     run, evaluated = result["run"], result["evaluate"]
     row = {field: getattr(run, field) for field in
-           ("seed", "dataset", "architecture", "neuron", "quantizer", "pruner")} | {"run": run.name}
+           ("seed", "dataset", "architecture", "neuron", "pretraining", "quantizer", "pruner")} | {"run": run.name}
     row |= {key: evaluated[key] for key in ("accuracy_float", "accuracy", "firing_rate")}
     memory = result["export"]["memory_bits"] if "export" in result else evaluated["float_memory_bits"]
-    row |= {"bits_per_weight": result["export"]["bits_per_weight"] if "export" in result else 32,
+    # Of all weights, those of the first and the last layer and of shortcuts included.
+    count = sum(layer["weights"] for layer in result["export"]["layers"]) if "export" in result else memory["weights"] / 32
+    row |= {"bits_per_weight": memory["weights"] / count,
             "weight_bits": memory["weights"], "membrane_bits": memory["membranes"],
             "threshold_bits": memory["thresholds"], "bias_bits": memory["biases"],
             "initial_bits": memory["initials"], "memory_bits": memory["total"]}

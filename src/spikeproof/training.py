@@ -13,7 +13,7 @@ from .convert import batch_size, batches, to_codes
 from .files import CorruptFile, canonical_json, read_container, write_container
 from .training_options import AugmentationOptions
 
-__all__ = ["Method", "accuracy", "firing_rates", "fit", "seed_of"]
+__all__ = ["Method", "Together", "accuracy", "firing_rates", "fit", "seed_of"]
 
 CHECKPOINT = "spikeproof checkpoint"
 #: Seconds between checkpoints.
@@ -73,12 +73,58 @@ class Method:
         """After each epoch, with the sum of the loss (penalty included) over its batches -> dict for the history."""
         return {}
 
+    def remark(self):
+        """What to tell of the training when it is done, or ""."""
+        return ""
+
     def state(self):
         """(JSON value, dict of tensors) that :meth:`restore` continues from."""
         return None, {}
 
     def restore(self, value, tensors):
         """Continue from what :meth:`state` gave."""
+
+
+class Together(Method):
+    """Several methods as one.
+
+    Parameters
+    ----------
+    methods : list of Method
+    """
+    def __init__(self, methods):
+        self.methods = methods
+
+    @property
+    def rate(self):
+        return math.prod(of.rate for of in self.methods)
+
+    def start(self, model):
+        for of in self.methods:
+            of.start(model)
+
+    def penalty(self):
+        given = [penalty for of in self.methods if (penalty := of.penalty()) is not None]
+        return sum(given) if given else None
+
+    def after_step(self):
+        for of in self.methods:
+            of.after_step()
+
+    def after_epoch(self, loss):
+        return {key: value for of in self.methods for key, value in of.after_epoch(loss).items()}
+
+    def remark(self):
+        return "; ".join(filter(None, (of.remark() for of in self.methods)))
+
+    def state(self):
+        states = [of.state() for of in self.methods]
+        return [value for value, _ in states], {f"{k}.{name}": of for k, (_, tensors) in enumerate(states)
+                                                for name, of in tensors.items()}
+
+    def restore(self, value, tensors):
+        for k, (of, own) in enumerate(zip(self.methods, value, strict=True)):
+            of.restore(own, {name.removeprefix(f"{k}."): tensor for name, tensor in tensors.items() if name.startswith(f"{k}.")})
 
 
 def _save(path, epoch, model, optimizer, history, job, method):

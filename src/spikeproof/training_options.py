@@ -20,7 +20,7 @@ class AugmentationOptions(Options):
     roll: int = Field(0, ge=0)
     flip: bool = False
     cutout: int = Field(0, ge=0)
-    mixup: float = Field(0.0, ge=0, allow_inf_nan=False)
+    mixup: float = Field(0.0, ge=0)
 
 
 class TrainingOptions(Options):
@@ -46,13 +46,13 @@ class TrainingOptions(Options):
     batch_size: int = Field(64, ge=1)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1)
-    learning_rate: float = Field(2e-3, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(2e-3, gt=0)
     schedule: Literal["cosine", "step"] = "cosine"
     step_epochs: int = Field(30, ge=1)
     step_factor: float = Field(0.9, gt=0, le=1)
-    weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False)
+    weight_decay: float = Field(1e-4, ge=0)
     surrogate: Literal["atan", "rectangle", "sigmoid", "triangle", "tssl"] = "atan"
-    surrogate_width: float = Field(1.0, gt=0, allow_inf_nan=False)
+    surrogate_width: float = Field(1.0, gt=0)
     augmentation: AugmentationOptions = AugmentationOptions()
     clip_gradient: float | None = Field(None, gt=0)
     max_steps: int | None = Field(None, ge=1)

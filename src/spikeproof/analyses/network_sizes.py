@@ -48,7 +48,8 @@ class NetworkSizes:
             else:
                 count = sum(p.numel() for p in FloatNetwork(shapes, neuron, given, 1).parameters())
             quantities |= {f"{name}_parameters": count, f"{name}_mb": 4 * count / 1e6}
-            row = [name, " × ".join(map(str, of.shape)), of.classes, count, round(4 * count / 1e6, 2), None, None]
+            row = [name + (" (weights alone)" if of.weights_only else ""), " × ".join(map(str, of.shape)), of.classes, count,
+                   round(4 * count / 1e6, 2), None, None]
             if of.weight_bits is not None:
                 inner = sum(shape.weights for shape in shapes[1:-1] if not shape.connections[0].identity)
                 bits = inner * of.weight_bits + (count - inner) * 32

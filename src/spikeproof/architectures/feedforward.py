@@ -12,20 +12,21 @@ from .shapes import Connection, LayerShape, check_classes, map_after
 __all__ = ["Feedforward", "parse_layers"]
 
 TOKEN = re.compile(r"(?P<conv>(?P<channels>\d+)C(?P<kernel>\d+)(?:s(?P<stride>\d+))?)|(?P<sew>\d+)S(?P<size>\d+)"
-                   r"|AP(?P<avg>\d+)|MP(?P<max>\d+)|(?P<dense>\d+)")
+                   r"|D(?P<own>\d+)(?:s(?P<hop>\d+))?|AP(?P<avg>\d+)|MP(?P<max>\d+)|(?P<dense>\d+)")
 
 #: Largest numbers that the integer contract takes, and what messages call them.
-NAMES = {"avg": "pool", "max": "pool", "dense": "neurons", "sew": "channels", "size": "kernel"}
-LIMITS = {"channels": 1 << 20, "kernel": 129, "stride": 64, "avg": 64, "max": 64, "dense": 1 << 20, "sew": 1 << 20, "size": 129}
+NAMES = {"avg": "pool", "max": "pool", "dense": "neurons", "sew": "channels", "size": "kernel", "own": "kernel", "hop": "stride"}
+LIMITS = {"channels": 1 << 20, "kernel": 129, "stride": 64, "avg": 64, "max": 64, "dense": 1 << 20, "sew": 1 << 20, "size": 129,
+          "own": 129, "hop": 64}
 
 
 def parse_layers(notation, input_shape=None):
     """Notation -> tuple of LayerShape, on an input map (height, width, channels).
 
     ``<n>C<k>[s<stride>]`` is a k x k convolution of n channels with "same" padding, ``AP<k>`` / ``MP<k>`` pools
-    k x k by average / maximum, ``<n>`` is a dense layer. ``<n>S<k>`` is a spike-element-wise block (SEW-ADD; Fang et al., NeurIPS
-    2021): two k x k convolutions of n channels whose spikes are added to the block's input. Without ``input_shape`` only the words
-    are checked.
+    k x k by average / maximum, ``D<k>[s<stride>]`` is a depthwise convolution, ``<n>`` a dense layer. ``<n>S<k>`` is a
+    spike-element-wise block (SEW-ADD; Fang et al., NeurIPS 2021): two k x k convolutions of n channels, their spikes added to the
+    block's input. Without ``input_shape`` only the words are checked.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def parse_layers(notation, input_shape=None):
     for word, match in zip(words, matches):
         if not word.isascii() or match is None or any(number == 0 for number in map(int, re.findall(r"\d+", word))):
             raise ValueError(f"layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not {word!r}")
-        if any(match[side] and int(match[side]) % 2 == 0 for side in ("kernel", "size")):
+        if any(match[side] and int(match[side]) % 2 == 0 for side in ("kernel", "own", "size")):
             raise ValueError(f"layers must have convolutions with odd kernels, so that padding keeps the map, not {word!r}")
         for what, most in LIMITS.items():
             if match[what] and int(match[what]) > most:
@@ -70,13 +71,16 @@ def parse_layers(notation, input_shape=None):
                        LayerShape(block, out, (height, width), added, emits="sums")]
             source, pool, pool_kind = block, 1, "sum"
             continue
-        if match["conv"]:
+        if match["own"]:
+            out, side, stride = channels, int(match["own"]), int(match["hop"] or 1)
+            kernel, padding, name = (side, side), side // 2, f"depthwise{len(layers) + 1}"
+        elif match["conv"]:
             out, side, stride = int(match["channels"]), int(match["kernel"]), int(match["stride"] or 1)
             kernel, padding, name = (side, side), side // 2, f"conv{len(layers) + 1}"
         else:
             out, kernel, stride, padding, name = int(match["dense"]), (height, width), 1, 0, f"dense{len(layers) + 1}"
         out_map = map_after((height, width), kernel, stride, padding)
-        connection = Connection(source, channels, out, kernel, stride, padding, pool, pool_kind)
+        connection = Connection(source, channels, out, kernel, stride, padding, pool, pool_kind, depthwise=bool(match["own"]))
         layers.append(LayerShape(name, out, out_map, (connection,)))
         (height, width), channels, source, pool, pool_kind = out_map, out, name, 1, "sum"
     return tuple(layers)

@@ -16,18 +16,27 @@ class ResNet:
 
     A shortcut is the identity, or a 1x1 convolution where map or channels change. The first layer is a 3x3 convolution of stride 1
     (the form for 32x32 images); every stage but the first halves the map and doubles the channels. The last map is averaged over
-    the largest square window that divides it, which is the whole of a square map, and read by a dense layer.
+    the largest square window that divides it, which is the whole of a square map, and read by a dense layer, or by ``hidden``
+    neurons before that.
+
+    ResNet-19 (Zheng et al., 2021) is ``width: 128, blocks: [3, 3, 2], hidden: 256``; ResNet-34 for ImageNet has ``blocks: [3, 4, 6,
+    3], stem_kernel: 7, stem_stride: 2, stem_pool: 2`` (a maximum pool; the original's windows overlap).
     """
     class Options(Options):
         kind: Literal["resnet"]
         width: int = Field(64, ge=1, le=4096)
         blocks: list[int] = Field([2, 2, 2, 2], min_length=1, max_length=6)
         stem_stride: int = Field(1, ge=1, le=4)
+        stem_kernel: int = Field(3, ge=1, le=15)
+        stem_pool: int = Field(1, ge=1, le=8)
+        hidden: int | None = Field(None, ge=1, le=1 << 16)
 
         @model_validator(mode="after")
         def _has_blocks(self):
             if min(self.blocks) < 1:
                 raise ValueError(f"blocks must be at least 1 in each stage, not {self.blocks}")
+            if self.stem_kernel % 2 == 0:
+                raise ValueError(f"stem_kernel must be odd, so that padding keeps the map, not {self.stem_kernel}")
             return self
 
     def __init__(self, options):
@@ -47,14 +56,20 @@ class ResNet:
         def add(name, out, *connections):
             first = connections[0]
             before = next((layer.out_map for layer in layers if layer.name == first.source), (height, width))
+            if any(n % first.pool for n in before):
+                raise ValueError(f"stem_pool must divide the {before[0]}x{before[1]} map of the stem, not {first.pool}")
+            before = tuple(n // first.pool for n in before)
             layers.append(LayerShape(name, out, map_after(before, first.kernel, first.stride, first.padding), connections))
             return name
 
+        def pool(source):
+            return {"pool": self.options.stem_pool, "pool_kind": "max"} if source == "stem" else {}
+
         def conv(source, inside, out, kernel, stride):
-            return Connection(source, inside, out, (kernel, kernel), stride, kernel // 2)
+            return Connection(source, inside, out, (kernel, kernel), stride, kernel // 2, **pool(source))
 
         wide = self.options.width
-        source = add("stem", wide, conv(INPUT, channels, wide, 3, self.options.stem_stride))
+        source = add("stem", wide, conv(INPUT, channels, wide, self.options.stem_kernel, self.options.stem_stride))
         inside = wide
         for stage, blocks in enumerate(self.options.blocks, 1):
             out = wide << (stage - 1)
@@ -65,12 +80,15 @@ class ResNet:
                                      f"not {len(self.options.blocks)}")
                 name = f"s{stage}b{block}"
                 first = add(f"{name}c1", out, conv(source, inside, out, 3, stride))
-                shortcut = Connection(source, out, out, identity=True) if stride == 1 and inside == out \
+                shortcut = Connection(source, out, out, identity=True, **pool(source)) if stride == 1 and inside == out \
                     else conv(source, inside, out, 1, stride)
                 source = add(f"{name}c2", out, conv(first, out, out, 3, 1), shortcut)
                 inside = out
         rows, columns = layers[-1].out_map
-        pool = gcd(rows, columns)
-        layers.append(LayerShape("head", classes, (1, 1),
-                                 (Connection(source, inside, classes, (rows // pool, columns // pool), pool=pool),)))
+        side = gcd(rows, columns)
+        for name, count in (("hidden", self.options.hidden), ("head", classes)):
+            if count is not None:
+                layers.append(LayerShape(name, count, (1, 1), (Connection(source, inside, count, (rows // side, columns // side),
+                                                                          pool=side),)))
+                source, inside, rows, columns, side = name, count, 1, 1, 1
         return tuple(layers)

@@ -17,8 +17,11 @@ class Connection:
     stride, padding : int
     pool : int, side of the window pooled before the convolution
     pool_kind : "sum" (averages, in values) or "max"
-    identity : bool, an addition: each neuron of the (pooled) source drives the one at its place, with weight 1 (in values)
+    identity : bool, an addition: each neuron of the (pooled) source drives the one at its place, with weight 1 (in values); a
+        source of one channel drives those of all channels there
     norm : bool, batch normalisation in full precision; a bias where there is none
+    reads : "spikes", or "membranes": the stored codes of a layer of neurons, as the numbers that they are
+    depthwise : bool, a kernel for each channel, and nothing between channels
     """
     source: str
     in_channels: int
@@ -30,11 +33,18 @@ class Connection:
     pool_kind: str = "sum"
     identity: bool = False
     norm: bool = True
+    reads: str = "spikes"
+    depthwise: bool = False
+
+    @property
+    def fan_in(self):
+        """How many channels drive one neuron."""
+        return 1 if self.identity or self.depthwise else self.in_channels
 
     @property
     def weights(self):
         """Weights in memory: an identity has one per channel."""
-        return self.out_channels if self.identity else self.in_channels * self.out_channels * self.kernel[0] * self.kernel[1]
+        return self.out_channels * self.fan_in * self.kernel[0] * self.kernel[1]
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,10 @@ class LayerShape:
     emits : what further layers read: "spikes"; or of layers without thresholds "sums" of spikes, step by step (the ADD of SEW
         blocks; all connections are identities), or "currents", leaky sums over time (synapses with a time constant)
     synapse : a Synapse of :mod:`spikeproof.neurons.base`, of a layer that emits currents
+    gate : name of an earlier layer whose spikes say, step by step, which neurons are driven at all, or None. Its map divides this
+        one's, and it has one channel or as many.
+    stateless : bool, neurons without memory, as of gates: each step's drive alone decides
+    weight_bits : int, integers of so many bits in place of the quantizer's codes, or None
     """
     name: str
     out_channels: int
@@ -57,6 +71,9 @@ class LayerShape:
     connections: tuple
     emits: str = "spikes"
     synapse: object = None
+    gate: str | None = None
+    stateless: bool = False
+    weight_bits: int | None = None
 
     @property
     def weights(self):
@@ -108,18 +125,21 @@ def with_currents(shapes, synapses):
         name = f"{shape.name}_current"
         # The last layer is not normalised, nor are its currents.
         connections = tuple(replace(c, norm=c.norm and k < len(shapes) - 1) for c in shape.connections)
-        out += [replace(shape, name=name, connections=connections, emits="currents", synapse=synapses[shape.name]),
+        out += [replace(shape, name=name, connections=connections, emits="currents", synapse=synapses[shape.name],
+                        gate=None),
                 replace(shape, connections=(Connection(name, shape.out_channels, shape.out_channels, identity=True),))]
     return tuple(out)
 
 
 def channel_groups(shapes):
-    """Hidden layers whose channels can only be pruned together, since identities join them: list of lists of names."""
-    group = {shape.name: {shape.name} for shape in shapes[:-1]}
+    """Hidden layers whose channels can only be pruned together, since identities, depthwise convolutions or gates join them: list
+    of lists of names."""
+    group, wide = {shape.name: {shape.name} for shape in shapes[:-1]}, {shape.name: shape.out_channels for shape in shapes}
     for shape in shapes[:-1]:
-        for connection in shape.connections:
-            if connection.identity and connection.source in group:
-                merged = group[shape.name] | group[connection.source]
+        joined = [connection.source for connection in shape.connections if connection.identity or connection.depthwise]
+        for other in (*joined, shape.gate):
+            if other in group and wide[other] == shape.out_channels:
+                merged = group[shape.name] | group[other]
                 group.update(dict.fromkeys(merged, merged))
     found = []
     for shape in shapes[:-1]:

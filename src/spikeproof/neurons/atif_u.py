@@ -33,7 +33,7 @@ class AtifU(Neuron):
 
     A uniform quantizer over time: the spike count is the input in units of V / T, clipped at T.
     """
-    trained_threshold = True
+    trained_threshold, unit_spikes = True, False
 
     class Options(AtifOptions):
         kind: Literal["atif_u"]

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 from ..spec import Leak
 
-__all__ = ["Neuron", "Synapse", "nearest_leak"]
+__all__ = ["Neuron", "Stateless", "Synapse", "nearest_leak"]
 
 
 def nearest_leak(beta, bits):
@@ -34,8 +34,9 @@ class Neuron:
     reset, readout : as in :mod:`spikeproof.spec` and :mod:`spikeproof.network`
     leak : Leak, the contract's; beta : float, the membrane's factor at every step in full precision
     trained_threshold : bool, whether each layer has one threshold that is a parameter, and the value of its spikes
+    unit_spikes : bool, whether a spike is worth 1
     """
-    activation, synapse, trained_threshold = "spike", None, False
+    activation, synapse, trained_threshold, unit_spikes = "spike", None, False, True
 
     def of(self, name):
         """The neuron of the layer of that name: this one, where all layers have the same."""
@@ -57,3 +58,8 @@ class Neuron:
     def trained_leak(self):
         """A new module of :mod:`spikeproof.leaks` for one layer, or None."""
         return None
+
+
+class Stateless(Neuron):
+    """Neurons that forget everything: a spike says that this step's drive alone reaches 1."""
+    reset, readout, leak, beta = "hard", "spike_count", Leak("multiply", multiplier=0, fraction=1), 0.0

@@ -18,7 +18,7 @@ class SynapseOptions(Options):
 class ConstantsOptions(Options):
     """v(t) = decay v(t - 1) + x(t); ``decay: 1`` never forgets. Spikes at ``threshold``."""
     decay: float = Field(1.0, ge=0, le=1)
-    threshold: float = Field(1.0, gt=0, allow_inf_nan=False)
+    threshold: float = Field(1.0, gt=0)
     synapse: SynapseOptions | None = None
 
 

@@ -22,6 +22,13 @@ class Continued(Pretraining):
         first: dict
         training: TrainingOptions = TrainingOptions()
 
+        @field_validator("first", mode="before")
+        @classmethod
+        def _entry(cls, value):
+            if not isinstance(value, dict):
+                raise ValueError(f"must be the whole entry of another pre-training, not {value!r}")
+            return value
+
         @field_validator("first")
         @classmethod
         def _valid(cls, value):

@@ -44,8 +44,10 @@ class Conversion(Pretraining):
         from ..neurons.relu import Relu
         return Relu(Relu.Options(kind="relu"))
 
-    def train(self, model, data, seed=0, **kwargs):
+    def train(self, model, data, seed=0, say=print, **kwargs):
         """Train and convert into a FloatNetwork in place -> history of the twin's training (list of dicts, one per epoch).
+
+        The last epoch's ``validation_accuracy`` is that of the converted network, ``twin_validation_accuracy`` that of the twin.
 
         Raises
         ------
@@ -56,11 +58,11 @@ class Conversion(Pretraining):
 
         from ..convert import to_codes
         from ..models import FloatNetwork
-        from ..training import fit, seed_of
+        from ..training import accuracy, fit, seed_of
         self.check(model.neuron, model.input_spec)
         twin = FloatNetwork(model.shapes, self._twin(), model.input_spec, model.steps)
         twin.load_state_dict(model.state_dict(), strict=False)
-        history = fit(twin, data, self.options.training, seed=seed, **kwargs)
+        history = fit(twin, data, self.options.training, seed=seed, say=say, **kwargs)
         model.load_state_dict(twin.state_dict(), strict=False)
         model.eval()
         twin.eval()
@@ -78,6 +80,9 @@ class Conversion(Pretraining):
                     _bias(layer).add_(mean_error(model, x, k, wanted[k]).mean((1, 2)))
                 if self.options.potentials and model.fires(k):
                     layer.initial.add_(model.steps * mean_error(model, x, k, wanted[k]))
+        before, after = history[-1]["validation_accuracy"], accuracy(model, data, "validation")
+        history[-1] |= {"validation_accuracy": after, "twin_validation_accuracy": before}
+        say(f"validation accuracy of the artificial network {100 * before:.1f} %, converted {100 * after:.1f} %")
         return history
 
 

@@ -26,7 +26,7 @@ class MembraneOptions(Options):
     levels: tuple[int, int] | None = Field(None, strict=False)
     unit: Literal["half_threshold", "threshold"] = "half_threshold"
     gradient: Literal["clip", "stacked"] = "clip"
-    temperature: float = Field(2.0, gt=0, allow_inf_nan=False)
+    temperature: float = Field(2.0, gt=0)
     rounding: Literal[ROUNDINGS] = "half_up"
     output_bits: int = Field(16, ge=2, le=24)
 
@@ -105,10 +105,27 @@ class Quantizer:
         """The quantizer of layer k of ``count``: this one, or that of the first and the last layer."""
         if self.options.edge_bits is None or k not in (0, count - 1):
             return self
+        return self.as_integers(self.options.edge_bits)
+
+    def as_integers(self, bits):
+        """Integers of so many bits, all else as here."""
         from .integer import IntQuantizer
         shared = {name: getattr(self.options, name)
                   for name in ("scale", "membrane", "training", "shortcut_bits", "power_of_two_scale")}
-        return IntQuantizer(IntQuantizer.Options(kind="int", bits=self.options.edge_bits, **shared))
+        return IntQuantizer(IntQuantizer.Options(kind="int", bits=bits, **shared))
+
+    def check(self, shapes, neuron):
+        """ValueError where such layers of such neurons cannot be quantized so; without torch, before anything runs.
+
+        Parameters
+        ----------
+        shapes : tuple of LayerShape
+        neuron : Neuron
+        """
+        for shape in shapes:
+            if shape.emits == "sums" and not neuron.unit_spikes:
+                raise ValueError(f"layer {shape.name}: spikes that are summed must be worth 1 each: use neurons of a fixed "
+                                 "threshold")
 
     def method(self):
         """What is added to the training loop: a :class:`spikeproof.training.Method`, or None."""

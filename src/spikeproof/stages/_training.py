@@ -1,4 +1,5 @@
 """What the three training stages share: arguments, start, end."""
+import argparse
 import os
 from pathlib import Path
 
@@ -8,10 +9,17 @@ def add_arguments(parser, json_argument, config_help, model=False):
     if model:
         parser.add_argument("--model", required=True, help="the trained model to start from")
     parser.add_argument("--config", type=json_argument, required=True, help=config_help)
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights and data order (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of weights and data order (default 0)")
     parser.add_argument("--checkpoint", help="file that an interrupted training continues from")
     parser.add_argument("--out", required=True, help="trained model, .safetensors")
     parser.add_argument("--history", help="losses and accuracies per epoch, .json")
+
+
+def _seed(text):
+    """An integer from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
+    return int(text)
 
 
 def start(args):
@@ -35,8 +43,13 @@ def arguments(args, stage, chain):
             "label": f"{stage.name} {stage.label}", "say": stage.say, "device": os.environ.get("SPIKEPROOF_DEVICE", "cpu")}
 
 
-def finish(args, stage, history, save):
-    """Write model and history; the checkpoint goes last, when nothing needs it any more."""
+def finish(args, stage, history, save, method=None):
+    """Write model and history; the checkpoint goes last, when nothing needs it any more.
+
+    Parameters
+    ----------
+    method : Method that was added to the training, or None
+    """
     from ..files import write_json
     from ..provenance import provenance
     digest = save()
@@ -45,4 +58,6 @@ def finish(args, stage, history, save):
                                   "model_sha256": digest, "threads": args.threads, "provenance": provenance()})
     if args.checkpoint:
         Path(args.checkpoint).unlink(missing_ok=True)
-    stage.say(f"{len(history)} epochs, validation accuracy {100 * history[-1]['validation_accuracy']:.1f} %")
+    remark = "" if method is None else method.remark()
+    stage.say(f"{history[-1]['epoch']} epochs, validation accuracy {100 * history[-1]['validation_accuracy']:.1f} %"
+              + (f"; {remark}" if remark else ""))

@@ -60,7 +60,6 @@ def run(args, stage):
         "accuracy": float((winners == labels).mean()), "steps": net.steps,
         "synops_per_image": float(synops.mean()),
         "memory_bits_formula": formula, "memory_bits": net.memory_bits(),
-        "bits_per_weight": model.quantizer.codec.bits,
         "layers": [{"name": layer.name, "shape": list(layer.shape), "neurons": layer.neurons,
                     "codec": " + ".join(p.codec.name for p in layer.projections),
                     "weights": sum(int(p.weights.size) for p in layer.projections),

@@ -45,6 +45,8 @@ def run(args, stage):
     from ..nir_import import DIALECTS, Dialect, ImportRefused, import_graph, read_nir, read_sidecar
     from ..pretraining.imported import WEIGHTS
     name = args.name or Path(args.file).stem
+    if not Path(args.file).is_file():
+        raise FileNotFoundError(f"{args.file} does not exist")
     known, network = read_sidecar(args.file)
     own = {field: getattr(args, field) for field in ("dt", *Dialect.CHOICES)}
     if network is not None:
@@ -76,8 +78,10 @@ def run(args, stage):
     entry = config.entries["datasets"][args.data]
     spec, steps, classes = load("datasets", entry.kind)(entry).describe()
     if found.input_shape is not None and tuple(spec.shape) != found.input_shape:
+        flat = len(spec.shape) == 3 and found.input_shape == (1, 1, spec.shape[0] * spec.shape[1] * spec.shape[2])
         raise ImportRefused(f"{args.file} takes inputs of {found.input_shape}, and {args.data} has {tuple(spec.shape)} (height, "
-                            "width, channels)")
+                            "width, channels)" + (": of a flat input, give the graph an Input of channels, height and width, and a "
+                                                  "Flatten behind it" if flat else ""))
     if found.classes != classes:
         raise ImportRefused(f"{args.file} has {found.classes} outputs, and {args.data} has {classes} classes")
     weights = study.with_suffix(".safetensors")
@@ -101,9 +105,11 @@ def run(args, stage):
         try:
             load_study(made, parse_config(with_entries(raw, made), args.config))
         except ConfigError as error:
-            raise ConfigError(str(error).replace(str(made), str(args.file))) from None
+            hint = "; choose another --name" if "an entry of this name already" in str(error) else ""
+            raise ConfigError(str(error).replace(str(made), str(args.file)) + hint) from None
         os.replace(Path(folder) / weights.name, weights)
         os.replace(made, study)
     count = sum(value.size for value in found.weights.values())
     stage.say(f"{len(found.layers)} layers, {count:,} weights and biases, {steps} steps of {args.data}: {study}, {weights.name}; "
-              f"now `snakemake --cores all --config study={name if study.parent == Path('config/studies') else study}`")
+              f"now `snakemake --cores all --config study={name if study.parent == Path('config/studies') else study}"
+              + (f" --configfile {args.config}" if Path(args.config) != Path("config/config.yaml") else "") + "`")

@@ -7,10 +7,11 @@ def add_arguments(parser, json_argument):
 
 
 def run(args, stage):
-    from ..architectures.shapes import channel_groups
+    import torch
+
     from ..model_files import load_model, make, save_model
     from ..models import CodeNetwork
-    from ..training import firing_rates, fit
+    from ..training import Together, fit, seed_of
     data = training.start(args)
     source, description = load_model(args.model)
     if not isinstance(source, CodeNetwork):
@@ -18,15 +19,10 @@ def run(args, stage):
     if len(source.layers) < 2:
         raise ValueError(f"{args.model} must have a hidden layer to prune, and has none")
     pruner = make("pruners", args.config)
-    hidden = [shape for shape in source.shapes[:-1] if shape.emits == "spikes"]
-    rates = {shape.name: of.float() for shape, of in zip(hidden, firing_rates(source, data, "train"))}
-    kept = {}
-    for names in channel_groups(source.shapes):
-        members = [(rates[name], source.outgoing(name)) for name in names if name in rates]
-        if members:                                                  # else these are the currents of the last layer
-            kept.update(dict.fromkeys(names, pruner.kept(members)))
-    model = source.pruned(kept)
+    torch.manual_seed(seed_of(args.seed, "pruner"))
+    model, done = pruner.prune(source, data)
     chain = {**description["chain"], "pruner": args.config}
-    history = fit(model, data, pruner.options.training, method=model.quantizer.method(), **training.arguments(args, stage, chain))
-    training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes))
-    stage.say("kept " + ", ".join(f"{len(kept[shape.name])} of {shape.out_channels} channels of {shape.name}" for shape in hidden))
+    method = Together([of for of in (model.quantizer.method(), pruner.method()) if of is not None])
+    history = fit(model, data, pruner.options.training, method=method, **training.arguments(args, stage, chain))
+    training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes), method)
+    stage.say(done)

@@ -20,5 +20,6 @@ def run(args, stage):
     quantizer = make("quantizers", args.config)
     model = CodeNetwork.from_float(source, quantizer)
     chain = {**description["chain"], "quantizer": args.config}
-    history = fit(model, data, quantizer.options.training, method=quantizer.method(), **training.arguments(args, stage, chain))
-    training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes))
+    method = quantizer.method()
+    history = fit(model, data, quantizer.options.training, method=method, **training.arguments(args, stage, chain))
+    training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes), method)

@@ -15,11 +15,19 @@ def positive(text):
     return value
 
 
+def share(text):
+    """A number above 0, at most 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {text}")
+    return value
+
+
 def add_arguments(parser, json_argument):
     from .generate import fold
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--data", help="prepared data, whose first validation images are tried (default: random images)")
-    parser.add_argument("--rate", type=positive, default=0.15, help="share of inputs above 0 in random images (default 0.15)")
+    parser.add_argument("--rate", type=share, default=0.15, help="share of inputs above 0 in random images (default 0.15)")
     parser.add_argument("--images", type=int, default=2, help="images tried (default 2)")
     parser.add_argument("--device", default="25k", choices=("25k", "45k", "85k"), help="ECP5 (default 25k)")
     parser.add_argument("--clock-mhz", type=positive, default=100, help="clock rate for latencies (default 100)")

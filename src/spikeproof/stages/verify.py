@@ -4,8 +4,8 @@ Exact: runs, memory of weights and membranes, what was compared, equality, no DS
 machines (floating-point training), and so may all that follows from trained weights.
 """
 
-EXACT = ("weight_bits", "membrane_bits", "images_compared", "values_compared", "torch_values_compared", "equal", "memory_equal",
-         "lanes", "dsp")
+EXACT = ("weight_bits", "membrane_bits", "initial_bits", "images_compared", "values_compared", "torch_values_compared", "equal",
+         "memory_equal", "lanes", "dsp")
 #: Largest difference: absolute for accuracies, relative for the rest.
 ABSOLUTE = {"accuracy_float": 0.025, "accuracy": 0.03}
 RELATIVE = {"memory_bits": 0.05, "cycles_per_image": 0.3, "synops_per_image": 0.3, "lut": 0.2, "ff": 0.2, "fmax_mhz": 0.3}
@@ -28,9 +28,13 @@ def differences(table, reference):
     import pandas as pd
     key = ["run", "seed"]
     ours, theirs = table.set_index(key), reference.set_index(key)
-    found = [f"{run} seed {seed} is in only one of the tables" for run, seed in ours.index.symmetric_difference(theirs.index)]
+    # A reference may be older than a column.
+    columns = [column for column in (*EXACT, *ABSOLUTE, *RELATIVE) if column in reference]
+    found = [f"column {column} must be in both tables" for column in columns if column not in table]
+    columns = [column for column in columns if column in table]
+    found += [f"{run} seed {seed} is in only one of the tables" for run, seed in ours.index.symmetric_difference(theirs.index)]
     for at in ours.index.intersection(theirs.index):
-        for column in (*EXACT, *ABSOLUTE, *RELATIVE):
+        for column in columns:
             new, old = ours.loc[at, column], theirs.loc[at, column]
             if pd.isna(new) and pd.isna(old):
                 continue

@@ -1,0 +1,187 @@
+"""Spatial-channel pruning of SpQuant-SNN: masks that are decided per input and step, from membranes, by integer comparisons."""
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..architectures.shapes import Connection, LayerShape
+from ..network import INPUT
+from ..options import Options
+from ..training_options import TrainingOptions
+from .base import Pruner
+
+__all__ = ["MaskPruner"]
+
+#: So many comparisons of a batch give the quantile.
+SAMPLES = 50_000
+#: So many training images give the gates' first scale and offset.
+CALIBRATION = 256
+
+#: What the gates of a layer are called: positions, channels, and where both are open.
+SPATIAL, CHANNELS, BOTH = "_where", "_which", "_open"
+
+
+class MaskPruner(Pruner):
+    """Closes positions and channels of convolutions where membranes say that they matter little (SpQuant-SNN, Eq. 21 to 23).
+
+    A hidden convolution that is driven by neurons gets gates, which read the stored membrane codes of those neurons in the same
+    step. *Where*: codes summed over what a block of ``block`` x ``block`` output positions sees, a convolution of
+    ``kernel`` x ``kernel`` to one map, and a comparison. *Which*: codes averaged over the map, one linear combination per output
+    channel, and a comparison. A neuron is driven where both are open. Gates are layers of the integer network: weights of
+    ``weight_bits``, biases, no membranes.
+
+    The comparisons' offsets are trained, and after every step moved so that the share ``spatial`` of blocks and ``channels`` of
+    channels is open on training data, by a running quantile of what they compare (``rate`` is the newest batch's weight). In the
+    first ``ramp_epochs`` the shares fall from 1 to that: batch normalisation is folded, and cannot make up at once for what is
+    missing. The paper keeps the 65 % most important positions, which a fixed comparison can only do on average; its channel masks
+    are open where a probability is above 0.47, which is an offset too.
+    """
+    class Options(Options):
+        kind: Literal["masks"]
+        spatial: float | None = Field(0.65, gt=0, lt=1)
+        channels: float | None = Field(0.31, gt=0, lt=1)
+        block: int = Field(2, ge=1, le=64)
+        kernel: int = Field(3, ge=1, le=9)
+        weight_bits: int = Field(4, ge=2, le=16)
+        rate: float = Field(0.1, gt=0, le=1)
+        ramp_epochs: int = Field(5, ge=0)
+        training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
+
+        @model_validator(mode="after")
+        def _masks_something(self):
+            if self.spatial is None and self.channels is None:
+                raise ValueError("spatial or channels must be given: masks of neither do nothing")
+            if self.kernel % 2 == 0:
+                raise ValueError(f"kernel must be odd, so that padding keeps the map, not {self.kernel}")
+            return self
+
+    def layers(self, shapes):
+        by_name, out = {shape.name: shape for shape in shapes}, []
+        for shape in shapes[:-1]:
+            source = by_name.get(shape.connections[0].source)
+            if source is not None and source.emits == shape.emits == "spikes" and not source.stateless and min(shape.out_map) > 1 \
+                    and not shape.connections[0].identity and shape.gate is None:
+                gates = self._gates(shape, source)
+                out += gates
+                shape = replace(shape, gate=gates[-1].name)
+            out.append(shape)
+        if len(out) + 1 == len(shapes):
+            raise ValueError(f"masks must have a convolution to close: none of {', '.join(by_name)} is one that neurons drive and "
+                             f"that is not the last (the first, which the {INPUT} drives, has no membranes to go by)")
+        return (*out, shapes[-1])
+
+    def _gates(self, shape, source):
+        """LayerShapes of the gates of a layer; the last one is its gate."""
+        options, (rows, columns), gates = self.options, source.out_map, []
+        height, width = shape.out_map
+
+        def gate(name, channels, side, connection, **more):
+            made = LayerShape(shape.name + name, channels, side, (connection,), stateless=True, weight_bits=options.weight_bits,
+                              **more)
+            gates.append(made)
+            return made.name
+
+        def reads(channels, kernel, pool):
+            return Connection(source.name, source.out_channels, channels, (kernel, kernel), 1, kernel // 2, pool, norm=False,
+                              reads="membranes")
+        where = which = None
+        if options.spatial is not None:
+            sides = [(height // b, width // b) for b in range(options.block, min(height, width) + 1)
+                     if height % b == width % b == 0]
+            # Each gate sees a square of the source's map.
+            sides = [(h, w) for h, w in sides if rows % h == columns % w == 0 and rows // h == columns // w <= 64]
+            if not sides:
+                raise ValueError(f"layer {shape.name}: no block of {options.block}x{options.block} or more divides its "
+                                 f"{height}x{width} map and the {rows}x{columns} map of {source.name}")
+            side = sides[0]
+            where = gate(SPATIAL, 1, side, reads(1, options.kernel, rows // side[0]))
+        if options.channels is not None:
+            if rows != columns or rows > 64:
+                raise ValueError(f"layer {shape.name}: the map of {source.name} must be square and at most 64x64 to be averaged "
+                                 f"for channel masks, not {rows}x{columns}")
+            which = gate(CHANNELS, shape.out_channels, (1, 1), reads(shape.out_channels, 1, rows))
+        if where and which:
+            channels = shape.out_channels
+            gate(BOTH, channels, side, Connection(where, 1, channels, identity=True), gate=which)
+        return gates
+
+    def prune(self, model, data):
+        """As in the base class. The gates' weights are drawn, and scaled so that what they compare deviates by 1 on the first
+        training images."""
+        import torch
+
+        from ..convert import batch_size, to_codes
+        masked = model.with_layers(self.layers(model.shapes))
+        x = to_codes(data.frames["train"][:batch_size(masked, CALIBRATION)], data.input.constant)
+        with torch.no_grad():
+            for layer, share in _gates_of(masked, self.options):
+                layer.weights[0].normal_(0, layer.weights[0][0].numel() ** -0.5)
+                masked.trace(x)
+                layer.weights[0].div_(layer.drive[0].std().clamp(min=1e-3))
+                masked.trace(x)
+                layer.offset.add_(1 - _level(layer, _ramped(share, 0, self.options)))
+        closed = sum(shape.gate is not None and not shape.stateless for shape in masked.shapes)
+        return masked, f"masks on {closed} of {len(model.shapes)} layers"
+
+    def method(self):
+        from ..training import Method
+        return _keeping(Method, self.options)
+
+
+def _gates_of(model, options):
+    """[(CodeLayer, share that stays open)] of the gates that compare something."""
+    shares = {SPATIAL: options.spatial, CHANNELS: options.channels}
+    return [(layer, shares[kind]) for layer in model.layers for kind in shares
+            if layer.shape.stateless and layer.shape.name.endswith(kind)]
+
+
+def _ramped(share, epoch, options):
+    """The share that is to be open in an epoch, from 0."""
+    return 1 - (1 - share) * min(1.0, (epoch + 1) / (options.ramp_epochs + 1))
+
+
+def _level(layer, share):
+    """The value above which that share of the last batch's comparisons lies."""
+    drive = layer.drive[0].flatten()
+    drive = drive[::max(1, drive.numel() // SAMPLES)]
+    return drive.kthvalue(1 + int((1 - share) * (len(drive) - 1))).values
+
+
+def _keeping(base, options):
+    """The method that holds the open shares; made here since its base imports torch."""
+    import torch
+
+    class Keeping(base):
+        def start(self, model):
+            self.gates = _gates_of(model, options)
+            for layer, _ in self.gates:                              # of one map, the offset is what holds the share
+                layer.offset.requires_grad_(len(layer.offset) > 1)
+            self.epoch = 0
+            self._restart()
+
+        def state(self):
+            return {"epoch": self.epoch}, {}
+
+        def restore(self, value, tensors):
+            self.epoch = value["epoch"]
+
+        def _restart(self):
+            self.open, self.steps = [0.0] * len(self.gates), 0
+
+        @torch.no_grad()
+        def after_step(self):
+            self.steps += 1
+            for k, (layer, share) in enumerate(self.gates):
+                layer.offset.add_(options.rate * (1 - _level(layer, _ramped(share, self.epoch, options))))
+                self.open[k] += float(layer.drive[1].mean())
+
+        def after_epoch(self, loss):
+            found = {}
+            for key, kind in (("open_positions", SPATIAL), ("open_channels", CHANNELS)):
+                seen = [of / max(self.steps, 1) for of, (layer, _) in zip(self.open, self.gates) if layer.shape.name.endswith(kind)]
+                if seen:
+                    found[key] = sum(seen) / len(seen)
+            self.epoch += 1
+            self._restart()
+            return found
+    return Keeping()
