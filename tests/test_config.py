@@ -172,6 +172,12 @@ NO_CHAIN = [
      {"architecture": "sew", "neuron": "atif_u", "quantizer": "int4_v8"},
      "quantizer 'int4_v8' on architecture 'sew': layer sew2: spikes that are summed must be worth 1 each: use neurons of a fixed "
      "threshold"),
+    (("architectures", "s", {"kind": "spikformer", "stem": "8C3", "heads": 2}), {"architecture": "s", "quantizer": "int4_v8"},
+     "quantizer 'int4_v8' on architecture 's': layer block1_attention: attention multiplies spikes by spikes, which the integer "
+     "contract cannot say; attention by gates can be said (architecture spike_transformer)"),
+    (("architectures", "s", {"kind": "spike_transformer", "stem": "8C3"}), {"architecture": "s", "neuron": "atif_u"},
+     "neuron 'atif_u' in architecture 's': layer block1_both: a gate passes spikes on as they are, so they must be worth 1 each: "
+     "use neurons of a fixed threshold"),
     (("pruners", "p", {"kind": "masks"}), {"quantizer": "int4_v8", "pruner": "p"},
      "pruner 'p' on architecture 'dense': masks must have a convolution to close: none of dense1, dense2 is one that neurons "
      "drive and that is not the last (the first, which the input drives, has no membranes to go by)"),

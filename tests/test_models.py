@@ -326,9 +326,10 @@ def test_conversion_calibrates_on_images_of_all_classes(monkeypatch):
     model = build({**CHAIN, "neuron": {"kind": "atif_u"}}, data.input, 3, data.classes)
     entry = {"kind": "conversion", "images": 20, "training": {"epochs": 1, "batch_size": 16}}
     make("pretraining", entry).train(model, data, seed=0, say=lambda text: None)
-    drawn = {frame.tobytes() for frame in seen[-1]}
+    calibrating, = (frames for frames in seen if len(frames) == 20)
+    drawn = {frame.tobytes() for frame in calibrating}
     labels = {int(label) for frame, label in zip(data.frames["train"], data.labels["train"]) if frame.tobytes() in drawn}
-    assert len(seen[-1]) == 20 and len(labels) == 5
+    assert len(labels) == 5
 
 
 def test_threshold_balancing_takes_the_least_error():

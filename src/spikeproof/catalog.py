@@ -31,6 +31,8 @@ CATALOG = {
         "feedforward": "spikeproof.architectures.feedforward:Feedforward",
         "graph": "spikeproof.architectures.graph:Graph",
         "resnet": "spikeproof.architectures.resnet:ResNet",
+        "spike_transformer": "spikeproof.architectures.transformers:SpikeTransformer",
+        "spikformer": "spikeproof.architectures.transformers:Spikformer",
     },
     "neurons": {
         "atif_nu": "spikeproof.neurons.atif_nu:AtifNu",

@@ -314,7 +314,7 @@ class Config:
             with naming("pruner", "on", "architecture"):
                 made["pruner"].layers(shapes)
         with naming("neuron", "in", "architecture"):
-            neuron.synapses(shapes)
+            neuron.check(shapes)
         with naming("pretraining", "of", "neuron"):
             made["pretraining"].check(neuron, spec)
         for field in ("quantizer", "pruner"):

@@ -18,7 +18,7 @@ def float_memory_bits(shapes, initials=0):
     """32 bits for every weight, bias and membrane, and for so many initial membranes: dict with the kinds of memory, and total."""
     weights = 32 * sum(c.weights for s in shapes for c in s.connections if not c.identity)
     membranes = 32 * sum(s.neurons for s in shapes if s.emits != "sums" and not s.stateless)
-    biases = 32 * sum(s.out_channels for s in shapes if not s.connections[0].identity)
+    biases = 32 * sum(s.out_channels for s in shapes if s.weighted)
     kinds = {"weights": weights, "membranes": membranes, "thresholds": 0, "biases": biases, "initials": 32 * initials}
     return {**kinds, "total": sum(kinds.values())}
 

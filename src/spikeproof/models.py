@@ -66,8 +66,18 @@ def _sum(currents):
 
 def _last_use(shapes):
     """dict source -> index of the last layer that reads it."""
-    return {name: k for k, shape in enumerate(shapes) for name in (*(c.source for c in shape.connections), shape.gate)
-            if name is not None}
+    return {name: k for k, shape in enumerate(shapes) for name in shape.sources}
+
+
+def _attended(maps, attention):
+    """Drive [T or 1, B, C, H, W] of an attention, from spikes in values."""
+    query, key, value = (maps[name][0] * maps[name][1] for name in (attention.query, attention.key, attention.value))
+    def tokens(x):
+        """[T, B, heads, channels of a head, tokens]"""
+        return x.flatten(-2).unflatten(2, (attention.heads, -1))
+    # K^T V first: as many numbers as channels of a head squared.
+    out = (tokens(value) @ tokens(key).transpose(-1, -2)) @ tokens(query)
+    return attention.scale * out.flatten(2, 3).reshape(query.shape)
 
 
 def _gated(drive, gates, shape):
@@ -151,6 +161,8 @@ class FloatLayer(nn.Module):
 
     def forward(self, maps):
         """dict source -> (tensor, amplitude) -> current [T or 1, B, C, H, W]."""
+        if self.shape.attention is not None:
+            return _attended(maps, self.shape.attention)
         return _sum([connection(*maps[connection.connection.source]) for connection in self.connections])
 
 
@@ -277,7 +289,7 @@ class CodeLayer(nn.Module):
         self.weights = nn.ParameterList(nn.Parameter(torch.empty(0)) if c.identity else _weight_of(c) for c in shape.connections)
         self.offset = nn.Parameter(torch.zeros(shape.out_channels))
         step = torch.ones(shape.out_channels if per_channel else 1, 1, 1, 1)
-        if shape.connections[0].identity:
+        if not shape.weighted:
             self.step = None
         elif quantizer.learned:
             self.step = nn.Parameter(step)
@@ -291,7 +303,7 @@ class CodeLayer(nn.Module):
 
     def codecs(self):
         """The weight codec of each connection."""
-        found = [parse_codec("binary") if self.shape.connections[0].identity else self.quantizer.codec]
+        found = [self.quantizer.codec if self.shape.weighted else parse_codec("binary")]
         for connection in self.shape.connections[1:]:
             found.append(parse_codec(f"int{IDENTITY_BITS if connection.identity else self.quantizer.shortcut_bits}"))
         return found
@@ -314,7 +326,7 @@ class CodeLayer(nn.Module):
             return [w.to(self.offset.dtype) for w in weights], *(of.to(self.offset.dtype) for of in others)
         main = self.weights[0]
         units = [unit * amplitude for unit, amplitude in zip(self.units, amplitudes)]
-        if self.shape.connections[0].identity:
+        if not self.shape.weighted:
             value = units[0] * torch.ones_like(self.offset[:1])
             weights = [torch.ones_like(self.offset)]
         else:
@@ -443,7 +455,7 @@ class CodeNetwork(nn.Module):
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.quantizer, self.surrogate = quantizer, Surrogate()
         self.layers, self.largest = nn.ModuleList(), {INPUT: input_spec.max_code, **largest_outputs(layers)}
-        weighted, last, one_unit = [shape.name for shape in layers if not shape.connections[0].identity], layers[-1], set()
+        weighted, last, one_unit = [shape.name for shape in layers if shape.weighted], layers[-1], set()
         if not self.fires(len(layers) - 1):
             # A membrane readout compares codes of different channels, so they must share one unit, and so must its currents.
             one_unit = {last.name} | {c.source for c in last.connections[:1] if c.identity}

@@ -108,8 +108,10 @@ def export_float(model, path):
             shape, name = layer.shape, layer.shape.name
             if shape.emits == "sums":
                 raise ExportRefused(f"layer {name}: sums of spikes have no node in NIR")
-            if shape.gate is not None or shape.stateless:
-                raise ExportRefused(f"layer {name}: {'a gate' if shape.gate else 'a neuron without memory'} has no node in NIR")
+            for wrong, what in ((shape.gate is not None, "a gate"), (shape.stateless, "a neuron without memory"),
+                                (shape.attention is not None, "attention")):
+                if wrong:
+                    raise ExportRefused(f"layer {name}: {what} has no node in NIR")
             target = name.removesuffix("_current") if shape.emits == "currents" else name
             graph.shapes[name] = (*shape.out_map, shape.out_channels)
             if shape.emits == "currents":

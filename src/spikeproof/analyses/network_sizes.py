@@ -44,14 +44,14 @@ class NetworkSizes:
             given = InputSpec(of.shape, 8, True)
             shapes = make("architectures", of.architecture).layers(given, of.classes)
             if of.weights_only:
-                count = sum(shape.weights for shape in shapes if not shape.connections[0].identity)
+                count = sum(shape.weights for shape in shapes if shape.weighted)
             else:
                 count = sum(p.numel() for p in FloatNetwork(shapes, neuron, given, 1).parameters())
             quantities |= {f"{name}_parameters": count, f"{name}_mb": 4 * count / 1e6}
             row = [name + (" (weights alone)" if of.weights_only else ""), " × ".join(map(str, of.shape)), of.classes, count,
                    round(4 * count / 1e6, 2), None, None]
             if of.weight_bits is not None:
-                inner = sum(shape.weights for shape in shapes[1:-1] if not shape.connections[0].identity)
+                inner = sum(shape.weights for shape in shapes[1:-1] if shape.weighted)
                 bits = inner * of.weight_bits + (count - inner) * 32
                 quantities |= {f"{name}_compressed_mbit": bits / 1e6, f"{name}_percent": 100 * bits / (32 * count)}
                 row[-2:] = bits / 1e6, 100 * bits / (32 * count)

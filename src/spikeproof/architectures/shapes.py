@@ -1,8 +1,8 @@
 """What an architecture is made of: layers of neurons, and the connections that drive them."""
 from dataclasses import dataclass, replace
 
-__all__ = ["Connection", "LayerShape", "channel_groups", "check_classes", "largest_outputs", "map_after", "pruned_shapes",
-           "with_currents"]
+__all__ = ["Attention", "Connection", "LayerShape", "channel_groups", "check_classes", "largest_outputs", "map_after",
+           "pruned_shapes", "with_currents"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,23 @@ class Connection:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """Softmax-free self-attention of spikes, Q K^T V times a scale (Spikformer: Zhou et al., ICLR 2023). Positions are tokens.
+
+    Members
+    -------
+    query, key, value : names of layers of as many channels, on one map
+    heads : int, that divides the channels
+    scale : float
+    """
+    query: str
+    key: str
+    value: str
+    heads: int
+    scale: float
+
+
+@dataclass(frozen=True)
 class LayerShape:
     """A layer of neurons.
 
@@ -64,6 +81,7 @@ class LayerShape:
         one's, and it has one channel or as many.
     stateless : bool, neurons without memory, as of gates: each step's drive alone decides
     weight_bits : int, integers of so many bits in place of the quantizer's codes, or None
+    attention : Attention that drives the layer in place of connections, or None
     """
     name: str
     out_channels: int
@@ -74,6 +92,18 @@ class LayerShape:
     gate: str | None = None
     stateless: bool = False
     weight_bits: int | None = None
+    attention: object = None
+
+    @property
+    def weighted(self):
+        """Whether its first connection has weights."""
+        return bool(self.connections) and not self.connections[0].identity
+
+    @property
+    def sources(self):
+        """Names of what it looks at."""
+        attended = () if self.attention is None else (self.attention.query, self.attention.key, self.attention.value)
+        return *(connection.source for connection in self.connections), *attended, *([] if self.gate is None else [self.gate])
 
     @property
     def weights(self):

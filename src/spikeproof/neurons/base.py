@@ -46,6 +46,14 @@ class Neuron:
         """The neuron of a last layer that is read by its membrane."""
         return self
 
+    def check(self, shapes):
+        """ValueError where layers (LayerShapes) cannot have these neurons; without torch, before anything runs."""
+        self.synapses(shapes)
+        for shape in shapes:
+            if shape.stateless and not self.unit_spikes:
+                raise ValueError(f"layer {shape.name}: a gate passes spikes on as they are, so they must be worth 1 each: use "
+                                 "neurons of a fixed threshold")
+
     def synapses(self, shapes):
         """dict layer name -> Synapse, of the LayerShapes whose currents have a time constant."""
         return {}

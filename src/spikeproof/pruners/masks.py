@@ -60,7 +60,7 @@ class MaskPruner(Pruner):
         for shape in shapes[:-1]:
             source = by_name.get(shape.connections[0].source)
             if source is not None and source.emits == shape.emits == "spikes" and not source.stateless and min(shape.out_map) > 1 \
-                    and not shape.connections[0].identity and shape.gate is None:
+                    and shape.weighted and shape.gate is None:
                 gates = self._gates(shape, source)
                 out += gates
                 shape = replace(shape, gate=gates[-1].name)

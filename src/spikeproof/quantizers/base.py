@@ -123,6 +123,9 @@ class Quantizer:
         neuron : Neuron
         """
         for shape in shapes:
+            if shape.attention is not None:
+                raise ValueError(f"layer {shape.name}: attention multiplies spikes by spikes, which the integer contract cannot "
+                                 "say; attention by gates can be said (architecture spike_transformer)")
             if shape.emits == "sums" and not neuron.unit_spikes:
                 raise ValueError(f"layer {shape.name}: spikes that are summed must be worth 1 each: use neurons of a fixed "
                                  "threshold")

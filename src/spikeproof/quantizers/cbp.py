@@ -52,7 +52,7 @@ class CbpQuantizer(Quantizer):
 
     def check(self, shapes, neuron):
         super().check(shapes, neuron)
-        count = sum(not shape.connections[0].identity for shape in shapes)
+        count = sum(shape.weighted for shape in shapes)
         if not any(self.of_layer(k, count) is self for k in range(count)):
             raise ValueError("cbp has no layer to constrain: the first and the last keep edge_bits; give them the levels too "
                              "(edge_bits: null), or add layers between")
