@@ -28,6 +28,7 @@ NEEDED = {("architectures", "feedforward"): {"layers": "8C3-AP2-10"},
           ("neurons", "per_layer"): {"layers": {"a": {"decay": 0.875}}},
           ("pretraining", "continued"): {"first": {"kind": "surrogate", "training": {"epochs": 3, "batch_size": 32}}},
           ("pretraining", "imported"): {"weights": "w.safetensors", "sha256": "0" * 64},
+          ("analyses", "membrane_clipping"): {"network": {"dataset": "d", "architecture": "a", "neuron": "n", "pretraining": "p"}},
           ("analyses", "network_costs"): {"networks": {"small": {
               "architecture": {"kind": "feedforward", "layers": "3C3-MP2-5"}, "shape": [4, 4, 2], "classes": 5, "steps": 2,
               "weight_bits": 2}}},
@@ -73,7 +74,7 @@ def test_dataset_is_complete_and_repeatable(kind, tmp_path):
     assert dataset.describe() == (one.input, one.steps, one.classes)
     digests = [save_prepared(tmp_path / f"{n}.safetensors", data) for n, data in enumerate((one, two))]
     assert digests[0] == digests[1] and (tmp_path / "0.safetensors").read_bytes() == (tmp_path / "1.safetensors").read_bytes()
-    data, same = load_prepared(tmp_path / "0.safetensors", detection=one.boxes is not None)
+    data, same = load_prepared(tmp_path / "0.safetensors")
     assert same == digests[0]
     shape = data.input.shape if data.input.constant else (data.steps, *data.input.shape)
     for part in PARTS:
@@ -130,8 +131,12 @@ def test_quantizer_laws(kind, per_channel):
 
 @of("architectures")
 def test_architecture_describes_layers(kind):
-    layers = make("architectures", kind).layers(InputSpec((8, 8, 1)), 10)
-    assert layers[-1].out_channels == 10 and layers[-1].out_map == (1, 1)
+    architecture = make("architectures", kind)
+    layers = architecture.layers(InputSpec((8, 8, 1)), 10)
+    if getattr(architecture, "boxes", False):                        # two anchors in each cell
+        assert layers[-1].out_channels == 2 * (5 + 10) and layers[-1].out_map == architecture.head(InputSpec((8, 8, 1)), 10).cells
+    else:
+        assert layers[-1].out_channels == 10 and layers[-1].out_map == (1, 1)
     maps = {"input": (8, 8, 1)}
     for layer in layers:
         for c in layer.connections:
@@ -161,8 +166,11 @@ def test_channel_pruner_keeps_what_drives_the_next_layer_most():
 @of("analyses")
 def test_analysis_gives_quantities_tables_and_figures(kind):
     short = {"iterations": 60, "sweep": [1, 2], "slopes": [10.0]} if kind == "atif_sqnr" else {}
-    analysis = make("analyses", kind, **short)
-    result = json.loads(json.dumps(analysis.run(say=lambda text: None)))
+    analysis, given = make("analyses", kind, **short), {}
+    if kind == "membrane_clipping":
+        from test_models import tiny_data, tiny_of
+        given = {"data": tiny_data(), "models": [tiny_of(tiny_data(), {"kind": "lif"}, seed=seed) for seed in (0, 1)]}
+    result = json.loads(json.dumps(analysis.run(say=lambda text: None, **given)))
     assert result["quantities"] and all(value is None or isinstance(value, (bool, int, float))
                                         for value in result["quantities"].values())
     for title, caption, svg in analysis.figures(result):
@@ -182,6 +190,41 @@ def test_pruner_gives_a_network_that_equals_its_integers(kind):
                                    make("quantizers", "int"))
     pruned, said = make("pruners", kind).prune(model, data)
     assert said and check_equal(pruned, to_spec(pruned), data.frames["test"]) > 0
+
+
+def test_membranes_are_clipped_and_rounded_as_stated():
+    """One layer of two neurons by hand: IF, thresholds of 1, drives of -3, 2 and 1.5, 0.75."""
+    from spikeproof.neuron_steps import float_steps
+    from spikeproof.surrogates import Surrogate
+    neuron = make("neurons", "if")
+    drive = torch.tensor([[-3.0, 1.5], [2.0, 0.75]])[:, None, :, None, None]
+
+    def run(bound):
+        with torch.no_grad():
+            s, v = float_steps(drive, torch.ones(1), 2, neuron, True, Surrogate(), bound=bound)
+        return s.flatten(1).tolist(), v.flatten().tolist()
+    assert run(None) == ([[0, 1], [0, 1]], [-1.0, 0.25])             # 1.5 - 1 + 0.75 - 1
+    assert run((-1, False)) == ([[0, 1], [1, 1]], [0.0, 0.25])       # -1 + 2 fires
+    assert run((-1, True)) == ([[0, 1], [1, 1]], [0.0, 1.0])         # 0.5 is kept as 1: 1 + 0.75 - 1 = 0.75, kept as 1
+    with pytest.raises(RuntimeError, match="have no gradient"):
+        float_steps(drive, torch.ones(1), 2, neuron, True, Surrogate(), bound=(-1, False))
+
+
+def test_spikes_of_clipped_neurons_are_counted():
+    from test_models import tiny_data, tiny_of
+    data = tiny_data(images=8)
+    model = tiny_of(data, {"kind": "if"}, {"kind": "feedforward", "layers": "5"})
+    layer = model.layers[0]
+    with torch.no_grad():
+        layer.connections[0].weight.zero_()
+        layer.connections[0].bias.fill_(-2.0)                        # silent
+        layer.connections[0].bias[0] = 0.6                           # 0.6, 1.2 (a spike), 0.8
+    analysis = make("analyses", "membrane_clipping", bounds=[-1])
+    assert analysis._of_clipped(model.eval(), data, -1) == (0.0, 0.0)
+    with torch.no_grad():
+        layer.initial[1] = -5.0
+        layer.connections[0].bias[1] = 3.5                           # -1.5, then 2 and 4.5: below -1 at first, fires twice
+    assert analysis._of_clipped(model, data, -1) == (2 / 3, 2 / 10)
 
 
 def test_network_costs_are_the_papers_formulas():

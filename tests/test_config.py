@@ -219,7 +219,7 @@ def test_boxes_are_refused_before_training(tmp_path):
     raw = changed("datasets", "moving_shapes", task="detection")
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump({"title": "t", "runs": {"a": {**RUN, "dataset": "moving_shapes"}}}))
-    with pytest.raises(ConfigError, match="the dataset has boxes, and this training wants labels"):
+    with pytest.raises(ConfigError, match="the dataset has boxes, and this architecture decides classes: use kind yolo"):
         load_study(path, parse_config(raw))
 
 

@@ -45,7 +45,7 @@ def prepared(tmp_path, kind, **changes):
 def again(tmp_path, entry):
     data = make("datasets", entry).prepare(Sources(tmp_path, download=False))
     save_prepared(tmp_path / "data.safetensors", data)
-    return load_prepared(tmp_path / "data.safetensors", detection=data.boxes is not None)[0]
+    return load_prepared(tmp_path / "data.safetensors")[0]
 
 
 @pytest.mark.parametrize("encode, read, size", [
@@ -479,9 +479,3 @@ def test_a_changed_byte_is_noticed(tmp_path):
     path.write_bytes(raw)
     with pytest.raises(CorruptFile, match="was altered after it was written"):
         load_prepared(path)
-
-
-def test_boxes_and_labels_are_not_mistaken(tmp_path):
-    prepared(tmp_path, "gen1")
-    with pytest.raises(ValueError, match="must have labels for this stage, but has boxes"):
-        load_prepared(tmp_path / "data.safetensors")

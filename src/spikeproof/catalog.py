@@ -33,6 +33,7 @@ CATALOG = {
         "resnet": "spikeproof.architectures.resnet:ResNet",
         "spike_transformer": "spikeproof.architectures.transformers:SpikeTransformer",
         "spikformer": "spikeproof.architectures.transformers:Spikformer",
+        "yolo": "spikeproof.architectures.yolo:Yolo",
     },
     "neurons": {
         "atif_nu": "spikeproof.neurons.atif_nu:AtifNu",
@@ -69,6 +70,7 @@ CATALOG = {
     },
     "analyses": {
         "atif_sqnr": "spikeproof.analyses.atif_sqnr:AtifSqnr",
+        "membrane_clipping": "spikeproof.analyses.membrane_clipping:MembraneClipping",
         "network_costs": "spikeproof.analyses.network_costs:NetworkCosts",
         "network_sizes": "spikeproof.analyses.network_sizes:NetworkSizes",
     },

@@ -303,8 +303,10 @@ class Config:
                 raise ConfigError(f"{field} {names[field]!r} {preposition} {other} {names[other]!r}: {error}") from None
         with naming("architecture", "on", "dataset"):
             spec, _, classes = made["dataset"].describe()
-            if getattr(made["dataset"], "detection", False):
-                raise ValueError("the dataset has boxes, and this training wants labels")
+            boxes = getattr(made["architecture"], "boxes", False)
+            if getattr(made["dataset"], "detection", False) != boxes:
+                raise ValueError("the dataset has " + ("labels, and a detector wants boxes" if boxes else
+                                                       "boxes, and this architecture decides classes: use kind yolo"))
             shapes = made["architecture"].layers(spec, classes)
         neuron = made["neuron"]
         if "quantizer" in made and neuron.activation == "spike":
@@ -321,6 +323,19 @@ class Config:
             if field in made:
                 with naming(field, "for", "neuron"):
                     made[field].options.training.check(neuron, spec)
+        for field in ("pretraining", "quantizer", "pruner"):
+            if boxes and hasattr(made.get(field), "options") and hasattr(made[field].options, "training"):
+                with naming(field, "for", "neuron"):
+                    made[field].options.training.check_boxes(neuron)
+
+    def analysis_inputs(self, name):
+        """Files that an analysis of trained networks reads: the prepared data, and a model per seed; [] for others."""
+        network = getattr(self.entries["analyses"][name], "network", None)
+        if network is None:
+            return []
+        runs = [Run(name, quantizer=FLOAT, pruner=NO_PRUNER, seed=seed, **network.model_dump(exclude={"seeds"}))
+                for seed in network.seeds]
+        return [runs[0].data, *(f"{run.base}/pretrain.safetensors" for run in runs)]
 
     def modules(self, section, name):
         """Modules that implement an entry (and one that it holds), for the stage's code digest."""
@@ -465,4 +480,15 @@ def load_study(path, config):
     for name in study.analyses:
         if name not in config.entries["analyses"]:
             raise ConfigError(f"{path}: analyses: " + unknown("analysis", name, config.entries["analyses"]))
+        network = getattr(config.entries["analyses"][name], "network", None)
+        if network is not None:
+            where = f"{path}: analyses: {name}.network"
+            chosen = {**network.model_dump(exclude={"seeds"}), "quantizer": FLOAT, "pruner": NO_PRUNER}
+            for field, section in SECTION_OF.items():
+                if field in network.model_fields_set and chosen[field] not in config.entries[section]:
+                    raise ConfigError(f"{where}.{field}: " + unknown(field, chosen[field], config.entries[section]))
+            try:
+                config.check_chain(chosen)
+            except ConfigError as error:
+                raise ConfigError(f"{where}: {error}") from None
     return study, tuple(runs)

@@ -5,7 +5,7 @@ import torch
 from . import integer
 from .network import LayerSpec, NetworkSpec, Projection
 
-__all__ = ["ModelMismatch", "batch_size", "batches", "check_equal", "exact_dtype", "to_codes", "to_spec"]
+__all__ = ["ModelMismatch", "batch_size", "batches", "check_equal", "exact_dtype", "to_codes", "to_spec", "values_of"]
 
 
 #: Values of one kind (neurons times steps times images) that evaluation keeps at once.
@@ -64,6 +64,22 @@ def exact_dtype(net):
         if max(-lo, hi) * max(layer.neuron.leak.multiplier, 1) >= 1 << 24:
             return torch.float64
     return torch.float32
+
+
+def values_of(model, net, scores):
+    """Membranes of the last layer in values, as torch has them: tensor [B, neurons], channels first.
+
+    Parameters
+    ----------
+    model : CodeNetwork
+    net : NetworkSpec of it
+    scores : int array [B, neurons], stored codes in the contract's order
+    """
+    with torch.no_grad():
+        *_, (*_, value) = model.codes()
+    height, width, channels = net.layers[-1].shape
+    codes = torch.from_numpy(scores.reshape(-1, height, width, channels)).permute(0, 3, 1, 2).flatten(1).to(exact_dtype(net))
+    return codes * 2.0**net.layers[-1].neuron.store.shift * value.to(codes.dtype)
 
 
 def to_codes(frames, constant, dtype=torch.float32):

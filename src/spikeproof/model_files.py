@@ -17,13 +17,18 @@ KIND = "spikeproof model"
 
 def build(chain, input_spec, steps, classes):
     """An untrained FloatNetwork, or an empty CodeNetwork if the chain has a quantizer."""
-    shapes, neuron = make("architectures", chain["architecture"]).layers(input_spec, classes), make("neurons", chain["neuron"])
+    architecture, neuron = make("architectures", chain["architecture"]), make("neurons", chain["neuron"])
+    shapes = architecture.layers(input_spec, classes)
     shapes = with_currents(shapes, neuron.synapses(shapes))
-    if chain.get("quantizer") is None:
-        return FloatNetwork(shapes, neuron, input_spec, steps)
     if chain.get("pruner") is not None:
         shapes = make("pruners", chain["pruner"]).layers(shapes)
-    return CodeNetwork(shapes, neuron, input_spec, steps, make("quantizers", chain["quantizer"]))
+    if chain.get("quantizer") is None:
+        model = FloatNetwork(shapes, neuron, input_spec, steps)
+    else:
+        model = CodeNetwork(shapes, neuron, input_spec, steps, make("quantizers", chain["quantizer"]))
+    if getattr(architecture, "boxes", False):
+        model.head = architecture.head(input_spec, classes)
+    return model
 
 
 def save_model(path, model, chain, classes):

@@ -169,6 +169,11 @@ class FloatLayer(nn.Module):
 class FloatNetwork(nn.Module):
     """The network in full precision.
 
+    Members
+    -------
+    head : :class:`spikeproof.detection.BoxHead` where the readout are boxes, or None where it is a class
+    membrane_bound : (lower bound of membranes in values, whether they are rounded to integers), in evaluation; or None
+
     Parameters
     ----------
     layers : tuple of LayerShape
@@ -176,6 +181,8 @@ class FloatNetwork(nn.Module):
     input_spec : InputSpec; codes are scaled to 0 .. 1
     steps : int
     """
+    head = membrane_bound = None
+
     def __init__(self, layers, neuron, input_spec, steps):
         super().__init__()
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
@@ -197,8 +204,8 @@ class FloatNetwork(nn.Module):
         return self.neuron.activation == "spike" and self.shapes[k].emits == "spikes" \
             and (k < len(self.shapes) - 1 or self.neuron.readout == "spike_count")
 
-    def walk(self, x):
-        """Layer by layer: (output, amplitude, membranes).
+    def walk(self, x, seen=None):
+        """Layer by layer: (output, amplitude, membranes); ``seen`` is told (k, drive, output) of layers of neurons.
 
         The output is spikes [T, B, C, H, W] of value ``amplitude``, or sums or currents in values; of a ReLU network activations
         [T or 1, B, C, H, W], the last layer's as they are; of a last layer without thresholds its drive [T or 1, B, C, H, W].
@@ -224,11 +231,25 @@ class FloatNetwork(nn.Module):
                     beta, gain = layer.leak()
                     drive = drive * gain
                 out, v = float_steps(drive, theta, self.steps, self.neuron_of(k), self.fires(k), self.surrogate,
-                                     layer.threshold.paths, beta, layer.initial)
+                                     layer.threshold.paths, beta, layer.initial, self.membrane_bound if self.fires(k) else None)
                 out = drive if out is None else out
+                if seen is not None:
+                    seen(k, drive, out)
             if layer.shape.name in last_use:
                 maps[layer.shape.name] = out, amplitude
             yield out, amplitude, v
+
+    def first_membranes(self, x):
+        """Of each layer that fires: (spikes [T, B, C, H, W], membranes after integrating in the first step [B, C, H, W])."""
+        maps = {}
+
+        def seen(k, drive, out):
+            if self.fires(k) and not self.shapes[k].stateless:
+                first = drive[0] if self.layers[k].initial is None else drive[0] + self.neuron_of(k).beta * self.layers[k].initial
+                maps[k] = out, first
+        for _ in self.walk(x, seen):
+            pass
+        return list(maps.values())
 
     def _filtered(self, drive, synapse):
         """Drive [T or 1, B, C, H, W] -> currents [T, B, C, H, W] of the synapses' time constant."""
@@ -432,7 +453,7 @@ class SumLayer(nn.Module):
 
 
 class CodeNetwork(nn.Module):
-    """The quantized network.
+    """The quantized network; ``head`` as of :class:`FloatNetwork`.
 
     Parameters
     ----------
@@ -447,6 +468,8 @@ class CodeNetwork(nn.Module):
     ValueError
         If the neurons do not spike.
     """
+    head = None
+
     def __init__(self, layers, neuron, input_spec, steps, quantizer):
         super().__init__()
         if neuron.activation != "spike":
@@ -477,6 +500,7 @@ class CodeNetwork(nn.Module):
     def from_float(cls, model, quantizer):
         """Fold batch norm into weights and offsets, then choose how membranes are stored."""
         net = cls(model.shapes, model.neuron, model.input_spec, model.steps, quantizer)
+        net.head = model.head
         with torch.no_grad():
             for layer, source in zip(net.layers, model.layers):
                 if layer.shape.emits == "sums":
@@ -628,6 +652,7 @@ class CodeNetwork(nn.Module):
         """
         kept, before = kept or {}, {layer.shape.name: layer for layer in self.layers}
         net = CodeNetwork(shapes, self.neuron, self.input_spec, self.steps, self.quantizer)
+        net.head = self.head
         with torch.no_grad():
             for new in net.layers:
                 old = before.get(new.shape.name)

@@ -54,7 +54,7 @@ def _along(values, x):
 
 class _FloatSteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, drive, theta, trained_beta, initial, steps, beta, soft, fires, surrogate, paths):
+    def forward(ctx, drive, theta, trained_beta, initial, steps, beta, soft, fires, surrogate, paths, bound):
         drive = _inside(drive)
         beta = float(beta if trained_beta is None else trained_beta)
         ctx.initial = None if initial is None else _inside(initial)
@@ -79,6 +79,9 @@ class _FloatSteps(torch.autograd.Function):
             else:
                 torch.mul(h[t], s[t], out=v)
                 torch.sub(h[t], v, out=v)
+            if bound is not None:
+                v = (v + 0.5).floor_() if bound[1] else v
+                v.clamp_(min=bound[0])
         ctx.save_for_backward(h, s, theta)
         return _outside(s), _outside(v)
 
@@ -92,7 +95,7 @@ class _FloatSteps(torch.autograd.Function):
             spent = s * (_along(theta, h) if soft else h)
             before = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
             grad = tssl_gradient(grad_s, h, s, before, _along(theta, h), beta, surrogate)
-            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 9)
+            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 10)
         if fires:
             h, s, theta = ctx.saved_tensors
             slope = SURROGATES[surrogate.name](h - _along(theta, h), surrogate.width)
@@ -131,10 +134,10 @@ class _FloatSteps(torch.autograd.Function):
             if to_beta is not None:
                 to_beta += (grad * before(t)).sum()
             grad = grad * beta
-        return _outside(gather.total), to_theta, to_beta, *[None] * 7
+        return _outside(gather.total), to_theta, to_beta, *[None] * 8
 
 
-def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=None, initial=None):
+def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=None, initial=None, bound=None):
     """Neurons in full precision.
 
     Gradients: the spike has the surrogate's derivative of h - V, in values; those of thresholds are told apart in
@@ -151,12 +154,17 @@ def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=No
     paths : which of "comparison" or "window", and "reset", a threshold's gradient goes through
     beta : scalar tensor, a trained factor of the membrane in place of the neuron's, or None
     initial : [C, H, W], membranes at the start, values, which have no gradient; or None for 0
+    bound : (lower bound of membranes after fire and reset, values; whether they are rounded to integers), or None. It has no
+        gradient.
 
     Returns
     -------
     (spikes [T, B, C, H, W] or None, last membrane [B, C, H, W])
     """
-    s, v = _FloatSteps.apply(drive, theta, beta, initial, steps, neuron.beta, neuron.reset == "soft", fires, surrogate, paths)
+    if bound is not None and torch.is_grad_enabled():
+        raise RuntimeError("membranes with a bound have no gradient: evaluate without gradients")
+    s, v = _FloatSteps.apply(drive, theta, beta, initial, steps, neuron.beta, neuron.reset == "soft", fires, surrogate, paths,
+                             bound)
     return (s if fires else None), v
 
 

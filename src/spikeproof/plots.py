@@ -5,9 +5,10 @@ import matplotlib
 import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-__all__ = ["accuracy_memory", "bars", "constraint_dynamics", "cycles_area", "lines", "memory_breakdown", "pareto_front", "raster",
-           "training_curves"]
+__all__ = ["accuracy_memory", "bars", "constraint_dynamics", "cycles_area", "detections", "lines", "memory_breakdown",
+           "pareto_front", "raster", "training_curves"]
 
 #: More runs than this get numbers in a figure; so many layers' spikes are shown at most.
 MANY, RASTERS = 14, 5
@@ -171,6 +172,35 @@ def raster(image, spikes, steps):
             axes[at].set(title=name, xlabel="time step", xlim=(-0.5, steps - 0.5), xticks=range(steps))
             axes[at].set_ylabel("neuron" if at == 1 else "")
     return _svg(draw, (8.6, 2.9), "raster" + "".join(spikes))
+
+
+def detections(images, least=0.3):
+    """Event frames with boxes.
+
+    Parameters
+    ----------
+    images : list of dicts: image [H][W][C] or [T][H][W][C] of input codes, found (rows left, top, width, height, class, score),
+        boxes (rows left, top, width, height, class)
+    least : float, score of the found boxes that are drawn
+    """
+    def draw(figure):
+        columns = min(3, len(images))
+        for at, shown in enumerate(images, 1):
+            axes = figure.add_subplot(-(-len(images) // columns), columns, at)
+            pixels = np.array(shown["image"], dtype=float)
+            pixels = (pixels.mean(0) if pixels.ndim == 4 else pixels).sum(-1)
+            axes.imshow(pixels, cmap="Greys", extent=(0, pixels.shape[1], pixels.shape[0], 0))
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+            drawn = [(row, None) for row in shown["boxes"]] + [(row[:5], row[5]) for row in shown["found"] if row[5] >= least]
+            for (left, top, width, height, kind), score in drawn:
+                color = COLORS[int(kind) % len(COLORS)]
+                style = "--" if score is None else "-"
+                axes.add_patch(Rectangle((left, top), width, height, fill=False, ec=color, lw=1.5, ls=style))
+                if score is not None:
+                    axes.annotate(f"{int(kind)}: {score:.2f}", (left, top), xytext=(1, 2), textcoords="offset points", fontsize=7,
+                                  color=color)
+    return _svg(draw, (8.6, 2.9 * -(-len(images) // 3)), f"detections {len(images)}")
 
 
 def training_curves(histories):

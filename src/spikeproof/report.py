@@ -53,7 +53,8 @@ def _row(result):
         row |= {"synops_per_image": exported["synops_per_image"], "torch_values_compared": exported["torch_values_compared"]}
     if "simulate" in result:
         proof, chip = result["simulate"], result["synthesize"]
-        if not evaluated["accuracy"] == exported["accuracy"] == proof["accuracy"]:
+        # Of a detector's boxes the core gives the membranes, which were compared.
+        if not evaluated["accuracy"] == exported["accuracy"] == proof.get("accuracy", exported["accuracy"]):
             raise RuntimeError(f"{run.name} seed {run.seed}: torch, integer model and simulated core must have one accuracy, "
                                f"not {evaluated['accuracy']}, {exported['accuracy']} and {proof['accuracy']}")
         row |= {"memory_equal": proof["memory_equal"] and proof["memory"]["total"] == memory["total"]
@@ -125,9 +126,16 @@ def page(study, results, table, analyses=None, claims=None):
             result = next(r for r in exported if r["run"].name == result)
             shown = result["export"]["raster"]
             rasters.append(_figure(
+                result["run"].name if shown["label"] is None else
                 f"{result['run'].name}: a {shown['label']}, read as {shown['winner']}",
                 "First test image; a mark is a spike. A last layer that is read by its membrane never fires and is left out.",
                 plots.raster(shown["image"], shown["spikes"], result["export"]["steps"])))
+    detectors = {result["run"].name: result for result in reversed(results) if "detections" in result["evaluate"]}
+    detections = [_figure(f"{name}: mean average precision {100 * result['evaluate']['accuracy']:.1f} %, at an overlap of 0.5 "
+                          f"{100 * result['evaluate']['map_50']:.1f} %",
+                          "First test images, events of all steps. Dashed: the boxes that are there; solid: those that were found, "
+                          "with class and score.", plots.detections(result["evaluate"]["detections"]))
+                  for name, result in reversed(detectors.items())]
     pretrained = {"/".join(result["run"].base.split("/")[2:]): result["histories"]["pretrain"]["epochs"] for result in results}
     compressed = {f"{result['run'].name} s{result['run'].seed}": list(result["histories"].values())[-1]["epochs"]
                   for result in exported}
@@ -141,7 +149,8 @@ def page(study, results, table, analyses=None, claims=None):
                                      trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((resources.files("spikeproof") / "templates" / "report.html.j2").read_text())
     return template.render(
-        study=study, rows=rows, built=built, exported=exported, proved=proved, rasters=rasters, provenance=provenance(),
+        study=study, rows=rows, built=built, exported=exported, proved=proved, rasters=rasters, detections=detections,
+        provenance=provenance(),
         analyses=sections, claims=[] if claims is None else claims.fillna("").to_dict("records"), verdicts=VERDICTS,
         values=int(table.values_compared.sum() or 0), torch_values=int(table.torch_values_compared.sum() or 0),
         words=sum(result["simulate"]["memory"]["words_compared"] for result in proved),

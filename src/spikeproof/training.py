@@ -2,6 +2,7 @@
 import hashlib
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from tqdm import tqdm
 
 from .augmentation import Targets, augment
 from .convert import batch_size, batches, to_codes
+from .detection import BoxTargets, mean_average_precision
 from .files import CorruptFile, canonical_json, read_container, write_container
 from .training_options import AugmentationOptions
 
-__all__ = ["Method", "Together", "accuracy", "firing_rates", "fit", "seed_of"]
+__all__ = ["Method", "Together", "accuracy", "evaluated", "firing_rates", "fit", "seed_of"]
 
 CHECKPOINT = "spikeproof checkpoint"
 #: Seconds between checkpoints.
@@ -25,17 +27,39 @@ def seed_of(*names):
     return int.from_bytes(hashlib.sha256(canonical_json(names).encode()).digest()[:8], "little") >> 1
 
 
-def _evaluated(model, data, part, dtype):
+def evaluated(model, data, part, dtype=torch.float32):
     """The batches of a part that evaluation takes."""
     return batches(data.frames[part], data.input.constant, dtype, batch_size(model, 512))
 
 
-def accuracy(model, data, part, dtype=torch.float32):
-    """Fraction of right decisions on one part, in evaluation mode; ``dtype`` is that of the module."""
+def taking(data, part, most):
+    """The same data with at most so many samples of a part, the first ones."""
+    labels = {**data.labels, part: data.labels[part][:most]} if data.labels else {}
+    return replace(data, frames={**data.frames, part: data.frames[part][:most]}, labels=labels)
+
+
+def found_boxes(model, data, part, dtype=torch.float32):
+    """Boxes that a detector finds in each image of a part: list of arrays [n, 6] (:meth:`spikeproof.detection.BoxHead.found`)."""
     model.eval()
     device = next(model.parameters()).device
     with torch.no_grad():
-        winners = [model.decide(x.to(device)) for x in _evaluated(model, data, part, dtype)]
+        return [rows for x in evaluated(model, data, part, dtype) for rows in model.head.found(model(x.to(device))[0])]
+
+
+def accuracy(model, data, part, dtype=torch.float32):
+    """Fraction of right decisions on one part, in evaluation mode, or of a detector COCO's mean average precision.
+
+    Parameters
+    ----------
+    dtype : that of the module
+    """
+    if model.head is not None:
+        boxes = [data.boxes[part].of(k) for k in range(len(data.frames[part]))]
+        return mean_average_precision(found_boxes(model, data, part, dtype), boxes, data.classes)[0]
+    model.eval()
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        winners = [model.decide(x.to(device)) for x in evaluated(model, data, part, dtype)]
     return float((np.concatenate(winners) == data.labels[part]).mean())
 
 
@@ -44,10 +68,10 @@ def firing_rates(model, data, part, dtype=torch.float32):
     model.eval()
     total = None
     with torch.no_grad():
-        for x in _evaluated(model, data, part, dtype):
+        for x in evaluated(model, data, part, dtype):
             sums = [s.mean((0, 3, 4)).sum(0).double() for s in model(x)[1]]
             total = sums if total is None else [a + b for a, b in zip(total, sums)]
-    return [of / len(data.labels[part]) for of in total]
+    return [of / len(data.frames[part]) for of in total]
 
 
 class Method:
@@ -182,6 +206,14 @@ def _optimizer(model, options):
     return torch.optim.AdamW(groups, lr=options.learning_rate)
 
 
+def _targets_of(model, data):
+    """Function of a tensor of training images' numbers -> what the loss compares with."""
+    if model.head is not None:
+        return lambda index: BoxTargets(model.head, [data.boxes["train"].of(k) for k in index.tolist()])
+    labels = torch.from_numpy(np.array(data.labels["train"]))
+    return lambda index: Targets(labels[index])
+
+
 def fit(model, data, options, seed, checkpoint=None, context=None, label="training", say=print, device="cpu",
         method=None):
     """Train in place on the training part.
@@ -216,17 +248,23 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device must be cpu where torch finds no CUDA device, not {device!r}")
     options.check(model.neuron, data.input)
+    if model.head is not None:
+        options.check_boxes(model.neuron)
+    if (model.head is None) != (data.boxes is None):
+        has, wants = ("boxes", "labels") if model.head is None else ("labels", "boxes")
+        raise ValueError(f"the data must have {wants} for this network, but have {has}: choose a dataset with {wants}")
     if options.wants_synapses:
         model.surrogate.decay = model.neuron.synapse.beta
     model.surrogate.name, model.surrogate.width = options.surrogate, options.surrogate_width
     augmentation = options.augmentation
     frames = data.frames["train"]                                    # a map of the file: batches are taken out of it
-    y = torch.from_numpy(np.array(data.labels["train"]))
-    per_epoch = math.ceil(len(y) / options.batch_size)
+    count = len(frames)
+    targets_of = _targets_of(model, data)
+    per_epoch = math.ceil(count / options.batch_size)
     if options.max_steps is not None:
         per_epoch = min(per_epoch, options.max_steps)
     total = per_epoch * options.epochs
-    job = {"options": options.model_dump(), "seed": seed, "images": len(y), "start": _digest_of(model), "context": context}
+    job = {"options": options.model_dump(), "seed": seed, "images": count, "start": _digest_of(model), "context": context}
     optimizer = _optimizer(model.to(device), options)
     method = method or Method()
     method.start(model)
@@ -235,7 +273,7 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     bar = tqdm(range(start, options.epochs), desc=label, unit="epoch", initial=start, total=options.epochs, mininterval=1)
     for epoch in bar:
         model.train()
-        order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch)))
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch)))
         loss_sum, whole_loss, right, rate = 0.0, 0.0, 0, 0.0
         for n, index in enumerate(order.split(options.batch_size)[:per_epoch]):
             if len(index) < 2:
@@ -243,10 +281,10 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
             lr = options.rate(epoch, (epoch * per_epoch + n) / total) * method.rate
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            x, targets = to_codes(frames[index.numpy()], data.input.constant), Targets(y[index])
+            x, targets = to_codes(frames[index.numpy()], data.input.constant), targets_of(index)
             if augmentation != AugmentationOptions():
                 draws = torch.Generator().manual_seed(seed_of(seed, "augmentation", epoch, n))
-                x, targets = augment(x, y[index], augmentation, draws)
+                x, targets = augment(x, targets.labels, augmentation, draws)
             if device != "cpu":
                 x, targets = x.to(device, non_blocking=True), targets.to(device)
             logits, spikes, outputs = model(x)
@@ -267,8 +305,9 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
         if not math.isfinite(loss_sum):
             raise FloatingPointError(f"{label}: the loss is not finite in epoch {epoch + 1}; lower learning_rate "
                                      f"(now {options.learning_rate})")
-        seen = min(len(y), per_epoch * options.batch_size)
-        history.append({"epoch": epoch + 1, "loss": loss_sum / seen, "train_accuracy": right / seen,
+        seen = min(count, per_epoch * options.batch_size)
+        history.append({"epoch": epoch + 1, "loss": loss_sum / seen,
+                        "train_accuracy": right / seen if model.head is None else None,
                         "validation_accuracy": accuracy(model, data, "validation"), "firing_rate": rate / per_epoch,
                         "learning_rate": lr, **method.after_epoch(whole_loss)})
         bar.set_postfix(loss=f"{history[-1]['loss']:.3f}", val=f"{history[-1]['validation_accuracy']:.4f}")

@@ -76,6 +76,15 @@ class TrainingOptions(Options):
             if pixels and pixels >= side:
                 raise ValueError(f"augmentation.{name} must be below {side}, the input's shorter side, not {pixels}")
 
+    def check_boxes(self, neuron):
+        """ValueError where a detector of such neurons cannot be trained so."""
+        if neuron.readout != "membrane":
+            raise ValueError(f"neurons of a detector must have a membrane readout, not {neuron.readout}: boxes are real numbers")
+        if self.loss != "cross_entropy" or self.mean_logits:
+            raise ValueError("loss and mean_logits must be left out for a detector, which has the loss of YOLO-V2")
+        if self.augmentation != AugmentationOptions():
+            raise ValueError("augmentation must be left out for a detector: boxes would not move along")
+
     def rate(self, epoch, share):
         """Learning rate in an epoch (from 0), when a share (0 to 1) of the whole training is done."""
         if self.schedule == "step":

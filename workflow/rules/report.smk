@@ -2,6 +2,8 @@
 
 
 rule analyze:
+    input:
+        lambda wildcards: CONFIG.analysis_inputs(wildcards.analysis),
     output:
         analysis_file("{analysis}"),
     log:
@@ -12,8 +14,12 @@ rule analyze:
         config=entry("analyses", "analysis"),
         code=code_of("analyze", "analyses"),
         label=label,
+        given=lambda wildcards, input: (
+            f"--data {input[0]} --models {' '.join(input[1:])}" if input else ""
+        ),
     shell:
-        "python -m spikeproof analyze --label {params.label} --log {log} --config {params.config:q} --out {output}"
+        "python -m spikeproof analyze --label {params.label} --log {log} --config {params.config:q} {params.given} "
+        "--out {output}"
 
 
 rule report_study:

@@ -188,19 +188,13 @@ def _check(data, counts):
             raise ValueError(f"boxes of the {part} part must have classes 0 to {data.classes - 1} and sizes above 0")
 
 
-def load_prepared(path, detection=False):
+def load_prepared(path):
     """Read prepared data -> (PreparedData, digest). Frames and labels are maps of the file, which all processes share.
-
-    Parameters
-    ----------
-    detection : bool, whether the caller wants boxes; a classifier wants labels
 
     Raises
     ------
     FileNotFoundError, CorruptFile
         If the file is absent, truncated, altered, or holds labels out of range.
-    ValueError
-        If the data are of the other task.
     """
     remedy = "delete it and run the prepare stage again"
     description, tensors, digest = read_container(path, KIND, remedy, mapped=True)
@@ -217,7 +211,4 @@ def load_prepared(path, detection=False):
         _check(data, {part: len(data.frames[part]) for part in PARTS})
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path} holds no valid prepared data ({error}): {remedy}") from None
-    if detection != (data.boxes is not None):
-        has, wants = ("boxes", "labels") if data.boxes is not None else ("labels", "boxes")
-        raise ValueError(f"{path} must have {wants} for this stage, but has {has}: choose a dataset with {wants}")
     return data, digest

@@ -66,7 +66,7 @@ class Conversion(Pretraining):
         model.load_state_dict(twin.state_dict(), strict=False)
         model.eval()
         twin.eval()
-        drawn = torch.randperm(len(data.labels["train"]), generator=torch.Generator().manual_seed(seed_of(seed, "calibration")))
+        drawn = torch.randperm(len(data.frames["train"]), generator=torch.Generator().manual_seed(seed_of(seed, "calibration")))
         x = to_codes(data.frames["train"][drawn[:self.options.images].sort().values.numpy()], data.input.constant)
         with torch.no_grad():
             wanted = [out.mean(0) for out, _, _ in twin.walk(x)]

@@ -1,16 +1,24 @@
-"""Run a study that needs no data and trains no network: quantities and curves, as JSON."""
+"""Run an analysis: quantities and curves, as JSON. Some look at trained networks, others need nothing."""
 
 
 def add_arguments(parser, json_argument):
     parser.add_argument("--config", type=json_argument, required=True, help="analysis entry, JSON or a file of it")
+    parser.add_argument("--data", help="prepared data, where the analysis is of trained networks")
+    parser.add_argument("--models", nargs="+", help="models in full precision, likewise")
     parser.add_argument("--out", required=True, help="result, .json")
 
 
 def run(args, stage):
+    from ..datasets.base import load_prepared
     from ..files import write_json
-    from ..model_files import make
+    from ..model_files import load_model, make
     from ..provenance import provenance
     from ..torch_setup import set_up
     set_up(args.threads)
-    result = make("analyses", args.config).run(say=stage.say)
+    analysis, given = make("analyses", args.config), {}
+    if hasattr(analysis.options, "network"):
+        if not args.data or not args.models:
+            raise ValueError(f"--data and --models are missing: {args.config['kind']} is an analysis of trained networks")
+        given = {"data": load_prepared(args.data)[0], "models": [load_model(path)[0] for path in args.models]}
+    result = analysis.run(say=stage.say, **given)
     write_json(args.out, {"config": args.config, **result, "provenance": provenance()})

@@ -1,7 +1,9 @@
-"""Accuracy on the test part: of the full-precision network and of the compressed one.
+"""Accuracy on the test part: of the full-precision network and of the compressed one; of detectors mean average precision.
 
 The only stage that reads test labels before the report. The final epoch counts.
 """
+#: So many test images of a detector are shown with their boxes.
+SHOWN = 6
 
 
 def add_arguments(parser, json_argument):
@@ -18,13 +20,14 @@ def run(args, stage):
 
     from ..convert import exact_dtype, to_spec
     from ..datasets.base import load_prepared
+    from ..detection import mean_average_precision
     from ..files import write_json
     from ..metrics import float_memory_bits, overall_rate
     from ..model_files import load_model
     from ..models import CodeNetwork
     from ..provenance import provenance
     from ..torch_setup import set_up
-    from ..training import accuracy, firing_rates
+    from ..training import accuracy, firing_rates, found_boxes
     set_up(args.threads)
     data, data_digest = load_prepared(args.data)
     reference, _ = load_model(args.float_model)
@@ -34,13 +37,20 @@ def run(args, stage):
     with model.exact(dtype) if coded else nullcontext():
         rates = firing_rates(model, data, "test", dtype)
         reached = {part: accuracy(model, data, part, dtype=dtype) for part in ("validation", "test")}
+        found = [] if model.head is None else found_boxes(model, data, "test", dtype)
     started = [layer.initial for layer in reference.layers if layer.initial is not None and layer.initial.any()]
     result = {
         "accuracy_float": accuracy(reference, data, "test"), "accuracy": reached["test"],
-        "validation_accuracy": reached["validation"], "test_images": len(data.labels["test"]),
+        "validation_accuracy": reached["validation"], "test_images": len(data.frames["test"]),
         "firing_rates": [float(of.mean()) for of in rates], "firing_rate": overall_rate(rates, model.shapes),
         "float_memory_bits": float_memory_bits(reference.shapes, sum(of.numel() for of in started)),
         "architecture": [{"name": s.name, "weights": s.weights, "neurons": s.neurons} for s in model.shapes],
+        "metric": "accuracy" if model.head is None else "mean average precision",
         "chain": description["chain"], "data": data.about, "data_sha256": data_digest, "provenance": provenance()}
+    if found:
+        boxes = [data.boxes["test"].of(k) for k in range(len(found))]
+        result["map_50"] = mean_average_precision(found, boxes, data.classes)[1]
+        result["detections"] = [{"image": data.frames["test"][k].tolist(), "found": found[k].tolist(), "boxes": boxes[k].tolist()}
+                                for k in range(min(SHOWN, len(found)))]
     write_json(args.out, result)
-    stage.say(f"test accuracy {100 * result['accuracy']:.2f} % (float {100 * result['accuracy_float']:.2f} %)")
+    stage.say(f"test {result['metric']} {100 * result['accuracy']:.2f} % (float {100 * result['accuracy_float']:.2f} %)")

@@ -15,8 +15,9 @@ def run(args, stage):
     import numpy as np
 
     from .. import integer
-    from ..convert import check_equal, to_spec
+    from ..convert import check_equal, to_spec, values_of
     from ..datasets.base import load_prepared
+    from ..detection import mean_average_precision
     from ..files import write_json
     from ..metrics import formula_memory_bits
     from ..model_files import load_model
@@ -31,17 +32,18 @@ def run(args, stage):
         raise ValueError(f"{args.model} must be a quantized model: a full-precision one has no integer network")
     digest = save_network(args.out, to_spec(model))
     net, _ = load_network(args.out)                      # what is on disk is what is proved
-    frames, labels = data.frames["test"], data.labels["test"]
-    winners, synops, spiking, first = [], [], dict.fromkeys(net.by_name, 0), []
+    frames = data.frames["test"]
+    scores, synops, spiking, first = [], [], dict.fromkeys(net.by_name, 0), []
 
     def count(part, trace):
-        winners.append(trace.winner)
+        scores.append(trace.score)
         synops.append(integer.count_synops(net, part, trace))
         for name, spikes in trace.spikes.items():
             spiking[name] += int(spikes.sum(dtype=np.int64))
         first.extend([] if first else [{name: spikes[0] for name, spikes in trace.spikes.items()}])
     values = check_equal(model, net, frames, seen=count)
-    winners, synops = np.concatenate(winners), np.concatenate(synops)
+    scores, synops = np.concatenate(scores), np.concatenate(synops)
+    winners = scores.argmax(1)
     # Neurons, channels and steps are the model's; only widths, which depend on trained values, are looked up.
     per_channel = [model.quantizer.options.scale == "channel" and layer.fires for layer in model.layers]
     steps = [len(layer.threshold()[0]) if layer.fires else 0 for layer in model.layers]
@@ -55,9 +57,14 @@ def run(args, stage):
         raise RuntimeError(f"memory by formula must equal the network's, but {formula} is not {net.memory_bits()}")
     shown = {layer.name: [np.flatnonzero(step).tolist() for step in first[0][layer.name]] for layer in net.layers
              if layer.theta is not None}
+    if model.head is None:
+        reached = float((winners == data.labels["test"]).mean())
+    else:                                                            # boxes of the integers
+        found = model.head.found(values_of(model, net, scores))
+        reached = mean_average_precision(found, [data.boxes["test"].of(k) for k in range(len(frames))], data.classes)[0]
     result = {
         "network_sha256": digest, "torch_equal": True, "torch_values_compared": values, "images": len(frames),
-        "accuracy": float((winners == labels).mean()), "steps": net.steps,
+        "accuracy": reached, "steps": net.steps,
         "synops_per_image": float(synops.mean()),
         "memory_bits_formula": formula, "memory_bits": net.memory_bits(),
         "layers": [{"name": layer.name, "shape": list(layer.shape), "neurons": layer.neurons,
@@ -67,7 +74,8 @@ def run(args, stage):
                     "unit": 1 << layer.neuron.store.shift, "rounding": layer.neuron.store.rounding,
                     "firing_rate": spiking[layer.name] / (len(frames) * net.steps * layer.neurons), "bits": layer.memory_bits()}
                    for layer in net.layers],
-        "raster": {"label": int(labels[0]), "winner": int(winners[0]), "image": frames[0].tolist(), "spikes": shown},
+        "raster": {"label": None if model.head else int(data.labels["test"][0]), "winner": int(winners[0]),
+                   "image": frames[0].tolist(), "spikes": shown},
         "chain": description["chain"], "provenance": provenance()}
     if args.result:
         write_json(args.result, result)

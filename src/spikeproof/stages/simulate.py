@@ -27,7 +27,7 @@ def run(args, stage):
     plan = load_plan(args.rtl, net, digest)
     data, data_digest = load_prepared(args.data)
     with tempfile.TemporaryDirectory(prefix="spikeproof-") as work:
-        result = verify(plan, args.rtl, data.frames["test"], work, Path(args.out).parent / "divergence", data.labels["test"],
+        result = verify(plan, args.rtl, data.frames["test"], work, Path(args.out).parent / "divergence", data.labels.get("test"),
                         args.threads, args.netlist_images)
     result = {**result,
               "engines": [[net.layers[k].name for k in engine] for engine in plan.engines],

@@ -1,0 +1,60 @@
+"""A detector of boxes: convolutions, and a 1x1 convolution to the map of YOLO-V2 (Redmon and Farhadi, 2017)."""
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from ..options import Options
+from .feedforward import parse_layers
+from .shapes import Connection, LayerShape
+
+__all__ = ["Yolo"]
+
+
+class Yolo:
+    """Layers as of ``feedforward`` without the last, then for each cell of their map and each anchor a box, a score and classes.
+
+    ``anchors``: sizes of typical boxes, [width, height] in pixels of the input. The neurons' readout must be membranes: they are
+    the numbers that :mod:`spikeproof.detection` turns into boxes.
+    """
+    class Options(Options):
+        kind: Literal["yolo"]
+        layers: str = "16C3-MP2-32C3-MP2-64C3-64C3"
+        anchors: list[Annotated[list[float], Field(min_length=2, max_length=2)]] = Field([[8.0, 8.0], [12.0, 12.0]], min_length=1,
+                                                                                         max_length=16)
+
+        @field_validator("layers")
+        @classmethod
+        def _readable(cls, value):
+            parse_layers(f"{value}-1")
+            return value
+
+        @field_validator("anchors")
+        @classmethod
+        def _positive(cls, value):
+            if min(min(of) for of in value) <= 0:
+                raise ValueError(f"must be sizes above 0, not {value}")
+            return value
+
+    boxes = True
+
+    def __init__(self, options):
+        self.options = options
+
+    def layers(self, input_spec, classes):
+        """Tuple of LayerShape on an input (InputSpec); the last is the map of cells.
+
+        Raises
+        ------
+        ValueError
+            If pooling does not divide a map.
+        """
+        layers = parse_layers(f"{self.options.layers}-1", input_spec.shape)[:-1]
+        if not layers or layers[-1].out_map == (1, 1):
+            raise ValueError("layers must lead to a map of more than one cell")
+        last, out = layers[-1], len(self.options.anchors) * (5 + classes)
+        return (*layers, LayerShape("cells", out, last.out_map, (Connection(last.name, last.out_channels, out),)))
+
+    def head(self, input_spec, classes):
+        """The :class:`spikeproof.detection.BoxHead` of :meth:`layers`."""
+        from ..detection import BoxHead
+        return BoxHead(self.options.anchors, classes, input_spec.shape[:2], self.layers(input_spec, classes)[-1].out_map)
