@@ -18,7 +18,8 @@ STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
 
 def test_studies_were_found():
     assert [path.stem for path in STUDIES] == ["atif", "atif_full", "atif_sqnr", "cbp", "cbp_full", "cbp_memory", "default",
-                                                 "fashion_mnist", "mnist", "smoke"]
+                                                 "fashion_mnist", "mnist", "smoke", "spquant", "spquant_costs",
+                                                 "spquant_detection", "spquant_full"]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=[path.stem for path in STUDIES])

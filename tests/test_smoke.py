@@ -29,13 +29,19 @@ def test_dry_run_of_every_study(tree, study):
         assert "report_study" in out and "total" in out
 
 
-def smoke_run(tree, study, chosen, kinds):
-    """Some runs of a study, on files written by the encoders of the tests -> (rows of its table by run, its report)."""
+def smoke_run(tree, study, chosen, kinds, architectures=None):
+    """Some runs of a study, on files written by the encoders of the tests -> (rows of its table by run, its report).
+
+    ``architectures``: other layers for entries of the study, where its own take minutes to synthesise.
+    """
     for kind in kinds:
         if not (tree.at / "data" / kind).exists():
             WRITERS[kind](tree.at / "data", np.random.default_rng(0))
     whole = yaml.safe_load((tree.at / "config" / "studies" / f"{study}.yaml").read_text())
     whole["runs"] = {name: whole["runs"][name] for name in chosen}
+    whole["defaults"]["seeds"] = [0]
+    for name, layers in (architectures or {}).items():
+        whole["entries"]["architectures"][name]["layers"] = layers
     (tree.at / "config" / "studies" / "chosen.yaml").write_text(yaml.safe_dump(whole))
     tree.snakemake("--config", "study=chosen", "smoke=true", "data_dir=data", SPIKEPROOF_OFFLINE="1")
     results = tree.at / "scratch" / "smoke" / "results" / "chosen"
@@ -66,3 +72,30 @@ def test_two_steps_of_the_large_networks(tree):
     assert weights["cifar100-resnet-ann"] == 11_173_962 - 9_600 - 5_130 + 51_200
     assert rows["cifar100-resnet-ann"]["firing_rate"] == "" and float(rows["speech-resnet-nu"]["firing_rate"]) > 0
     assert "scaled down: not the full study" in page
+
+
+@pytest.mark.slow
+def test_two_steps_of_a_detector_down_to_the_core(tree):
+    """Boxes from simulated events: integers and Verilog have the same membranes, and the report draws boxes."""
+    rows, page = smoke_run(tree, "spquant_detection", ["pot4-ternary"], (), {"yolo_small": "4C3s2-MP2-4C3"})
+    row = rows["pot4-ternary"]
+    assert row["equal"] == row["memory_equal"] == "True" and int(row["dsp"]) == 0
+    assert 0 <= float(row["accuracy"]) <= 1 and 'id="boxes"' in page and "mean average precision" in page
+
+
+@pytest.mark.slow
+def test_two_steps_of_masks_and_learned_thresholds_down_to_the_core(tree):
+    rows, page = smoke_run(tree, "spquant", ["weights-16bit-membrane", "learned"], ("fashion_mnist",),
+                           {"vgg_sq": "4C3s2-4C3-4C3-AP2-10"})
+    assert all(row["equal"] == row["memory_equal"] == "True" and int(row["dsp"]) == 0 for row in rows.values())
+    # Ternary membranes in two bits: an eighth of the other's, but for the last layer's.
+    neurons = 14 * 14 * (4 + 4 + 4)
+    assert int(rows["learned"]["membrane_bits"]) == 2 * neurons + 16 * 10
+    assert int(rows["weights-16bit-membrane"]["membrane_bits"]) == 16 * neurons + 16 * 10
+    assert "Clipped membranes" in page
+
+
+@pytest.mark.slow
+def test_two_steps_of_the_published_spquant_networks(tree):
+    rows, _ = smoke_run(tree, "spquant_full", ["cifar10dvs-spquant", "gen1-quant"], ("cifar10_dvs", "gen1"))
+    assert int(rows["cifar10dvs-spquant"]["membrane_bits"]) == 2 * 921_600 + 16 * 10
