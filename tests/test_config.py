@@ -26,7 +26,7 @@ def test_studies_were_found():
 def test_shipped_study_is_valid(path):
     study, runs = load_study(path, parse_config(with_entries(SHIPPED, path)))
     assert study.title and len(runs) >= len(study.runs)
-    assert study.scaled_down == (path.stem in ("atif", "cbp", "smoke"))
+    assert study.scaled_down == (path.stem in ("atif", "cbp", "smoke", "spquant", "spquant_detection"))
 
 
 def changed(section, name, **values):

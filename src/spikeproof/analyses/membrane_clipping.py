@@ -26,8 +26,9 @@ class MembraneClipping:
         self.options = options
 
     def run(self, say=print, data=None, models=()):
-        """Quantities ``accuracy`` (percent, of the network as it is), and by bound ``clipped_<c>``, ``rounded_<c>``, ``share_<c>``
-        (of later spikes, percent), ``density_<c>`` (of all neurons, percent), means over models; their deviations end in ``_sd``.
+        """Quantities ``accuracy`` (percent, of the network as it is), and by bound ``clipped_<c>``, ``rounded_<c>``, what they
+        cost, ``cost_<c>``, ``rounded_cost_<c>`` (points), ``share_<c>`` (of later spikes, percent), ``density_<c>`` (of all
+        neurons, percent), means over models; their deviations end in ``_sd``.
 
         Parameters
         ----------
@@ -48,6 +49,7 @@ class MembraneClipping:
                     model.membrane_bound = bound, whole
                     found[name] = 100 * accuracy(model, part, "test")
                     model.membrane_bound = None
+                found |= {"cost": found["clipped"] - rows["accuracy"][-1], "rounded_cost": found["rounded"] - rows["accuracy"][-1]}
                 for name, value in found.items():
                     rows.setdefault(f"{name}_{bound}", []).append(value)
                 say(f"c = {bound}: clipped {found['clipped']:.1f} %, rounded {found['rounded']:.1f} %, "

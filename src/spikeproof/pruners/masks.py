@@ -10,12 +10,7 @@ from ..options import Options
 from ..training_options import TrainingOptions
 from .base import Pruner
 
-__all__ = ["MaskPruner"]
-
-#: So many comparisons of a batch give the quantile.
-SAMPLES = 50_000
-#: So many training images give the gates' first scale and offset.
-CALIBRATION = 256
+__all__ = ["CHANNELS", "MaskPruner", "SPATIAL"]
 
 #: What the gates of a layer are called: positions, channels, and where both are open.
 SPATIAL, CHANNELS, BOTH = "_where", "_which", "_open"
@@ -106,82 +101,19 @@ class MaskPruner(Pruner):
         return gates
 
     def prune(self, model, data):
-        """As in the base class. The gates' weights are drawn, and scaled so that what they compare deviates by 1 on the first
-        training images."""
-        import torch
-
-        from ..convert import batch_size, to_codes
+        """As in the base class; the gates start as :func:`spikeproof.open_shares.start_gates` says."""
+        from ..open_shares import start_gates
         masked = model.with_layers(self.layers(model.shapes))
-        x = to_codes(data.frames["train"][:batch_size(masked, CALIBRATION)], data.input.constant)
-        with torch.no_grad():
-            for layer, share in _gates_of(masked, self.options):
-                layer.weights[0].normal_(0, layer.weights[0][0].numel() ** -0.5)
-                masked.trace(x)
-                layer.weights[0].div_(layer.drive[0].std().clamp(min=1e-3))
-                masked.trace(x)
-                layer.offset.add_(1 - _level(layer, _ramped(share, 0, self.options)))
+        start_gates(masked, data, self)
         closed = sum(shape.gate is not None and not shape.stateless for shape in masked.shapes)
         return masked, f"masks on {closed} of {len(model.shapes)} layers"
 
     def method(self):
-        from ..training import Method
-        return _keeping(Method, self.options)
+        from ..open_shares import OpenShares
+        return OpenShares(self)
 
-
-def _gates_of(model, options):
-    """[(CodeLayer, share that stays open)] of the gates that compare something."""
-    shares = {SPATIAL: options.spatial, CHANNELS: options.channels}
-    return [(layer, shares[kind]) for layer in model.layers for kind in shares
-            if layer.shape.stateless and layer.shape.name.endswith(kind)]
-
-
-def _ramped(share, epoch, options):
-    """The share that is to be open in an epoch, from 0."""
-    return 1 - (1 - share) * min(1.0, (epoch + 1) / (options.ramp_epochs + 1))
-
-
-def _level(layer, share):
-    """The value above which that share of the last batch's comparisons lies."""
-    drive = layer.drive[0].flatten()
-    drive = drive[::max(1, drive.numel() // SAMPLES)]
-    return drive.kthvalue(1 + int((1 - share) * (len(drive) - 1))).values
-
-
-def _keeping(base, options):
-    """The method that holds the open shares; made here since its base imports torch."""
-    import torch
-
-    class Keeping(base):
-        def start(self, model):
-            self.gates = _gates_of(model, options)
-            for layer, _ in self.gates:                              # of one map, the offset is what holds the share
-                layer.offset.requires_grad_(len(layer.offset) > 1)
-            self.epoch = 0
-            self._restart()
-
-        def state(self):
-            return {"epoch": self.epoch}, {}
-
-        def restore(self, value, tensors):
-            self.epoch = value["epoch"]
-
-        def _restart(self):
-            self.open, self.steps = [0.0] * len(self.gates), 0
-
-        @torch.no_grad()
-        def after_step(self):
-            self.steps += 1
-            for k, (layer, share) in enumerate(self.gates):
-                layer.offset.add_(options.rate * (1 - _level(layer, _ramped(share, self.epoch, options))))
-                self.open[k] += float(layer.drive[1].mean())
-
-        def after_epoch(self, loss):
-            found = {}
-            for key, kind in (("open_positions", SPATIAL), ("open_channels", CHANNELS)):
-                seen = [of / max(self.steps, 1) for of, (layer, _) in zip(self.open, self.gates) if layer.shape.name.endswith(kind)]
-                if seen:
-                    found[key] = sum(seen) / len(seen)
-            self.epoch += 1
-            self._restart()
-            return found
-    return Keeping()
+    def share(self, layer, epoch):
+        """The share of its gates that a layer (by name) keeps open in an epoch, from 0; None where it compares nothing."""
+        final = {SPATIAL: self.options.spatial, CHANNELS: self.options.channels}
+        kept = next((final[kind] for kind in final if layer.endswith(kind)), None)
+        return None if kept is None else 1 - (1 - kept) * min(1.0, (epoch + 1) / (self.options.ramp_epochs + 1))
