@@ -133,7 +133,7 @@ def test_quantizer_laws(kind, per_channel):
 def test_architecture_describes_layers(kind):
     architecture = make("architectures", kind)
     layers = architecture.layers(InputSpec((8, 8, 1)), 10)
-    if getattr(architecture, "boxes", False):                        # two anchors in each cell
+    if architecture.boxes:                        # two anchors in each cell
         assert layers[-1].out_channels == 2 * (5 + 10) and layers[-1].out_map == architecture.head(InputSpec((8, 8, 1)), 10).cells
     else:
         assert layers[-1].out_channels == 10 and layers[-1].out_map == (1, 1)

@@ -303,7 +303,7 @@ class Config:
                 raise ConfigError(f"{field} {names[field]!r} {preposition} {other} {names[other]!r}: {error}") from None
         with naming("architecture", "on", "dataset"):
             spec, _, classes = made["dataset"].describe()
-            boxes = getattr(made["architecture"], "boxes", False)
+            boxes = made["architecture"].boxes
             if getattr(made["dataset"], "detection", False) != boxes:
                 raise ValueError("the dataset has " + ("labels, and a detector wants boxes" if boxes else
                                                        "boxes, and this architecture decides classes: use kind yolo"))

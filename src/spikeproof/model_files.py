@@ -26,7 +26,7 @@ def build(chain, input_spec, steps, classes):
         model = FloatNetwork(shapes, neuron, input_spec, steps)
     else:
         model = CodeNetwork(shapes, neuron, input_spec, steps, make("quantizers", chain["quantizer"]))
-    if getattr(architecture, "boxes", False):
+    if architecture.boxes:
         model.head = architecture.head(input_spec, classes)
     return model
 

@@ -7,6 +7,7 @@ from pydantic import field_validator
 
 from ..network import INPUT
 from ..options import Options
+from .base import Architecture
 from .shapes import Connection, LayerShape, check_classes, map_after
 
 __all__ = ["Feedforward", "parse_layers"]
@@ -86,7 +87,7 @@ def parse_layers(notation, input_shape=None):
     return tuple(layers)
 
 
-class Feedforward:
+class Feedforward(Architecture):
     """A chain of convolutions, pools and dense layers; batch normalisation after all but the last, or biases (``norm: false``)."""
     class Options(Options):
         kind: Literal["feedforward"]
@@ -99,17 +100,7 @@ class Feedforward:
             parse_layers(value)
             return value
 
-    def __init__(self, options):
-        self.options = options
-
     def layers(self, input_spec, classes):
-        """Tuple of LayerShape on an input (InputSpec), the last with ``classes`` neurons.
-
-        Raises
-        ------
-        ValueError
-            If the last layer has another number of neurons, or pooling does not divide a map.
-        """
         layers = parse_layers(self.options.layers, input_spec.shape)
         check_classes(layers, classes)
         if not self.options.norm:

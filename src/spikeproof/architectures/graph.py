@@ -5,6 +5,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ..network import INPUT
 from ..options import Options
+from .base import Architecture
 from .shapes import Connection, LayerShape, check_classes, map_after
 
 __all__ = ["Graph"]
@@ -35,7 +36,7 @@ class LayerOptions(Options):
     connections: list[ConnectionOptions] = Field([ConnectionOptions()], min_length=1)
 
 
-class Graph:
+class Graph(Architecture):
     """Layers in order, each driven by the input or by earlier layers; no batch normalisation, but biases."""
     class Options(Options):
         kind: Literal["graph"]
@@ -54,18 +55,7 @@ class Graph:
                 seen.append(layer.name)
             return value
 
-    def __init__(self, options):
-        self.options = options
-
     def layers(self, input_spec, classes):
-        """Tuple of LayerShape on an input (InputSpec), the last with ``classes`` neurons.
-
-        Raises
-        ------
-        ValueError
-            If maps of one layer's connections differ, a pool does not divide its map, or the last layer has another number of
-            neurons.
-        """
         height, width, channels = input_spec.shape
         maps, out = {INPUT: ((height, width), channels)}, []
         for layer in self.options.layers:

@@ -6,12 +6,13 @@ from pydantic import Field, model_validator
 
 from ..network import INPUT
 from ..options import Options
+from .base import Architecture
 from .shapes import Connection, LayerShape, map_after
 
 __all__ = ["ResNet"]
 
 
-class ResNet:
+class ResNet(Architecture):
     """3x3 convolutions in blocks of two, each block's input added to the current of its second layer; ResNet-18 by default.
 
     A shortcut is the identity, or a 1x1 convolution where map or channels change. The first layer is a 3x3 convolution of stride 1
@@ -39,17 +40,7 @@ class ResNet:
                 raise ValueError(f"stem_kernel must be odd, so that padding keeps the map, not {self.stem_kernel}")
             return self
 
-    def __init__(self, options):
-        self.options = options
-
     def layers(self, input_spec, classes):
-        """Tuple of LayerShape on an input (InputSpec), the last with ``classes`` neurons.
-
-        Raises
-        ------
-        ValueError
-            If a map is smaller than the strides need.
-        """
         height, width, channels = input_spec.shape
         layers = []
 

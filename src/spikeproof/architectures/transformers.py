@@ -4,13 +4,14 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from ..options import Options
+from .base import Architecture
 from .feedforward import parse_layers
 from .shapes import Attention, Connection, LayerShape
 
 __all__ = ["SpikeTransformer", "Spikformer"]
 
 
-class _Transformer:
+class _Transformer(Architecture):
     """A convolutional stem, blocks of attention and a two-layer perceptron, each with a residual addition, and a dense head.
 
     All connections within a block are 1x1 convolutions over the map's positions, the tokens.
@@ -26,17 +27,7 @@ class _Transformer:
             parse_layers(f"{value}-1")
             return value
 
-    def __init__(self, options):
-        self.options = options
-
     def layers(self, input_spec, classes):
-        """Tuple of LayerShape on an input (InputSpec), the last with ``classes`` neurons.
-
-        Raises
-        ------
-        ValueError
-            If the stem does not fit the input, or its map is not square, or channels cannot be shared among heads.
-        """
         layers = list(parse_layers(f"{self.options.stem}-1", input_spec.shape)[:-1])
         if not layers:
             raise ValueError("stem must have a convolution")

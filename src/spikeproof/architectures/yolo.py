@@ -4,13 +4,14 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from ..options import Options
+from .base import Architecture
 from .feedforward import parse_layers
 from .shapes import Connection, LayerShape
 
 __all__ = ["Yolo"]
 
 
-class Yolo:
+class Yolo(Architecture):
     """Layers as of ``feedforward`` without the last, then for each cell of their map and each anchor a box, a score and classes.
 
     ``anchors``: sizes of typical boxes, [width, height] in pixels of the input. The neurons' readout must be membranes: they are
@@ -37,17 +38,7 @@ class Yolo:
 
     boxes = True
 
-    def __init__(self, options):
-        self.options = options
-
     def layers(self, input_spec, classes):
-        """Tuple of LayerShape on an input (InputSpec); the last is the map of cells.
-
-        Raises
-        ------
-        ValueError
-            If pooling does not divide a map.
-        """
         layers = parse_layers(f"{self.options.layers}-1", input_spec.shape)[:-1]
         if not layers or layers[-1].out_map == (1, 1):
             raise ValueError("layers must lead to a map of more than one cell")
@@ -55,6 +46,5 @@ class Yolo:
         return (*layers, LayerShape("cells", out, last.out_map, (Connection(last.name, last.out_channels, out),)))
 
     def head(self, input_spec, classes):
-        """The :class:`spikeproof.detection.BoxHead` of :meth:`layers`."""
         from ..detection import BoxHead
         return BoxHead(self.options.anchors, classes, input_spec.shape[:2], self.layers(input_spec, classes)[-1].out_map)
