@@ -29,6 +29,12 @@ def test_dry_run_of_every_study(tree, study):
         assert "report_study" in out and "total" in out
 
 
+@pytest.mark.slow
+def test_verify_without_an_earlier_run_says_so(tree):
+    out = tree.snakemake("-n", "verify", "--config", "study=smoke", check=False)
+    assert "results/reference/smoke does not exist: of this study there is no earlier run to compare with" in out
+
+
 def smoke_run(tree, study, chosen, kinds, architectures=None):
     """Some runs of a study, on files written by the encoders of the tests -> (rows of its table by run, its report).
 
