@@ -147,6 +147,16 @@ def checkpoint(wildcards):
     return f"scratch/{'.'.join(wildcards)}.safetensors"
 
 
+def reference_table(wildcards):
+    """The committed table of the study, or a sentence."""
+    path = ROOT / "results" / "reference" / STUDY / "summary.csv"
+    if not path.exists():
+        raise WorkflowError(
+            f"results/reference/{STUDY} does not exist: of this study there is no earlier run to compare with"
+        )
+    return path
+
+
 def log_of(stage, folder):
     """The log file of a stage whose results go to a folder of models."""
     return f"results/logs/{stage}/{folder.removeprefix('results/models/')}.log"

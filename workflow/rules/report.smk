@@ -77,16 +77,6 @@ rule report_study:
         "--claims {input.claims} --out {output.html} --table {output.table} --claims-table {output.claims}"
 
 
-def reference_table(wildcards):
-    """The committed table of the study, or a sentence."""
-    path = ROOT / "results" / "reference" / STUDY / "summary.csv"
-    if not path.exists():
-        raise WorkflowError(
-            f"results/reference/{STUDY} does not exist: of this study there is no earlier run to compare with"
-        )
-    return path
-
-
 # A study that tests no claims has no verdicts to compare.
 REFERENCE_CLAIMS = [
     path
