@@ -11,7 +11,7 @@ from spikeproof.models import CodeNetwork
 from spikeproof.training import accuracy, fit, found_boxes
 from spikeproof.training_options import TrainingOptions
 
-HEAD = BoxHead([(8, 8), (4, 12)], 3, (32, 32), (4, 4))
+HEAD = BoxHead([(8, 8), (4, 12)], 3, (24, 32), (3, 4))
 
 
 def logits_of(rows, head=HEAD, sure=6.0):
@@ -29,7 +29,7 @@ def logits_of(rows, head=HEAD, sure=6.0):
     return out.reshape(1, -1)
 
 
-ROWS = [[3.0, 5.0, 9.0, 7.0, 0], [20.0, 2.0, 5.0, 11.0, 2], [17.0, 22.0, 8.0, 8.0, 1]]
+ROWS = [[3.0, 5.0, 9.0, 7.0, 0], [20.0, 2.0, 5.0, 11.0, 2], [17.0, 13.0, 8.0, 8.0, 1]]
 
 
 def test_overlap_of_boxes():
@@ -54,7 +54,7 @@ def test_loss_is_least_where_boxes_are_said_and_falls_towards_them():
     moved = [[left + 3, *rest] for left, *rest in ROWS]
     assert float(right) < 0.01 < float(BoxTargets(HEAD, rows).loss(logits_of(moved, sure=12.0)))
     assert float(BoxTargets(HEAD, [rows[0][:0]]).loss(logits_of([], sure=12.0))) < 0.01
-    x = torch.zeros(1, 2 * 8 * 16, requires_grad=True)
+    x = torch.zeros(1, 2 * 8 * 12, requires_grad=True)
     optimizer = torch.optim.Adam([x], lr=0.1)
     for _ in range(300):
         optimizer.zero_grad()
