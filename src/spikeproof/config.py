@@ -115,6 +115,10 @@ class StudyOptions(Options):
     about: str = ""
     scaled_down: bool = False
     hardware: bool | Literal["first_seed"] = True
+    defaults: dict = {}
+    runs: dict = {}
+    analyses: list[str] = []
+    entries: dict = {}
 
     @field_validator("hardware", mode="before")
     @classmethod
@@ -122,11 +126,6 @@ class StudyOptions(Options):
         if not isinstance(value, bool) and value != "first_seed":
             raise ValueError(f"must be true, false or first_seed, not {value!r}")
         return value
-
-    defaults: dict = {}
-    runs: dict = {}
-    analyses: list[str] = []
-    entries: dict = {}
 
     @model_validator(mode="after")
     def _has_something(self):
@@ -324,9 +323,10 @@ class Config:
                 with naming(field, "for", "neuron"):
                     made[field].options.training.check(neuron, spec)
         for field in ("pretraining", "quantizer", "pruner"):
-            if boxes and hasattr(made.get(field), "options") and hasattr(made[field].options, "training"):
+            training = getattr(made[field].options, "training", None) if field in made and boxes else None
+            if training is not None:
                 with naming(field, "for", "neuron"):
-                    made[field].options.training.check_boxes(neuron)
+                    training.check_boxes(neuron)
 
     def analysis_inputs(self, name):
         """Files that an analysis of trained networks reads: the prepared data, and a model per seed; [] for others."""
@@ -432,6 +432,15 @@ def with_entries(raw, path):
     return raw
 
 
+def _check_names(config, chosen, where):
+    """ConfigError at the first name of a chain (dict field of a run -> name) that the configuration has not."""
+    for field, section in SECTION_OF.items():
+        extra = {"quantizer": [FLOAT], "pruner": [NO_PRUNER]}.get(field, [])
+        known = [*config.entries[section], *extra]
+        if chosen[field] not in known:
+            raise ConfigError(f"{where}.{field}: " + unknown(field, chosen[field], known))
+
+
 def load_study(path, config):
     """Study file -> (StudyOptions, tuple of Run), every name checked against the configuration.
 
@@ -453,11 +462,7 @@ def load_study(path, config):
         where = f"{path}: runs.{name}"
         names = validate(RunNames, {**study.defaults, **_mapping({} if given is None else given, where)}, where)
         chosen = names.model_dump(exclude={"seeds"})
-        for field, section in SECTION_OF.items():
-            extra = {"quantizer": [FLOAT], "pruner": [NO_PRUNER]}.get(field, [])
-            known = [*config.entries[section], *extra]
-            if chosen[field] not in known:
-                raise ConfigError(f"{where}.{field}: " + unknown(field, chosen[field], known))
+        _check_names(config, chosen, where)
         if chosen["quantizer"] == FLOAT and chosen["pruner"] != NO_PRUNER:
             raise ConfigError(f"{where}.pruner must be 'none' for a float run, not {chosen['pruner']!r}")
         activation = load("neurons", config.entries["neurons"][chosen["neuron"]].kind).activation
@@ -484,9 +489,7 @@ def load_study(path, config):
         if network is not None:
             where = f"{path}: analyses: {name}.network"
             chosen = {**network.model_dump(exclude={"seeds"}), "quantizer": FLOAT, "pruner": NO_PRUNER}
-            for field, section in SECTION_OF.items():
-                if field in network.model_fields_set and chosen[field] not in config.entries[section]:
-                    raise ConfigError(f"{where}.{field}: " + unknown(field, chosen[field], config.entries[section]))
+            _check_names(config, chosen, where)
             try:
                 config.check_chain(chosen)
             except ConfigError as error:

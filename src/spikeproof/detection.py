@@ -140,7 +140,7 @@ def mean_average_precision(found, boxes, classes):
     Parameters
     ----------
     found : list of arrays [n, 6] as :meth:`BoxHead.found` gives them
-    boxes : list of arrays [m, 5], as many
+    boxes : iterable of arrays [m, 5], as many
     classes : int
     """
     from pycocotools.coco import COCO
@@ -152,7 +152,7 @@ def mean_average_precision(found, boxes, classes):
             n += 1
             annotations.append({"id": n, "image_id": image, "category_id": int(kind), "bbox": [left, top, width, height],
                                 "area": width * height, "iscrowd": 0})
-    truth.dataset = {"images": [{"id": k} for k in range(len(boxes))], "annotations": annotations,
+    truth.dataset = {"images": [{"id": k} for k in range(len(found))], "annotations": annotations,
                      "categories": [{"id": k} for k in range(classes)]}
     for image, rows in enumerate(found):
         own += [{"image_id": image, "category_id": int(kind), "bbox": [left, top, width, height], "score": score}

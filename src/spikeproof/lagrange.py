@@ -55,7 +55,7 @@ class Constraint(Method):
     """
     def __init__(self, quantizer):
         self.quantizer, self.options = quantizer, quantizer.options
-        self.g, self.passed, self.before, self.updates, self.failure = 1, 0, 1e10, 0, float("nan")
+        self.g, self.passed, self.before, self.updates = 1, 0, 1e10, 0
 
     def start(self, model):
         self.layers = [layer for layer in model.layers if layer.step is not None and layer.quantizer is self.quantizer]
@@ -93,6 +93,13 @@ class Constraint(Method):
             of.add_(self.options.multiplier_rate * mean / (square.sqrt() + 1e-8))
 
     @torch.no_grad()
+    def _failure(self):
+        """The constraint-failure score of the weights as they are."""
+        count = sum(of.numel() for of in self.multipliers)
+        failure = sum(float((saw_tooth(layer.weights[0], self._levels(layer)) / layer.step).sum()) for layer in self.layers)
+        return failure / count / self.quantizer.codec.max_code
+
+    @torch.no_grad()
     def after_epoch(self, loss):
         self.passed += 1
         if loss >= self.before or self.passed == self.options.period:
@@ -104,18 +111,16 @@ class Constraint(Method):
         else:
             self.before = loss
         count = sum(of.numel() for of in self.multipliers)
-        failure = sum(float((saw_tooth(layer.weights[0], self._levels(layer)) / layer.step).sum()) for layer in self.layers)
-        self.failure = failure / count / self.quantizer.codec.max_code
-        return {"g": self.g, "constraint_failure": self.failure,
+        return {"g": self.g, "constraint_failure": self._failure(),
                 "multiplier": sum(float(of.sum()) for of in self.multipliers) / count}
 
     def remark(self):
         if not self.options.constrained:
-            return f"multipliers held at 0, constraint failure {self.failure:.3f}"
+            return f"multipliers held at 0, constraint failure {self._failure():.3f}"
         if self.g == 1:
-            return (f"constraint failure {self.failure:.3f}, but its windows never began to close (g = 1): give more epochs than "
-                    f"period, {self.options.period}")
-        return f"g = {self.g}, constraint failure {self.failure:.3f}"
+            return (f"constraint failure {self._failure():.3f}, but its windows never began to close (g = 1): give more epochs "
+                    f"than period, {self.options.period}")
+        return f"g = {self.g}, constraint failure {self._failure():.3f}"
 
     def state(self):
         tensors = {f"{name}.{k}": of for name in ("multipliers", "first", "second") for k, of in enumerate(getattr(self, name))}

@@ -253,7 +253,7 @@ class _CodeSteps(torch.autograd.Function):
                     if "comparison" in paths or "window" in paths:
                         sloped = to_s * shape[t]
                         if "window" in paths:
-                            sloped = sloped * penalty_window((h[t] - _at(theta, t)) * worth[t if len(worth) > 1 else 0], s[t])
+                            sloped = sloped * penalty_window((h[t] - _at(theta, t)) * _at(worth, t), s[t])
                         to_theta[at] -= (sloped * h[t] / _at(theta, t)).sum_to_size(theta.shape[1:])
                         to_level[at] += (sloped * (h[t] - _at(theta, t))).sum_to_size(level.shape[1:]) / _at(level, t)
                     if "reset" in paths and soft:

@@ -54,8 +54,7 @@ def accuracy(model, data, part, dtype=torch.float32):
     dtype : that of the module
     """
     if model.head is not None:
-        boxes = [data.boxes[part].of(k) for k in range(len(data.frames[part]))]
-        return mean_average_precision(found_boxes(model, data, part, dtype), boxes, data.classes)[0]
+        return mean_average_precision(found_boxes(model, data, part, dtype), data.boxes[part], data.classes)[0]
     model.eval()
     device = next(model.parameters()).device
     with torch.no_grad():

@@ -35,6 +35,9 @@ class Boxes:
         """Rows of one sample, float32 [n, 5]."""
         return self.rows[self.start[sample]:self.start[sample + 1]]
 
+    def __iter__(self):
+        return (self.of(sample) for sample in range(len(self.start) - 1))
+
 
 @dataclass(frozen=True)
 class PreparedData:

@@ -48,7 +48,7 @@ def run(args, stage):
         "metric": "accuracy" if model.head is None else "mean average precision",
         "chain": description["chain"], "data": data.about, "data_sha256": data_digest, "provenance": provenance()}
     if found:
-        boxes = [data.boxes["test"].of(k) for k in range(len(found))]
+        boxes = list(data.boxes["test"])
         result["map_50"] = mean_average_precision(found, boxes, data.classes)[1]
         result["detections"] = [{"image": data.frames["test"][k].tolist(), "found": found[k].tolist(), "boxes": boxes[k].tolist()}
                                 for k in range(min(SHOWN, len(found)))]
