@@ -66,6 +66,16 @@ def test_stages_by_hand_end_in_a_proof(files):
     assert not (files / "divergence").exists()
 
 
+def test_a_part_of_the_images(files, tmp_path):
+    common = ("simulate", "--network", files / "network.safetensors", "--rtl", files / "rtl", "--data", files / "data.safetensors")
+    status, out, err = cli(*common, "--images", 30, "--out", tmp_path / "equivalence.json")
+    assert status == 0, err
+    proof = json.loads((tmp_path / "equivalence.json").read_text())
+    assert proof["equal"] and proof["images_compared"] == 30 and " of 30 images; " in out
+    status, _, err = cli(*common, "--images", 0, "--out", tmp_path / "equivalence.json")
+    assert status == 2 and "argument --images: must be a whole number above 0, not '0'" in err
+
+
 def test_help_teaches():
     status, out, _ = cli("--help")
     assert status == 0 and "examples" in out and "exit status" in out

@@ -184,6 +184,11 @@ def test_cores_of_the_first_seed_alone(tree):
         assert "Cores are built of 2 of the 3 quantized networks." in (tree.at / "results/default/report.html").read_text()
         with open(tree.at / "results/default/summary.csv") as file:
             assert [row["lut"] != "" for row in csv.DictReader(file)] == [False, True, False, True]
+        tree.write(study={**STUDY, "hardware": "first_seed", "simulated_images": 50})
+        assert tree.planned() == {"simulate": 2, "bundle": 2, "report_study": 1, "all": 1}
+        tree.snakemake("--quiet", "rules")
+        with open(tree.at / "results/default/summary.csv") as file:
+            assert [row["images_compared"] for row in csv.DictReader(file)] == ["", "50", "", "50"]
     finally:
         tree.write(study=STUDY)
         tree.snakemake("--quiet", "rules")

@@ -11,6 +11,7 @@ from keyword import iskeyword
 from pathlib import Path
 
 from . import __version__
+from .arguments import count
 
 __all__ = ["main"]
 
@@ -76,7 +77,7 @@ def parser():
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
         command.add_argument("--log", help="file for progress bars and details (default: standard error)")
         command.add_argument("--label", default="", help="name of the run, for the lines on the terminal")
-        command.add_argument("--threads", type=positive, default=1, help="CPU threads (default 1)")
+        command.add_argument("--threads", type=count, default=1, help="CPU threads (default 1)")
         module.add_arguments(command, json_argument)
         command.set_defaults(run=module.run)
     return top
@@ -84,13 +85,6 @@ def parser():
 
 def _terminated(number, frame):
     raise KeyboardInterrupt
-
-
-def positive(text):
-    """An integer above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
-    return int(text)
 
 
 def main(argv=None):

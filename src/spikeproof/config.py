@@ -108,13 +108,15 @@ class RunNames(Options):
 class StudyOptions(Options):
     """A study: what it is called and what it runs: chains of trained networks, and analyses that need none.
 
-    ``hardware`` says of what cores are built: of every quantized run and seed, of each run's first seed, or of none.
+    ``hardware`` says of what cores are built: of every quantized run and seed, of each run's first seed, or of none;
+    ``simulated_images`` how many images of the test part each of them computes in simulation (all).
     ``entries`` adds to the sections of the configuration, for this study alone.
     """
     title: str
     about: str = ""
     scaled_down: bool = False
     hardware: bool | Literal["first_seed"] = True
+    simulated_images: int | None = Field(None, ge=1)
     defaults: dict = {}
     runs: dict = {}
     analyses: list[str] = []

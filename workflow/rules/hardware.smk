@@ -1,5 +1,10 @@
 # From integers to Verilog, its proof and its resources.
 HARDWARE = CONFIG.hardware
+SIMULATED_IMAGES = (
+    f"--images {STUDY_OPTIONS.simulated_images}"
+    if STUDY_OPTIONS.simulated_images
+    else ""
+)
 
 
 rule generate:
@@ -44,11 +49,12 @@ rule simulate:
         "../../environment.yml"
     threads: 2
     params:
+        images=SIMULATED_IMAGES,
         code=code_of("simulate"),
         label=label,
     shell:
         "python -m spikeproof simulate --label {params.label} --log {log} --network {input.network} --rtl {input.rtl} "
-        "--data {input.data} --threads {threads} --out {output}"
+        "--data {input.data} {params.images} --threads {threads} --out {output}"
 
 
 rule synthesize:

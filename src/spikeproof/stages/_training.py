@@ -1,7 +1,8 @@
 """What the three training stages share: arguments, start, end."""
-import argparse
 import os
 from pathlib import Path
+
+from ..arguments import whole
 
 
 def add_arguments(parser, json_argument, config_help, model=False):
@@ -9,17 +10,10 @@ def add_arguments(parser, json_argument, config_help, model=False):
     if model:
         parser.add_argument("--model", required=True, help="the trained model to start from")
     parser.add_argument("--config", type=json_argument, required=True, help=config_help)
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of weights and data order (default 0)")
+    parser.add_argument("--seed", type=whole, default=0, help="seed of weights and data order (default 0)")
     parser.add_argument("--checkpoint", help="file that an interrupted training continues from")
     parser.add_argument("--out", required=True, help="trained model, .safetensors")
     parser.add_argument("--history", help="losses and accuracies per epoch, .json")
-
-
-def _seed(text):
-    """An integer from 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
-    return int(text)
 
 
 def start(args):

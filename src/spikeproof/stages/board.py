@@ -10,6 +10,8 @@ The folder holds core.v with its images, top.v, constraints, the bitstream top.b
 
 A UP5K is small: cores for it want few lanes and a small fetch (`generate --lanes 8 --fetch 16`).
 """
+from ..arguments import whole
+
 BOARDS = ("icebreaker", "ulx3s-25f", "ulx3s-85f")
 
 
@@ -17,7 +19,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--rtl", required=True, help="folder of the generated core")
     parser.add_argument("--board", required=True, choices=BOARDS, help="iCEBreaker (iCE40 UP5K) or ULX3S (ECP5)")
-    parser.add_argument("--placer-seed", type=int, default=1, help="seed of nextpnr (default 1)")
+    parser.add_argument("--placer-seed", type=whole, default=1, help="seed of nextpnr (default 1)")
     parser.add_argument("--out", required=True, help="folder, made if absent")
 
 

@@ -4,6 +4,7 @@ Verilog, memory images, stimulus and golden traces, a self-checking testbench fo
 a cocotb test, a waveform save file, a block diagram, interface and memory map with timing diagrams, constraints, and a resource
 report. The folder appears when its testbench has passed in Verilator.
 """
+from ..arguments import count
 
 
 def add_arguments(parser, json_argument):
@@ -12,7 +13,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--data", required=True, help="prepared data; vectors are of its first test images")
     parser.add_argument("--equivalence", required=True, help="equivalence.json of the core")
     parser.add_argument("--synthesis", required=True, help="synthesis.json of the core")
-    parser.add_argument("--images", type=int, default=4, help="images with stimulus and golden traces (default 4)")
+    parser.add_argument("--images", type=count, default=4, help="images with stimulus and golden traces (default 4)")
     parser.add_argument("--out", required=True, help="folder of the bundle; one that is there is replaced")
 
 
@@ -22,8 +23,6 @@ def run(args, stage):
 
     from ..datasets.base import load_prepared
     from ..netfile import load_network
-    if args.images < 1:
-        raise ValueError(f"--images must be at least 1, not {args.images}")
     net, digest = load_network(args.network)
     plan = load_plan(args.rtl, net, digest)
     data, _ = load_prepared(args.data)

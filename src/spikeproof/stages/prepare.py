@@ -6,6 +6,8 @@ refuse it if it was altered.
 """
 import os
 
+from ..arguments import count
+
 DATA_DIR = "SPIKEPROOF_DATA_DIR"
 
 
@@ -15,7 +17,7 @@ def add_arguments(parser, json_argument):
                         help=f"folder of the datasets' files (default: environment variable {DATA_DIR}, else data)")
     parser.add_argument("--offline", action="store_true", default=os.environ.get("SPIKEPROOF_OFFLINE", "") not in ("", "0"),
                         help="download nothing (also: environment variable SPIKEPROOF_OFFLINE=1)")
-    parser.add_argument("--limit", type=int, metavar="N", help="keep at most N samples of each part, to try things out")
+    parser.add_argument("--limit", type=count, metavar="N", help="keep at most N samples of each part, to try things out")
     parser.add_argument("--out", required=True, help="prepared data, .safetensors")
 
 
@@ -26,8 +28,6 @@ def run(args, stage):
     sources = Sources(args.data_dir, not args.offline, args.threads, stage.say)
     data = make("datasets", args.config).prepare(sources)
     if args.limit is not None:
-        if args.limit < 1:
-            raise ValueError(f"--limit must be at least 1, not {args.limit}")
         data = limited(data, args.limit)
     save_prepared(args.out, data)
     stage.say(f"{data.about['images']} samples, {data.about['split']}")

@@ -1,13 +1,17 @@
-"""Simulate the generated Verilog on the whole test set and compare everything.
+"""Simulate the generated Verilog on the test set and compare everything.
 
 Every spike and stored membrane of every layer, neuron and step, every winner, and every memory word must be
 the integer model's. A difference ends the run with a first-divergence report beside the result.
 """
+from ..arguments import count, whole
+
+
 def add_arguments(parser, json_argument):
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--rtl", required=True, help="folder of the generated core")
     parser.add_argument("--data", required=True, help="prepared data; its test part is simulated")
-    parser.add_argument("--netlist-images", type=int, default=0, help="images that are simulated once more in the synthesised "
+    parser.add_argument("--images", type=count, help="at most so many images of the test part, evenly spaced (default: all)")
+    parser.add_argument("--netlist-images", type=whole, default=0, help="images that are simulated once more in the synthesised "
                         "netlist, iCE40 cells (default 0: not run)")
     parser.add_argument("--out", required=True, help="equivalence.json")
 
@@ -19,13 +23,15 @@ def run(args, stage):
     from spikeproof_hdl.audit import load_plan
     from spikeproof_hdl.verify import verify
 
-    from ..datasets.base import load_prepared
+    from ..datasets.base import limited, load_prepared
     from ..files import write_json
     from ..netfile import load_network
     from ..provenance import provenance
     net, digest = load_network(args.network)
     plan = load_plan(args.rtl, net, digest)
     data, data_digest = load_prepared(args.data)
+    if args.images is not None:
+        data = limited(data, args.images)
     with tempfile.TemporaryDirectory(prefix="spikeproof-") as work:
         result = verify(plan, args.rtl, data.frames["test"], work, Path(args.out).parent / "divergence", data.labels.get("test"),
                         args.threads, args.netlist_images)

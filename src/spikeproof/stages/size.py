@@ -4,23 +4,7 @@ Cycles are exact for the images given (or for random ones at a rate of spikes); 
 memories; LUTs are an estimate, and too low for folds. Plans grow from one lane per layer, always at the busiest layer. The
 proposal is the first that meets the latency; without one, the fastest that fits the device.
 """
-import argparse
-
-
-def positive(text):
-    """A number above 0."""
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return value
-
-
-def share(text):
-    """A number above 0, at most 1."""
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {text}")
-    return value
+from ..arguments import above_zero, count, share
 
 
 def add_arguments(parser, json_argument):
@@ -28,10 +12,10 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--data", help="prepared data, whose first validation images are tried (default: random images)")
     parser.add_argument("--rate", type=share, default=0.15, help="share of inputs above 0 in random images (default 0.15)")
-    parser.add_argument("--images", type=int, default=2, help="images tried (default 2)")
+    parser.add_argument("--images", type=count, default=2, help="images tried (default 2)")
     parser.add_argument("--device", default="25k", choices=("25k", "45k", "85k"), help="ECP5 (default 25k)")
-    parser.add_argument("--clock-mhz", type=positive, default=100, help="clock rate for latencies (default 100)")
-    parser.add_argument("--latency-us", type=positive, help="latency of an image that is to be met")
+    parser.add_argument("--clock-mhz", type=above_zero, default=100, help="clock rate for latencies (default 100)")
+    parser.add_argument("--latency-us", type=above_zero, help="latency of an image that is to be met")
     parser.add_argument("--fold", type=fold, default=False, help="as in generate: none, all, or how many layers each engine has")
     parser.add_argument("--out", help="all plans tried, .json")
 
@@ -46,8 +30,6 @@ def run(args, stage):
     from ..datasets.base import load_prepared
     from ..files import write_json
     from ..netfile import load_network
-    if args.images < 1:
-        raise ValueError(f"--images must be at least 1, not {args.images}")
     net, _ = load_network(args.network)
     if args.data:
         frames = load_prepared(args.data)[0].frames["validation"][:args.images]

@@ -3,14 +3,16 @@
 Devices: ECP5 (25k, 45k, 85k; auto: the smallest that holds the core) and iCE40 (up5k) by yosys and nextpnr; Xilinx 7 series (xc7)
 by yosys alone, without a clock rate.
 """
+from ..arguments import count, whole
+
 DEVICES = ("auto", "25k", "45k", "85k", "up5k", "xc7")
 
 
 def add_arguments(parser, json_argument):
     parser.add_argument("--rtl", required=True, help="folder of the generated core")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="FPGA (default auto, the smallest ECP5)")
-    parser.add_argument("--placer-seed", type=int, default=1, help="seed of nextpnr (default 1)")
-    parser.add_argument("--target-mhz", type=int, default=100, help="clock rate that nextpnr works towards (default 100)")
+    parser.add_argument("--placer-seed", type=whole, default=1, help="seed of nextpnr (default 1)")
+    parser.add_argument("--target-mhz", type=count, default=100, help="clock rate that nextpnr works towards (default 100)")
     parser.add_argument("--out", required=True, help="synthesis.json")
 
 

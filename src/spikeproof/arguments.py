@@ -1,0 +1,41 @@
+"""Types of command-line arguments: text -> number, or a sentence."""
+from argparse import ArgumentTypeError
+
+__all__ = ["above_zero", "count", "share", "whole"]
+
+
+def count(text):
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
+    return int(text)
+
+
+def whole(text):
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
+    return int(text)
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"must be a number, not {text!r}") from None
+
+
+def above_zero(text):
+    """A number above 0."""
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise ArgumentTypeError(f"must be above 0, not {text}")
+    return value
+
+
+def share(text):
+    """A number above 0, at most 1."""
+    value = _number(text)
+    if not 0 < value <= 1:
+        raise ArgumentTypeError(f"must be above 0 and at most 1, not {text}")
+    return value
