@@ -38,7 +38,8 @@ def main():
         if (made / name).exists() and len((made / name).read_text().splitlines()) > 1:
             shutil.copyfile(made / name, kept / name)
     note = {"note": args.note} if args.note else {}
-    write_json(kept / "provenance.json", {"command": args.command, "study": args.study, "wall_seconds": args.seconds, **note, **about})
+    run = {"command": args.command, "study": args.study, "wall_seconds": args.seconds}
+    write_json(kept / "provenance.json", {**run, **note, **about})
     print(f"{kept}: {', '.join(sorted(path.name for path in kept.iterdir()))}")
     print(json.dumps({key: about[key] for key in ("commit", "cores")}))
 

@@ -55,7 +55,8 @@ def _row(result):
         proof, chip = result["simulate"], result["synthesize"]
         # Of a detector's boxes the core gives the membranes, which were compared.
         # A core that computed a part of the images had each winner compared, but has an accuracy of its own.
-        simulated = proof.get("accuracy", exported["accuracy"]) if proof["images_compared"] == exported["images"] else exported["accuracy"]
+        whole = proof["images_compared"] == exported["images"]
+        simulated = proof.get("accuracy", exported["accuracy"]) if whole else exported["accuracy"]
         if not evaluated["accuracy"] == exported["accuracy"] == simulated:
             raise RuntimeError(f"{run.name} seed {run.seed}: torch, integer model and simulated core must have one accuracy, "
                                f"not {evaluated['accuracy']}, {exported['accuracy']} and {simulated}")
