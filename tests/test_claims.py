@@ -82,6 +82,8 @@ def test_measures_are_means_over_seeds_and_differences_are_paired():
     assert measured(Measure(run="a"), RESULTS, {}) == Outcome(pytest.approx(92), pytest.approx(2), 3)
     difference = measured(Measure(run="a", minus="b"), RESULTS, {})
     assert difference == Outcome(pytest.approx(1.5), pytest.approx(np.std([1, 2], ddof=1)), 2)      # seed 2 has no partner
+    ratio = measured(Measure(run="a", over="b"), RESULTS, {})
+    assert ratio == Outcome(pytest.approx((90 / 89 + 92 / 90) / 2), pytest.approx(np.std([90 / 89, 92 / 90], ddof=1)), 2)
     assert measured(Measure(run="c"), RESULTS, {}) == Outcome(pytest.approx(95), None, 1)
     assert measured(Measure(order=["c", "a", "b"]), RESULTS, {}).mean is True
     assert measured(Measure(order=["a", "c", "b"]), RESULTS, {}).mean is False
@@ -120,8 +122,12 @@ def test_table_keeps_to_its_study_and_labels_what_is_scaled_down():
     ({"measure": None}, "{path}: x: a claim must have a measure, or say why it is not attempted"),
     ({"value": None}, "{path}: x: value is missing beside the measure"),
     ({"value": True}, "{path}: x: value must be true or false with compare: holds, and a number otherwise"),
+    ({"measure": {"run": "a", "minus": "b", "over": "c"}},
+     "{path}: x.measure: measure must name an analysis and a quantity, a run (minus or over another), or an order of runs"),
+    ({"measure": {"order": ["b", "c"], "over": "c"}},
+     "{path}: x.measure: measure must name an analysis and a quantity, a run (minus or over another), or an order of runs"),
     ({"measure": {"run": "a", "order": ["b", "c"]}},
-     "{path}: x.measure: measure must name an analysis and a quantity, a run (minus another), or an order of runs")])
+     "{path}: x.measure: measure must name an analysis and a quantity, a run (minus or over another), or an order of runs")])
 def test_mistakes_in_claims_are_one_sentence(tmp_path, change, message):
     path = tmp_path / "claims.yaml"
     good = {"paper": "P", "where": "w", "says": "s", "value": 4, "study": "s", "needs": "n", "measure": {"run": "a"}}

@@ -1,7 +1,7 @@
 """What the papers claim, and what we found: ``config/claims.yaml`` against the results of a study.
 
 A claim has the paper's value and a measure of ours: a quantity of an analysis, a column of the runs' table (mean over seeds), the
-difference of two runs (paired by seed), or an order of runs. The verdict is computed, never written down:
+difference or ratio of two runs (paired by seed), or an order of runs. The verdict is computed, never written down:
 
 * *reproduced*: ours is within the tolerance of an ``about``, on the right side of an ``at_least`` or ``at_most`` (less the
   tolerance), or equal to what ``holds``;
@@ -27,12 +27,13 @@ SHARES = ("accuracy", "accuracy_float", "firing_rate")
 
 
 class Measure(Options):
-    """Where our value comes from: ``analysis`` and ``quantity``; ``run``, or ``run`` ``minus`` another, in column ``of``; or
-    ``order``, runs whose means fall from left to right."""
+    """Where our value comes from: ``analysis`` and ``quantity``; ``run``, or ``run`` ``minus`` or ``over`` another, in column
+    ``of``; or ``order``, runs whose means fall from left to right."""
     analysis: str | None = None
     quantity: str | None = None
     run: str | None = None
     minus: str | None = None
+    over: str | None = None
     order: list[str] | None = Field(None, min_length=2)
     of: str = "accuracy"
 
@@ -40,15 +41,16 @@ class Measure(Options):
     def _one_kind(self):
         kinds = [self.analysis is not None and self.quantity is not None and self.run is None and self.order is None,
                  self.run is not None and self.analysis is None and self.order is None,
-                 self.order is not None and self.analysis is None and self.run is None and self.minus is None]
-        if sum(kinds) != 1 or (self.analysis is None) != (self.quantity is None):
-            raise ValueError("measure must name an analysis and a quantity, a run (minus another), or an order of runs")
+                 self.order is not None and self.analysis is None and self.run is None]
+        other = [name for name in (self.minus, self.over) if name is not None]
+        if sum(kinds) != 1 or (self.analysis is None) != (self.quantity is None) or len(other) > (self.run is not None):
+            raise ValueError("measure must name an analysis and a quantity, a run (minus or over another), or an order of runs")
         return self
 
     @property
     def runs(self):
         """Names of the runs that it looks at."""
-        return self.order or [name for name in (self.run, self.minus) if name]
+        return self.order or [name for name in (self.run, self.minus, self.over) if name]
 
 
 class Control(Options):
@@ -147,10 +149,12 @@ def measured(measure, results, analyses):
         means = [_column(results, run, measure.of).mean() for run in measure.order]
         return Outcome(all(a > b for a, b in zip(means, means[1:])))
     values = _column(results, measure.run, measure.of)
-    if measure.minus is not None:
-        values = (values - _column(results, measure.minus, measure.of)).dropna()
+    other = measure.minus or measure.over
+    if other is not None:
+        beside = _column(results, other, measure.of)
+        values = (values - beside if measure.minus else values / beside[beside != 0]).dropna()
         if values.empty:
-            raise ValueError(f"runs {measure.run!r} and {measure.minus!r} must have a seed in common")
+            raise ValueError(f"runs {measure.run!r} and {other!r} must have a seed in common")
     return Outcome(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values))
 
 
