@@ -96,4 +96,4 @@ def test_two_steps_of_masks_and_learned_thresholds_down_to_the_core(tree):
     assert row["equal"] == row["memory_equal"] == "True" and int(row["dsp"]) == 0
     # Ternary membranes in two bits; the readout's 16; gates have none.
     assert int(row["membrane_bits"]) == 2 * 14 * 14 * (4 + 4) + 16 * 10
-    assert "Clipped membranes" in page
+    assert "Clipped membranes" in page and "Masks in training" in page

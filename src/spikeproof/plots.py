@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-__all__ = ["accuracy_memory", "bars", "constraint_dynamics", "cycles_area", "detections", "lines", "memory_breakdown",
-           "pareto_front", "raster", "training_curves"]
+__all__ = ["accuracy_memory", "bars", "constraint_dynamics", "cycles_area", "detections", "lines", "mask_dynamics",
+           "memory_breakdown", "pareto_front", "raster", "training_curves"]
 
 #: More runs than this get numbers in a figure; so many layers' spikes are shown at most.
 MANY, RASTERS = 14, 5
@@ -228,6 +228,21 @@ def training_curves(histories):
     return _svg(draw, (8.6, 3.2 + 0.19 * (len(histories) / 3)), "training" + "".join(histories))
 
 
+def _over_epochs(histories, salt, *panels):
+    """A panel for each of ``panels``: (label, function of an epoch -> value or None, settings of the axes, how lines are drawn)."""
+    def draw(figure):
+        every = figure.subplots(1, len(panels))
+        for axes, (ylabel, value, settings, drawn) in zip(every, panels):
+            for i, (label, epochs) in enumerate(histories.items()):
+                seen = [(e["epoch"], value(e)) for e in epochs if value(e) is not None]
+                axes.plot(*zip(*seen) if seen else ([], []), color=COLORS[i % len(COLORS)], lw=1.3, label=label,
+                          marker="o" if len(seen) == 1 else None, drawstyle=drawn)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.set(xlabel="epoch", ylabel=ylabel, **settings)
+        figure.legend(*every[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3, fontsize=8)
+    return _svg(draw, (8.6, 3.0 + 0.19 * (len(histories) / 3)), salt + "".join(histories))
+
+
 def constraint_dynamics(histories):
     """CBP over epochs: the constraint-failure score, the windows' share of the gaps, the mean multiplier.
 
@@ -235,17 +250,24 @@ def constraint_dynamics(histories):
     ----------
     histories : dict label -> list of dicts with epoch, constraint_failure, g, multiplier
     """
-    def draw(figure):
-        failure, window, multiplier = figure.subplots(1, 3)
-        for i, (label, epochs) in enumerate(histories.items()):
-            x, style = [e["epoch"] for e in epochs], {"color": COLORS[i % len(COLORS)], "lw": 1.3}
-            failure.plot(x, [e["constraint_failure"] for e in epochs], label=label, **style)
-            window.step(x, [1 / e["g"] for e in epochs], where="post", **style)
-            multiplier.plot(x, [e["multiplier"] for e in epochs], **style)
-        for axes in (failure, window, multiplier):
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        failure.set(xlabel="epoch", ylabel="constraint-failure score", ylim=(0, None))
-        window.set(xlabel="epoch", ylabel="unconstrained share of a gap, 1/g", yscale="log")
-        multiplier.set(xlabel="epoch", ylabel="mean multiplier", ylim=(0, None))
-        figure.legend(*failure.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3, fontsize=8)
-    return _svg(draw, (8.6, 3.0 + 0.19 * (len(histories) / 3)), "constraint" + "".join(histories))
+    return _over_epochs(
+        histories, "constraint",
+        ("constraint-failure score", lambda e: e["constraint_failure"], {"ylim": (0, None)}, "default"),
+        ("unconstrained share of a gap, 1/g", lambda e: 1 / e["g"], {"yscale": "log"}, "steps-post"),
+        ("mean multiplier", lambda e: e["multiplier"], {"ylim": (0, None)}, "default"))
+
+
+def mask_dynamics(histories):
+    """Masks over epochs: the shares of positions and of channels that are open, and what that costs.
+
+    Parameters
+    ----------
+    histories : dict label -> list of dicts with epoch, validation_accuracy, and open_positions, open_channels or one of them
+    """
+    def percent(key):
+        return lambda e: None if e.get(key) is None else 100 * e[key]
+    return _over_epochs(
+        histories, "masks",
+        ("open positions, %", percent("open_positions"), {"ylim": (0, 105)}, "default"),
+        ("open channels, %", percent("open_channels"), {"ylim": (0, 105)}, "default"),
+        ("validation accuracy, %", percent("validation_accuracy"), {}, "default"))

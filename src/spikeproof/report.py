@@ -143,6 +143,15 @@ def page(study, results, table, analyses=None, claims=None):
     compressed = {f"{result['run'].name} s{result['run'].seed}": list(result["histories"].values())[-1]["epochs"]
                   for result in exported}
     constrained = {label: epochs for label, epochs in compressed.items() if "constraint_failure" in epochs[0]}
+    masked = {label: epochs for label, epochs in compressed.items() if {"open_positions", "open_channels"} & set(epochs[0])}
+    curves = [_figure(title, caption, draw(histories)) for title, caption, draw, histories in (
+        ("Pre-training, full precision", "Selection uses none of this: the final epoch counts.", plots.training_curves, pretrained),
+        ("Training in codes, last stage", "Quantized or, where pruned, pruned networks.", plots.training_curves, compressed),
+        ("Constrained backpropagation", "A score of 0: every weight is at a level. Windows close as 1/g; the multipliers of the "
+         "runs without a constraint stay zero.", plots.constraint_dynamics, constrained),
+        ("Masks in training", "Shares of gates that were open, mean over layers and an epoch's samples.", plots.mask_dynamics,
+         masked),
+    ) if histories]
     sections = []
     for name, result in (analyses or {}).items():
         kind = load("analyses", study["analyses"][name]["kind"])
@@ -168,10 +177,4 @@ def page(study, results, table, analyses=None, claims=None):
             plots.memory_breakdown(_layers(exported))) if exported else None,
         area_figure=_figure("Latency against logic", "One image through the core, at the clock rate that nextpnr reports.",
                             plots.cycles_area(built)) if built else None,
-        curves=[_figure("Pre-training, full precision", "Selection uses none of this: the final epoch counts.",
-                        plots.training_curves(pretrained))] * bool(rows) + ([_figure(
-                            "Training in codes, last stage", "Quantized or, where pruned, pruned networks.",
-                            plots.training_curves(compressed))] if compressed else []) + ([_figure(
-                                "Constrained backpropagation", "A score of 0: every weight is at a level. Windows close as 1/g; "
-                                "the multipliers of the runs without a constraint stay zero.",
-                                plots.constraint_dynamics(constrained))] if constrained else []))
+        curves=curves)

@@ -11,7 +11,7 @@ rule prepare:
     threads: 2
     params:
         config=entry("datasets", "dataset"),
-        limit="--limit 64" if SMOKE else "",
+        limit="--limit 16" if SMOKE else "",
         code=code_of("prepare", "datasets"),
         label=label,
     shell:
