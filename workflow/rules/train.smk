@@ -9,6 +9,8 @@ rule prepare:
     conda:
         "../../environment.yml"
     threads: 2
+    # What is missing shows before anything is trained.
+    priority: 1
     params:
         config=entry("datasets", "dataset"),
         limit="--limit 16" if SMOKE else "",
