@@ -117,7 +117,7 @@ RUN = {"dataset": "digits", "architecture": "dense", "neuron": "lif", "pretraini
      "{path}: runs: a name must be letters, digits, - and _, and start with a letter or digit, not 'a/b'"),
     ({"title": "t", "runs": {"a": 5}}, "{path}: runs.a must be a mapping of keys to values, not 5"),
     ({"title": "t", "defaults": {"datset": "digits"}, "runs": {"a": RUN}},
-     "{path}: defaults: key 'datset' is unknown: it must be one of architecture, dataset, neuron, "
+     "{path}: defaults: key 'datset' is unknown: it must be one of architecture, dataset, hardware, neuron, "
      "pretraining, pruner, quantizer, seeds; did you mean 'dataset'?"),
     ({"title": "t", "runs": {"a": {**RUN, "seeds": [0, 0]}}}, "{path}: runs.a: seed 0 is the same training as that of run 'a'"),
     ({"title": "t", "runs": {"a": RUN, "b": RUN}}, "{path}: runs.b: seed 0 is the same training as that of run 'a'"),
@@ -214,6 +214,9 @@ def test_of_what_cores_are_built(tmp_path, hardware, built):
     path.write_text(yaml.safe_dump({"title": "t", "hardware": hardware, "runs": {"a": {**RUN, "seeds": [4, 0, 1]}}}))
     _, runs = load_study(path, CONFIG)
     assert [run.hardware for run in runs] == built and ["simulate" in run.results for run in runs] == built
+    path.write_text(yaml.safe_dump({"title": "t", "hardware": not built[0],
+                                    "runs": {"a": {**RUN, "seeds": [4, 0, 1], "hardware": hardware}}}))
+    assert [run.hardware for run in load_study(path, CONFIG)[1]] == built                          # a run has its own say
 
 
 def test_boxes_are_refused_before_training(tmp_path):

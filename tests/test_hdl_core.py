@@ -10,30 +10,14 @@ from hypothesis import strategies as st
 from spikeproof_hdl.core import Core
 from spikeproof_hdl.cosim import input_ints
 from spikeproof_hdl.plan import CorePlan
-from spikeproof_hdl.pysim import simulate
 from spikeproof_hdl.timing import predict
 from strategies import plans, random_frames, small_network
+from traces import assert_equal_traces
 
 from spikeproof import integer
 from spikeproof.codecs import parse_codec
 from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
 from spikeproof.spec import NeuronSpec, Store
-
-
-def assert_equal_traces(plan, frames, seed=None, core=None):
-    """The core's updates, in order, are the integer model's; returns the cycles taken."""
-    traces, winners, cycles = simulate(plan, frames, seed, core)
-    expected = integer.run(plan.net, frames)
-    for layer, part in zip(plan.net.layers, plan.layers):
-        updates = layer.neurons // part.updaters
-        assert [u[0] for u in traces[layer.name]] == list(range(updates)) * (len(frames) * plan.net.steps)
-        shape = (len(frames), plan.net.steps, layer.neurons)
-        spikes = np.array([u[1] for u in traces[layer.name]]).reshape(shape)
-        membranes = np.array([u[2] for u in traces[layer.name]]).reshape(shape)
-        assert np.array_equal(spikes, expected.spikes[layer.name]), layer.name
-        assert np.array_equal(membranes, expected.membranes[layer.name]), layer.name
-    assert winners == expected.winner.tolist()
-    return cycles
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 from spikeproof_hdl.plan import CorePlan
-from spikeproof_hdl.pysim import simulate
 from test_models import CHAIN, tiny_data, tiny_of
+from traces import assert_equal_traces
 
 from spikeproof import integer
 from spikeproof.convert import check_equal, to_spec
@@ -70,12 +70,12 @@ def test_a_closed_neuron_gets_nothing():
 
 
 def test_the_core_computes_gates_of_gates():
-    """Positions, channels and both, on a convolution each: spikes and membranes of every layer in the core are the integers."""
+    """Spikes and membranes of every layer in the core are the integers, sums and gates included."""
     data = tiny_data()
     net = to_spec(masked(data)[0])
     frames = data.frames["test"][:3]
     for fold in (False, True):
-        assert simulate(CorePlan.of(net, fold=fold), frames)[1] == integer.run(net, frames).winner.tolist()
+        assert_equal_traces(CorePlan.of(net, fold=fold), frames)
 
 
 def test_open_shares_are_held_and_work_is_saved():
@@ -86,6 +86,24 @@ def test_open_shares_are_held_and_work_is_saved():
     net, frames = to_spec(model), data.frames["test"]
     trace = integer.run(net, frames)
     assert trace.spikes["conv2_where"].mean() == pytest.approx(0.65, abs=0.15)
+
+
+def test_gates_cost_less_than_they_save():
+    """Operations of the whole network, those of the gates included, against the network without masks."""
+    data, layers = tiny_data(), {"kind": "feedforward", "layers": "16C3-32C3-32C3-5"}
+    plain = ternary(data, layers)
+    model, _ = make("pruners", {"kind": "masks", "ramp_epochs": 0}).prune(plain, data)
+    frames, cost = data.frames["test"], {}
+    for name, of in (("plain", plain), ("masked", model)):
+        net = to_spec(of)
+        cost[name] = integer.count_synops(net, frames, integer.run(net, frames)).sum()
+    assert cost["masked"] < 0.6 * cost["plain"]
+
+
+def test_the_share_of_synapses_behind_closed_gates_is_not_counted():
+    data = tiny_data(images=160)
+    net, frames = to_spec(masked(data)[0]), data.frames["test"]
+    trace = integer.run(net, frames)
     inside = {layer.name: layer for layer in net.layers}
     without = integer.count_synops(type(net)(net.input, tuple(
         type(layer)(layer.name, layer.shape, layer.projections, layer.neuron, layer.theta, layer.bias,
@@ -102,7 +120,7 @@ def test_training_reaches_the_gates_weights():
     options = TrainingOptions(epochs=1, batch_size=8, weight_decay=0.0)
     fit(model, data, options, seed=0, say=lambda text: None, method=pruner.method())
     moved = {layer.shape.name for k, layer in enumerate(model.layers)
-             if not torch.equal(before[f"layers.{k}.weights.0"], layer.weights[0])}
+             if len(layer.weights) and not torch.equal(before[f"layers.{k}.weights.0"], layer.weights[0])}
     assert {"conv2_where", "conv2_which", "conv3_where", "conv3_which"} <= moved
 
 
@@ -118,7 +136,7 @@ def test_a_masked_network_is_stored_and_read(tmp_path):
 
 @pytest.mark.parametrize("layers, shape, sentence", [
     ("5", (4, 4, 2), "masks must have a convolution to close: none of dense1 is one"),
-    ("6C3-AP2-8C3-5", (4, 8, 2), "layer conv2: the map of conv1 must be square and at most 64x64 to be averaged for channel "
+    ("6C3-AP2-8C3-5", (4, 8, 2), "layer conv2: the map of conv1 must be square and at most 64x64 to be summed for channel "
                                  "masks, not 4x8"),
     ("6C3-8C3-5", (5, 7, 2), r"layer conv2: no block of 2x2 or more divides its 5x7 map and the 5x7 map of conv1")])
 def test_networks_that_masks_cannot_close_are_refused(layers, shape, sentence):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from spikeproof_hdl.plan import CorePlan
-from spikeproof_hdl.pysim import simulate
+from traces import assert_equal_traces
 
-from spikeproof import convert, integer, training
+from spikeproof import convert, training
 from spikeproof.architectures.shapes import channel_groups
 from spikeproof.convert import AT_ONCE, ModelMismatch, batch_size, check_equal, exact_dtype, to_codes, to_spec
 from spikeproof.datasets.base import PARTS, PreparedData
@@ -78,7 +78,9 @@ def test_surrogate_is_the_stated_formula(name):
     assert float(SURROGATES[name](wide, w).sum() * 1e-3) == pytest.approx(1, abs=2e-3)     # integrates to 1
 
 
-@pytest.mark.parametrize("neuron", [{"kind": "lif"}, {"kind": "plif", "readout": "sum"}, {"kind": "if"}], ids=lambda n: n["kind"])
+@pytest.mark.parametrize("neuron", [{"kind": "lif"}, {"kind": "if"}, {"kind": "lif", "readout": "sum"},
+                                    {"kind": "plif", "readout": "sum"}, {"kind": "decay", "readout": "sum"}],
+                         ids=lambda n: "-".join(n.values()))
 @pytest.mark.parametrize("constant", [True, False])
 def test_outputs_of_all_steps_make_the_readout(neuron, constant):
     """v(T) is what the leak leaves of every step's drive; a spike count is the sum of all steps' spikes."""
@@ -91,7 +93,7 @@ def test_outputs_of_all_steps_make_the_readout(neuron, constant):
     for model, tolerance in ((source, 1e-5), (coded, 0.02)):
         with torch.no_grad():
             logits, _, outputs = model(to_codes(data.frames["test"], constant))
-        beta = {"lif": 0.75, "plif": 1.0, "if": 1.0}[neuron["kind"]]
+        beta = 0.75 if neuron == {"kind": "lif"} else 1.0
         v = torch.zeros_like(logits)
         for output in outputs.expand(model.steps, -1, -1):
             v = beta * v + output
@@ -246,7 +248,7 @@ def test_sew_blocks_add_spikes_to_spikes(entry, neuron):
         (first, _), (second, _), (_, added) = trace[0], trace[2], trace[3]
     assert torch.equal(added, first + second) and added.max() == 2
     plan = CorePlan.of(net)
-    assert simulate(plan, data.frames["test"][:2])[1] == integer.run(net, data.frames["test"][:2]).winner.tolist()
+    assert_equal_traces(plan, data.frames["test"][:2])
 
 
 def test_a_sum_readout_is_a_linear_layer_of_the_mean_spikes():
@@ -309,7 +311,7 @@ def test_conversion_makes_a_spiking_network_of_the_twin():
     assert [layer.v_init is not None and layer.v_init.shape == layer.shape for layer in net.layers] \
         == [coded.fires(k) for k in range(len(net.layers))]
     assert check_equal(coded, net, data.frames["test"][:20]) > 0
-    assert simulate(CorePlan.of(net), data.frames["test"][:2])[1] == integer.run(net, data.frames["test"][:2]).winner.tolist()
+    assert_equal_traces(CorePlan.of(net), data.frames["test"][:2])
     with pytest.raises(ValueError, match="^neurons must be atif_u to be converted to: soft reset, and one threshold per layer that "
                                          "can be set$"):
         make("pretraining", {"kind": "conversion"}).train(tiny_of(data, ATIF[0]), data, seed=0)

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
@@ -94,8 +94,18 @@ def smoke_config(raw):
             if key in CATALOG and isinstance(given, dict) else given for key, given in raw.items()}
 
 
+def _cores_of(value):
+    if not isinstance(value, bool) and value != "first_seed":
+        raise ValueError(f"must be true, false or first_seed, not {value!r}")
+    return value
+
+
+#: Of which seeds cores are built: of all, of the first one, or of none.
+Cores = Annotated[bool | Literal["first_seed"], BeforeValidator(_cores_of)]
+
+
 class RunNames(Options):
-    """The names of one run's chain; what is left out comes from the study's defaults."""
+    """The names of one run's chain; what is left out comes from the study's defaults. ``hardware`` as of the study."""
     dataset: str
     architecture: str
     neuron: str
@@ -103,31 +113,26 @@ class RunNames(Options):
     quantizer: str
     pruner: str = NO_PRUNER
     seeds: list[int] = Field([0], min_length=1)
+    hardware: Cores | None = None
 
 
 class StudyOptions(Options):
     """A study: what it is called and what it runs: chains of trained networks, and analyses that need none.
 
-    ``hardware`` says of what cores are built: of every quantized run and seed, of each run's first seed, or of none;
+    ``hardware`` says of what cores are built: of every quantized run and seed, of each run's first seed, or of none (a run may say
+    otherwise for itself);
     ``simulated_images`` how many images of the test part each of them computes in simulation (all).
     ``entries`` adds to the sections of the configuration, for this study alone.
     """
     title: str
     about: str = ""
     scaled_down: bool = False
-    hardware: bool | Literal["first_seed"] = True
+    hardware: Cores = True
     simulated_images: int | None = Field(None, ge=1)
     defaults: dict = {}
     runs: dict = {}
     analyses: list[str] = []
     entries: dict = {}
-
-    @field_validator("hardware", mode="before")
-    @classmethod
-    def _cores_of(cls, value):
-        if not isinstance(value, bool) and value != "first_seed":
-            raise ValueError(f"must be true, false or first_seed, not {value!r}")
-        return value
 
     @model_validator(mode="after")
     def _has_something(self):
@@ -463,7 +468,8 @@ def load_study(path, config):
         _name(name, f"{path}: runs")
         where = f"{path}: runs.{name}"
         names = validate(RunNames, {**study.defaults, **_mapping({} if given is None else given, where)}, where)
-        chosen = names.model_dump(exclude={"seeds"})
+        chosen = names.model_dump(exclude={"seeds", "hardware"})
+        cores = study.hardware if names.hardware is None else names.hardware
         _check_names(config, chosen, where)
         if chosen["quantizer"] == FLOAT and chosen["pruner"] != NO_PRUNER:
             raise ConfigError(f"{where}.pruner must be 'none' for a float run, not {chosen['pruner']!r}")
@@ -482,7 +488,7 @@ def load_study(path, config):
             if chain in chains:
                 raise ConfigError(f"{where}: seed {seed} is the same training as that of run {chains[chain]!r}")
             chains[chain] = str(name)
-            built = seed == names.seeds[0] if study.hardware == "first_seed" else study.hardware
+            built = seed == names.seeds[0] if cores == "first_seed" else cores
             runs.append(Run(name=str(name), seed=seed, hardware=built, **chosen))
     for name in study.analyses:
         if name not in config.entries["analyses"]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 __all__ = ["BoxHead", "BoxTargets", "mean_average_precision", "overlaps"]
 
 #: Boxes that the score does not reach are left out, and of boxes of one class that overlap more, all but the best.
-LEAST_SCORE, MOST_OVERLAP = 0.05, 0.45
+LEAST_SCORE, MOST_OVERLAP = 0.01, 0.45
 #: At most so many boxes of an image are kept, the best.
 MOST_BOXES = 100
 #: Weights of the loss (Redmon et al., 2016), and the overlap above which a box that nobody asked for costs nothing.

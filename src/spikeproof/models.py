@@ -41,6 +41,13 @@ def _pooled(x, connection):
     return (F.avg_pool2d if connection.pool_kind == "sum" else F.max_pool2d)(x, connection.pool)
 
 
+def _counted(x, connection):
+    """Codes x [M, C, H, W] -> pooled codes: the contract's sums, or maxima."""
+    if connection.pool > 1 and connection.pool_kind == "sum":
+        return F.avg_pool2d(x, connection.pool, divisor_override=1)
+    return _pooled(x, connection)
+
+
 def _convolve(x, weight, bias, connection):
     """x [M, C, H, W] -> [M, C_out, Ho, Wo]; a dense layer is one matrix product."""
     if connection.kernel == tuple(x.shape[-2:]) and connection.padding == 0 and not connection.depthwise:
@@ -384,14 +391,9 @@ class CodeLayer(nn.Module):
         """Integer inputs, dict (source, what is read) -> [T or 1, B, C, H, W] -> acc [T or 1, B, C_out, Ho, Wo]."""
         currents = []
         for connection, weight in zip(self.shape.connections, weights):
-            def one(x, connection=connection, weight=weight, first=not currents):
-                if connection.identity:
-                    return _pooled(x, connection) * weight[:, None, None]
-                if connection.pool > 1 and connection.pool_kind == "sum":
-                    x = F.avg_pool2d(x, connection.pool, divisor_override=1)
-                else:
-                    x = _pooled(x, connection)
-                return _convolve(x, weight, bias if first else None, connection)
+            def one(x, connection=connection, weight=weight, bias=None if currents else bias):
+                x = _counted(x, connection)
+                return x * weight[:, None, None] if connection.identity else _convolve(x, weight, bias, connection)
             currents.append(_folded(maps[connection.source, connection.reads], one))
         return _sum(currents)
 
@@ -418,38 +420,40 @@ class CodeLayer(nn.Module):
 
 
 class SumLayer(nn.Module):
-    """Sums of spikes, in codes: what the ADD of SEW blocks gives. It forgets at every step, so it needs no membrane memory.
+    """Sums, in codes: of spikes, as the ADD of SEW blocks, or of stored codes over a window. It forgets at every step, so it needs
+    no membrane memory.
 
     Parameters
     ----------
     shape : LayerShape that emits sums
-    largest : int, how many spikes a sum may have
+    reach : (lo, hi) of a sum, lo <= 0 <= hi
     """
     fires, step, leak, frozen = False, None, None, None
 
-    def __init__(self, shape, largest):
+    def __init__(self, shape, reach):
         super().__init__()
         self.shape, self.threshold, self.weights = shape, FixedThreshold(), ()
-        self.neuron = NeuronSpec(Leak("multiply", multiplier=0, fraction=1), Store(0, largest))
+        self.neuron = NeuronSpec(Leak("multiply", multiplier=0, fraction=1), Store(*reach))
 
     def codecs(self):
         """A weight of +1 in one bit for each identity."""
         return [parse_codec("binary")] * len(self.shape.connections)
 
     def codes(self, amplitudes):
-        """As :meth:`CodeLayer.codes`; weights are ones, and a code is worth 1, as each spike of the sources is."""
-        one = self.threshold.value
+        """As :meth:`CodeLayer.codes`; weights are ones, a code is worth what one of the source is, or a window's share."""
+        one, first = self.threshold.value, self.shape.connections[0]
         weights = [one.expand(c.out_channels) for c in self.shape.connections]
-        return weights, one.new_zeros(self.shape.out_channels), one[None], one.new_zeros(1, 1, 1), one
+        value = one * amplitudes[0] / (first.pool**2 if first.pool_kind == "sum" else 1)
+        return weights, one.new_zeros(self.shape.out_channels), one[None], one.new_zeros(1, 1, 1), value
 
     def amplitude(self, value):
         """As :meth:`CodeLayer.amplitude`."""
-        return 1.0
+        return value
 
     def forward(self, maps, amplitudes, steps, surrogate):
         """As :meth:`CodeLayer.forward`; no spikes."""
         weights, *_, value = self.codes([amplitudes[c.source, c.reads] for c in self.shape.connections])
-        return None, _sum([_folded(maps[c.source, c.reads], lambda x, c=c: _pooled(x, c)) for c in self.shape.connections]), value
+        return None, _sum([_folded(maps[c.source, c.reads], lambda x, c=c: _counted(x, c)) for c in self.shape.connections]), value
 
 
 class CodeNetwork(nn.Module):
@@ -482,9 +486,12 @@ class CodeNetwork(nn.Module):
         if not self.fires(len(layers) - 1):
             # A membrane readout compares codes of different channels, so they must share one unit, and so must its currents.
             one_unit = {last.name} | {c.source for c in last.connections[:1] if c.identity}
+        sums = {}
         for k, shape in enumerate(layers):
             if shape.emits == "sums":
-                self.layers.append(SumLayer(shape, self.largest[shape.name]))
+                read = [self._window(c, sums.get(c.source, quantizer.options.membrane.codes)) for c in shape.connections]
+                sums[shape.name] = sum(lo for lo, _ in read), sum(hi for _, hi in read)
+                self.layers.append(SumLayer(shape, sums[shape.name]))
                 continue
             per_channel = quantizer.options.scale == "channel" and shape.name not in one_unit
             units = [(1 / input_spec.max_code if c.source == INPUT else 1.0) / (c.pool**2 if c.pool_kind == "sum" else 1)
@@ -495,6 +502,12 @@ class CodeNetwork(nn.Module):
             self.layers.append(CodeLayer(shape, units, own, per_channel, self.fires(k), threshold))
 
     fires, neuron_of = FloatNetwork.fires, FloatNetwork.neuron_of
+
+    def _window(self, connection, stored):
+        """(lo, hi) of what a connection of a sum adds up; ``stored`` is that of a stored code of its source."""
+        lo, hi = stored if connection.reads == "membranes" else (0, self.largest[connection.source])
+        pixels = connection.pool**2 if connection.pool_kind == "sum" else 1
+        return lo * pixels, hi * pixels
 
     @classmethod
     def from_float(cls, model, quantizer):
@@ -533,8 +546,11 @@ class CodeNetwork(nn.Module):
 
     @staticmethod
     def _amplitudes(layer, value):
-        """What a spike of a layer is worth, or a code of its currents; where membranes are read, a code counts as a number."""
-        return {(layer.shape.name, "spikes"): layer.amplitude(value), (layer.shape.name, "membranes"): 1.0}
+        """What a spike of a layer is worth, or a code of its currents; where membranes are read, a code counts as a number, and a
+        sum of them as their mean."""
+        worth = layer.amplitude(value)
+        return {(layer.shape.name, "spikes"): worth,
+                (layer.shape.name, "membranes"): worth if layer.shape.emits == "sums" else 1.0}
 
     @torch.no_grad()
     def choose_stores(self):

@@ -14,7 +14,7 @@ class MembraneClipping:
 
     For a bound c, the clipped neurons are those whose membrane is below c after the first step. What share of the spikes of later
     steps is theirs says what clipping can cost (Eq. 6); the released code divides by all neurons instead. *Clipped*: after fire and
-    reset, max(v, c). *Rounded*: the nearest integer from c to 1 in units of the threshold, the membrane of Quant-SNN (Eq. 7).
+    reset, max(v, c). *Rounded*: the nearest integer from c to 1, the membrane of Quant-SNN (Eq. 7).
     """
     class Options(Options):
         kind: Literal["membrane_clipping"]

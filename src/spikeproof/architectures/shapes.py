@@ -74,8 +74,9 @@ class LayerShape:
     out_channels : int
     out_map : (height, width)
     connections : tuple of Connection; their currents add up. The first one's weights set the unit of the layer's codes.
-    emits : what further layers read: "spikes"; or of layers without thresholds "sums" of spikes, step by step (the ADD of SEW
-        blocks; all connections are identities), or "currents", leaky sums over time (synapses with a time constant)
+    emits : what further layers read: "spikes"; or of layers without thresholds "sums", step by step, of spikes (the ADD of SEW
+        blocks) or of stored codes over a window (all connections are identities), or "currents", leaky sums over time (synapses
+        with a time constant)
     synapse : a Synapse of :mod:`spikeproof.neurons.base`, of a layer that emits currents
     gate : name of an earlier layer whose spikes say, step by step, which neurons are driven at all, or None. Its map divides this
         one's, and it has one channel or as many.

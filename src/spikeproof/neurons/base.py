@@ -36,15 +36,19 @@ class Neuron:
     trained_threshold : bool, whether each layer has one threshold that is a parameter, and the value of its spikes
     unit_spikes : bool, whether a spike is worth 1
     """
-    activation, synapse, trained_threshold, unit_spikes = "spike", None, False, True
+    activation, synapse, trained_threshold, unit_spikes, _sums = "spike", None, False, True, False
 
     def of(self, name):
         """The neuron of the layer of that name: this one, where all layers have the same."""
         return self
 
+    def read_by(self, readout):
+        """Set ``readout``; "sum" is a membrane that keeps all its currents, whatever the other layers' leak."""
+        self.readout, self._sums = "membrane" if readout == "sum" else readout, readout == "sum"
+
     def of_readout(self):
         """The neuron of a last layer that is read by its membrane."""
-        return self
+        return Sum() if self._sums else self
 
     def check(self, shapes):
         """ValueError where layers (LayerShapes) cannot have these neurons; without torch, before anything runs."""
@@ -66,6 +70,11 @@ class Neuron:
     def trained_leak(self):
         """A new module of :mod:`spikeproof.leaks` for one layer, or None."""
         return None
+
+
+class Sum(Neuron):
+    """A last layer without leak, which never fires: its membrane is the sum of its currents over all steps."""
+    reset, readout, leak, beta = "soft", "membrane", Leak(), 1.0
 
 
 class Stateless(Neuron):

@@ -16,9 +16,10 @@ class Decay(Neuron):
         decay: float = Field(0.25, gt=0, lt=1)
         bits: int = Field(8, ge=1, le=16)
         reset: Literal["soft", "hard"] = "hard"
-        readout: Literal["spike_count", "membrane"] = "spike_count"
+        readout: Literal["spike_count", "membrane", "sum"] = "spike_count"
 
     def __init__(self, options):
-        self.reset, self.readout = options.reset, options.readout
+        self.reset = options.reset
+        self.read_by(options.readout)
         self.leak = nearest_leak(max(options.decay, 2.0**-options.bits), options.bits)
         self.beta = self.leak.factor

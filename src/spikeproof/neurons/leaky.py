@@ -16,9 +16,10 @@ class LeakyIntegrateFire(Neuron):
         kind: Literal["lif"]
         leak_shift: int = Field(2, ge=1, le=8)
         reset: Literal["soft", "hard"] = "hard"
-        readout: Literal["spike_count", "membrane"] = "membrane"
+        readout: Literal["spike_count", "membrane", "sum"] = "membrane"
 
     def __init__(self, options):
-        self.reset, self.readout = options.reset, options.readout
+        self.reset = options.reset
+        self.read_by(options.readout)
         self.leak = Leak("subtract_shift", shift=options.leak_shift)
         self.beta = 1 - 2.0**-options.leak_shift

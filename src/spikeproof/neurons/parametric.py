@@ -5,7 +5,6 @@ from pydantic import Field
 
 from ..options import Options
 from .base import Neuron, nearest_leak
-from .integrate_fire import IntegrateFire
 
 __all__ = ["ParametricLif"]
 
@@ -13,8 +12,7 @@ __all__ = ["ParametricLif"]
 class ParametricLif(Neuron):
     """v(t) = v(t - 1) + (x - v(t - 1)) / tau; quantized, 1 - 1/tau is the nearest fraction of ``bits`` bits.
 
-    ``readout: sum`` reads a last layer without leak: the sum of its currents over all steps, in the SEW networks a linear layer of
-    the mean spikes.
+    ``readout: sum`` is, in the SEW networks, a linear layer of the mean spikes.
     """
     class Options(Options):
         kind: Literal["plif"]
@@ -25,14 +23,9 @@ class ParametricLif(Neuron):
 
     def __init__(self, options):
         self.options, self.reset = options, options.reset
-        self.readout = "membrane" if options.readout == "sum" else options.readout
+        self.read_by(options.readout)
         self.leak = self.leak_of(1 - 1 / options.tau)
         self.beta = self.leak.factor
-
-    def of_readout(self):
-        if self.options.readout != "sum":
-            return self
-        return IntegrateFire(IntegrateFire.Options(kind="if", readout="membrane"))
 
     def leak_of(self, beta):
         """The leak of the contract nearest to v * beta."""

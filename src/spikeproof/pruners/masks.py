@@ -12,18 +12,20 @@ from .base import Pruner
 
 __all__ = ["CHANNELS", "MaskPruner", "SPATIAL"]
 
-#: What the gates of a layer are called: positions, channels, and where both are open.
-SPATIAL, CHANNELS, BOTH = "_where", "_which", "_open"
+#: What the gates of a layer are called: positions, channels, and where both are open. They read sums of membranes: over a block of
+#: positions, and over all.
+SPATIAL, CHANNELS, BOTH, BLOCKS, ALL = "_where", "_which", "_open", "_blocks", "_all"
 
 
 class MaskPruner(Pruner):
     """Closes positions and channels of convolutions where membranes say that they matter little (SpQuant-SNN, Eq. 21 to 23).
 
     A hidden convolution that is driven by neurons gets gates, which read the stored membrane codes of those neurons in the same
-    step. *Where*: codes summed over what a block of ``block`` x ``block`` output positions sees, a convolution of
-    ``kernel`` x ``kernel`` to one map, and a comparison. *Which*: codes averaged over the map, one linear combination per output
-    channel, and a comparison. A neuron is driven where both are open. Gates are layers of the integer network: weights of
-    ``weight_bits``, biases, no membranes.
+    step. *Where*: codes summed over what a block of ``block`` x ``block`` output positions sees, a convolution of ``kernel`` x
+    ``kernel`` to one map, and a comparison. *Which*: codes summed over the whole map, one linear combination per output
+    channel, and a comparison. A neuron is driven where both are open. Sums and gates are layers of the integer network: weights
+    of ``weight_bits``, biases, no membranes. A convolution with a shortcut beside it stays open, for its gate would close that
+    too.
 
     The comparisons' offsets are trained, and after every step moved so that the share ``spatial`` of blocks and ``channels`` of
     channels is open on training data, by a running quantile of what they compare (``rate`` is the newest batch's weight). In the
@@ -55,7 +57,7 @@ class MaskPruner(Pruner):
         for shape in shapes[:-1]:
             source = by_name.get(shape.connections[0].source)
             if source is not None and source.emits == shape.emits == "spikes" and not source.stateless and min(shape.out_map) > 1 \
-                    and shape.weighted and shape.gate is None:
+                    and shape.weighted and len(shape.connections) == 1 and shape.gate is None:
                 gates = self._gates(shape, source)
                 out += gates
                 shape = replace(shape, gate=gates[-1].name)
@@ -76,10 +78,16 @@ class MaskPruner(Pruner):
             gates.append(made)
             return made.name
 
-        def reads(channels, kernel, pool):
-            return Connection(source.name, source.out_channels, channels, (kernel, kernel), 1, kernel // 2, pool, norm=False,
-                              reads="membranes")
+        def summed(name, of, side, pool):
+            channels = source.out_channels
+            read = Connection(of, channels, channels, pool=pool, identity=True, norm=False, reads="membranes")
+            gates.append(LayerShape(shape.name + name, channels, side, (read,), emits="sums"))
+            return shape.name + name
+
+        def compared(of, channels, kernel):
+            return Connection(of, source.out_channels, channels, (kernel, kernel), 1, kernel // 2, norm=False, reads="membranes")
         where = which = None
+        read, pool = source.name, rows                               # what the whole map is summed of
         if options.spatial is not None:
             sides = [(height // b, width // b) for b in range(options.block, min(height, width) + 1)
                      if height % b == width % b == 0]
@@ -89,12 +97,14 @@ class MaskPruner(Pruner):
                 raise ValueError(f"layer {shape.name}: no block of {options.block}x{options.block} or more divides its "
                                  f"{height}x{width} map and the {rows}x{columns} map of {source.name}")
             side = sides[0]
-            where = gate(SPATIAL, 1, side, reads(1, options.kernel, rows // side[0]))
+            if side != source.out_map:
+                read, pool = summed(BLOCKS, source.name, side, rows // side[0]), side[0]
+            where = gate(SPATIAL, 1, side, compared(read, 1, options.kernel))
         if options.channels is not None:
             if rows != columns or rows > 64:
-                raise ValueError(f"layer {shape.name}: the map of {source.name} must be square and at most 64x64 to be averaged "
+                raise ValueError(f"layer {shape.name}: the map of {source.name} must be square and at most 64x64 to be summed "
                                  f"for channel masks, not {rows}x{columns}")
-            which = gate(CHANNELS, shape.out_channels, (1, 1), reads(shape.out_channels, 1, rows))
+            which = gate(CHANNELS, shape.out_channels, (1, 1), compared(summed(ALL, read, (1, 1), pool), shape.out_channels, 1))
         if where and which:
             channels = shape.out_channels
             gate(BOTH, channels, side, Connection(where, 1, channels, identity=True), gate=which)

@@ -12,7 +12,7 @@ __all__ = ["IntQuantizer"]
 class IntQuantizer(Quantizer):
     """Codes -(2^(b-1)-1) .. 2^(b-1)-1 (narrow range); the largest weight takes the largest code.
 
-    Nothing is clipped.
+    Nothing is clipped, unless ``power_of_two_scale`` rounds the scale down.
     """
     class Options(QuantizerOptions):
         kind: Literal["int"]
