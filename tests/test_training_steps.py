@@ -7,6 +7,7 @@ import torch
 from test_models import CHAIN, tiny_data, tiny_of
 
 from spikeproof.augmentation import Targets, augment
+from spikeproof.model_files import make
 from spikeproof.neuron_steps import code_steps, float_steps
 from spikeproof.spec import Leak, NeuronSpec, Store
 from spikeproof.surrogates import SURROGATES, Surrogate, filtered, stacked_gradient
@@ -329,3 +330,16 @@ def test_mixup_shares_have_the_beta_distribution():
     x, labels = batch(count=2)
     shares = np.array([seeded({"mixup": 0.5}, x, labels, seed)[1].share for seed in range(2000)])
     assert shares.mean() == pytest.approx(0.5, abs=0.03) and shares.var() == pytest.approx(1 / 8, abs=0.01)    # Beta(1/2, 1/2)
+
+
+@pytest.mark.parametrize("normed", [True, False])
+def test_stbp_starts_from_weights_for_its_threshold(normed):
+    """The published network at a threshold of 0.5 is one of twice the weights at 1; normalised layers have no such scale."""
+    data, chain = tiny_data(), {"architecture": {"kind": "feedforward", "layers": "6C3-4C3s2-5", "norm": normed},
+                                "neuron": {"kind": "decay"}, "pretraining": {"kind": "stbp"}}
+    model, same = (tiny_of(data, chain["neuron"], chain["architecture"]) for _ in range(2))
+    method = make("pretraining", {"kind": "stbp", "training": {"epochs": 1, "max_steps": 1, "learning_rate": 1e-9}})
+    method.train(model, data, seed=0, say=lambda text: None)
+    for layer, other in zip(model.layers, same.layers):
+        gain = 1 if layer.connections[0].connection.norm else 2
+        assert torch.allclose(layer.connections[0].weight, gain * other.connections[0].weight, atol=1e-6)
