@@ -302,4 +302,4 @@ def test_no_module_points_up():
 def test_what_a_nested_entry_leaves_out_keeps_the_default_of_its_kind():
     entry = parse_entry("pretraining", {"kind": "stbp", "training": {"epochs": 7, "augmentation": {"flip": True}}}, "x")
     assert entry.training.epochs == 7 and entry.training.augmentation.flip and entry.training.augmentation.crop == 0
-    assert (entry.training.loss, entry.training.learning_rate, entry.training.surrogate) == ("mse_rate", 0.3, "rectangle")
+    assert (entry.training.loss, entry.training.learning_rate, entry.training.surrogate) == ("mse_rate", 1.2, "rectangle")
