@@ -58,6 +58,12 @@ def test_a_drop_of_at_most_so_much(mean, verdict):
     assert judge(claim(compare="at_least", value=-1, tolerance=0), Outcome(mean, 0.1, 3)) == verdict
 
 
+@pytest.mark.parametrize("mean, sd, seeds, verdict", [(0.2, 2.3, 3, "not reproduced"), (0.2, 0.1, 3, "reproduced"),
+                                                      (-0.2, 0.1, 3, "not reproduced"), (0.2, None, 1, "reproduced")])
+def test_a_gain_must_be_clear_of_zero(mean, sd, seeds, verdict):
+    assert judge(claim(compare="gain", value=0, tolerance=0), Outcome(mean, sd, seeds)) == verdict
+
+
 def test_a_measure_that_is_not_there_is_told_as_not_attempted():
     """A study that needs a machine that was not at hand has a measure: whoever runs it gets a verdict."""
     import pandas as pd

@@ -4,9 +4,9 @@ A claim has the paper's value and a measure of ours: a quantity of an analysis, 
 difference or ratio of two runs (paired by seed), or an order of runs. The verdict is computed, never written down:
 
 * *reproduced*: ours is within the tolerance of an ``about``, on the right side of an ``at_least`` or ``at_most`` (less the
-  tolerance), or equal to what ``holds``;
-* *partly*: it is not, but has the claim's sign and between half and twice its size, and is, over several seeds, more than two
-  standard errors from zero;
+  tolerance), equal to what ``holds``, or a ``gain`` above the value that is clear of zero;
+* *partly*: it is not, but has the claim's sign and between half and twice its size, and is clear of zero: over several seeds, more
+  than two standard errors from it;
 * *not reproduced*: else;
 * *not attempted*: no study here measures it, or what its study measures is not there; the claim says why.
 """
@@ -68,7 +68,7 @@ class Claim(Options):
     value: float | bool | None = None
     unit: str = ""
     derived: bool = False
-    compare: Literal["about", "at_least", "at_most", "holds"] = "about"
+    compare: Literal["about", "at_least", "at_most", "gain", "holds"] = "about"
     tolerance: float = Field(0.0, ge=0)
     study: str
     needs: str
@@ -165,11 +165,11 @@ def judge(claim, outcome):
     if claim.compare == "holds":
         return "reproduced" if outcome.mean == claim.value else "not reproduced"
     ours, value = outcome.mean, claim.value
+    clear = outcome.sd is None or abs(ours) > 2 * outcome.sd / math.sqrt(outcome.seeds)
     good = {"about": abs(ours - value) <= claim.tolerance, "at_least": ours >= value - claim.tolerance,
-            "at_most": ours <= value + claim.tolerance}[claim.compare]
+            "at_most": ours <= value + claim.tolerance, "gain": clear and ours > max(value - claim.tolerance, 0)}[claim.compare]
     if good:
         return "reproduced"
-    clear = outcome.sd is None or abs(ours) > 2 * outcome.sd / math.sqrt(outcome.seeds)
     ratio = ours / value if ours * value > 0 else 0
     return "partly" if 0.5 <= ratio <= 2 and clear else "not reproduced"
 
