@@ -6,11 +6,11 @@ rule prepare:
         "results/data/{dataset}.safetensors",
     log:
         "results/logs/prepare/{dataset}.log",
+    # What is missing shows before anything is trained.
+    priority: 1
     conda:
         "../../environment.yml"
     threads: 2
-    # What is missing shows before anything is trained.
-    priority: 1
     params:
         config=entry("datasets", "dataset"),
         limit="--limit 16" if SMOKE else "",
