@@ -59,7 +59,7 @@ def test_a_drop_of_at_most_so_much(mean, verdict):
 
 
 @pytest.mark.parametrize("mean, sd, seeds, verdict", [(0.2, 2.3, 3, "not reproduced"), (0.2, 0.1, 3, "reproduced"),
-                                                      (-0.2, 0.1, 3, "not reproduced"), (0.2, None, 1, "reproduced")])
+                                                      (-0.2, 0.1, 3, "not reproduced"), (0.2, None, 1, "not reproduced")])
 def test_a_gain_must_be_clear_of_zero(mean, sd, seeds, verdict):
     assert judge(claim(compare="gain", value=0, tolerance=0), Outcome(mean, sd, seeds)) == verdict
 
@@ -75,8 +75,8 @@ def test_a_measure_that_is_not_there_is_told_as_not_attempted():
 
 
 def test_verdict_on_what_holds_and_on_what_was_not_measured():
-    assert judge(claim(compare="holds", value=True), Outcome(True)) == "reproduced"
-    assert judge(claim(compare="holds", value=True), Outcome(False)) == "not reproduced"
+    holds = claim(compare="holds", value=True, measure=Measure(order=["a", "b"]))
+    assert judge(holds, Outcome(True)) == "reproduced" and judge(holds, Outcome(False)) == "not reproduced"
     assert judge(claim(measure=None, not_attempted="no data"), None) == "not attempted"
 
 
@@ -96,6 +96,8 @@ def test_measures_are_means_over_seeds_and_differences_are_paired():
     assert measured(Measure(analysis="x", quantity="y"), RESULTS, {"x": {"quantities": {"y": 3.5}}}) == Outcome(3.5)
     with pytest.raises(ValueError, match="^run 'c' must have firing_rate in the study's table, and has none$"):
         measured(Measure(run="c", of="firing_rate"), RESULTS, {})
+    with pytest.raises(ValueError, match="^the study's table must have the column 'acuracy', and has run, seed, accuracy, firing"):
+        measured(Measure(order=["a", "b"], of="acuracy"), RESULTS, {})
     with pytest.raises(ValueError, match="^analysis 'x' must have the quantity 'z', and has y$"):
         measured(Measure(analysis="x", quantity="z"), RESULTS, {"x": {"quantities": {"y": 3.5}}})
 
@@ -128,6 +130,12 @@ def test_table_keeps_to_its_study_and_labels_what_is_scaled_down():
     ({"measure": None}, "{path}: x: a claim must have a measure, or say why it is not attempted"),
     ({"value": None}, "{path}: x: value is missing beside the measure"),
     ({"value": True}, "{path}: x: value must be true or false with compare: holds, and a number otherwise"),
+    ({"measure": {"order": ["b", "c"]}},
+     "{path}: x: compare must be holds for an order of runs, and for nothing else that is measured on runs"),
+    ({"compare": "holds", "value": True},
+     "{path}: x: compare must be holds for an order of runs, and for nothing else that is measured on runs"),
+    ({"compare": "gain", "measure": {"run": "a", "over": "b"}},
+     "{path}: x: compare must not be gain for a ratio, which is not judged against zero"),
     ({"measure": {"run": "a", "minus": "b", "over": "c"}},
      "{path}: x.measure: measure must name an analysis and a quantity, a run (minus or over another), or an order of runs"),
     ({"measure": {"order": ["b", "c"], "over": "c"}},

@@ -85,6 +85,11 @@ class Claim(Options):
             raise ValueError("value is missing beside the measure")
         if (self.compare == "holds") != isinstance(self.value, bool) and self.value is not None:
             raise ValueError("value must be true or false with compare: holds, and a number otherwise")
+        on_runs = self.measure is not None and self.measure.analysis is None
+        if on_runs and (self.compare == "holds") != (self.measure.order is not None):
+            raise ValueError("compare must be holds for an order of runs, and for nothing else that is measured on runs")
+        if self.compare == "gain" and self.measure is not None and self.measure.over is not None:
+            raise ValueError("compare must not be gain for a ratio, which is not judged against zero")
         return self
 
 
@@ -120,6 +125,8 @@ def load_claims(path):
 
 def _column(results, run, of):
     """Values of a run by seed, in percent where they are shares."""
+    if of not in results:
+        raise ValueError(f"the study's table must have the column {of!r}, and has {', '.join(results)}")
     rows = results[results.run == run].set_index("seed")[of].dropna().astype(float)
     if rows.empty:
         raise ValueError(f"run {run!r} must have {of} in the study's table, and has none")
@@ -167,7 +174,8 @@ def judge(claim, outcome):
     ours, value = outcome.mean, claim.value
     clear = outcome.sd is None or abs(ours) > 2 * outcome.sd / math.sqrt(outcome.seeds)
     good = {"about": abs(ours - value) <= claim.tolerance, "at_least": ours >= value - claim.tolerance,
-            "at_most": ours <= value + claim.tolerance, "gain": clear and ours > max(value - claim.tolerance, 0)}[claim.compare]
+            "at_most": ours <= value + claim.tolerance,
+            "gain": clear and outcome.seeds != 1 and ours > max(value - claim.tolerance, 0)}[claim.compare]
     if good:
         return "reproduced"
     ratio = ours / value if ours * value > 0 else 0
