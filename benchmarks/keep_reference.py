@@ -7,14 +7,13 @@ Run it in the clean checkout that made them, with the wall time and the command;
 """
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from spikeproof.files import write_json  # noqa: E402
+from spikeproof.files import write_json, write_text  # noqa: E402
 from spikeproof.provenance import provenance  # noqa: E402
 
 
@@ -35,8 +34,9 @@ def main():
     kept = args.to / "results" / "reference" / args.study
     kept.mkdir(parents=True, exist_ok=True)
     for name in ("summary.csv", "claims.csv"):
-        if (made / name).exists() and len((made / name).read_text().splitlines()) > 1:
-            shutil.copyfile(made / name, kept / name)
+        text = (made / name).read_text() if (made / name).exists() else ""
+        if len(text.splitlines()) > 1:
+            write_text(kept / name, text)
     note = {"note": args.note} if args.note else {}
     run = {"command": args.command, "study": args.study, "wall_seconds": args.seconds}
     write_json(kept / "provenance.json", {**run, **note, **about})

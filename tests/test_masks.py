@@ -78,7 +78,7 @@ def test_the_core_computes_gates_of_gates():
         assert_equal_traces(CorePlan.of(net, fold=fold), frames)
 
 
-def test_open_shares_are_held_and_work_is_saved():
+def test_open_shares_are_held():
     data = tiny_data(images=160)
     model, history, _ = masked(data, epochs=6, block=1)
     assert history[-1]["open_positions"] == pytest.approx(0.65, abs=0.06)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .architectures.shapes import largest_outputs, pruned_shapes
+from .architectures.shapes import pruned_shapes
 from .codecs import parse_codec
 from .fixed_point import lfsr_draws
 from .network import INPUT
@@ -441,9 +441,9 @@ class SumLayer(nn.Module):
 
     def codes(self, amplitudes):
         """As :meth:`CodeLayer.codes`; weights are ones, a code is worth what one of the source is, or a window's share."""
-        one, first = self.threshold.value, self.shape.connections[0]
+        one = self.threshold.value
         weights = [one.expand(c.out_channels) for c in self.shape.connections]
-        value = one * amplitudes[0] / (first.pool**2 if first.pool_kind == "sum" else 1)
+        value = one * amplitudes[0] / self.shape.connections[0].pooled
         return weights, one.new_zeros(self.shape.out_channels), one[None], one.new_zeros(1, 1, 1), value
 
     def amplitude(self, value):
@@ -481,7 +481,7 @@ class CodeNetwork(nn.Module):
         quantizer.check(layers, neuron)
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.quantizer, self.surrogate = quantizer, Surrogate()
-        self.layers, self.largest = nn.ModuleList(), {INPUT: input_spec.max_code, **largest_outputs(layers)}
+        self.layers, self.largest = nn.ModuleList(), {INPUT: input_spec.max_code}
         weighted, last, one_unit = [shape.name for shape in layers if shape.weighted], layers[-1], set()
         if not self.fires(len(layers) - 1):
             # A membrane readout compares codes of different channels, so they must share one unit, and so must its currents.
@@ -491,11 +491,13 @@ class CodeNetwork(nn.Module):
             if shape.emits == "sums":
                 read = [self._window(c, sums.get(c.source, quantizer.options.membrane.codes)) for c in shape.connections]
                 sums[shape.name] = sum(lo for lo, _ in read), sum(hi for _, hi in read)
+                self.largest[shape.name] = sums[shape.name][1]
                 self.layers.append(SumLayer(shape, sums[shape.name]))
                 continue
+            if shape.emits == "spikes":                              # what a current may reach depends on the weights
+                self.largest[shape.name] = 1
             per_channel = quantizer.options.scale == "channel" and shape.name not in one_unit
-            units = [(1 / input_spec.max_code if c.source == INPUT else 1.0) / (c.pool**2 if c.pool_kind == "sum" else 1)
-                     for c in shape.connections]
+            units = [(1 / input_spec.max_code if c.source == INPUT else 1.0) / c.pooled for c in shape.connections]
             threshold = self.neuron_of(k).threshold(steps) if self.fires(k) else FixedThreshold()
             own = quantizer.of_layer(weighted.index(shape.name), len(weighted)) if shape.name in weighted else quantizer
             own = own if shape.weight_bits is None else quantizer.as_integers(shape.weight_bits)
@@ -506,8 +508,7 @@ class CodeNetwork(nn.Module):
     def _window(self, connection, stored):
         """(lo, hi) of what a connection of a sum adds up; ``stored`` is that of a stored code of its source."""
         lo, hi = stored if connection.reads == "membranes" else (0, self.largest[connection.source])
-        pixels = connection.pool**2 if connection.pool_kind == "sum" else 1
-        return lo * pixels, hi * pixels
+        return lo * connection.pooled, hi * connection.pooled
 
     @classmethod
     def from_float(cls, model, quantizer):
@@ -579,8 +580,8 @@ class CodeNetwork(nn.Module):
             else:
                 sums = bias.clone()
                 for weight, connection in zip(weights, layer.shape.connections):
-                    window = connection.pool**2 if connection.pool_kind == "sum" else 1
-                    sums += weight.clamp(min=0).reshape(len(sums), -1).sum(1) * self.largest[connection.source] * window
+                    largest = self.largest[connection.source] * connection.pooled
+                    sums += weight.clamp(min=0).reshape(len(sums), -1).sum(1) * largest
                 # What a leak keeps: the sum of its powers.
                 kept = sum(leak.factor**t for t in range(self.steps))
                 reach, hi, levels = kept * float(sums.max().clamp(min=1)), (1 << membrane.output_bits - 1) - 1, None

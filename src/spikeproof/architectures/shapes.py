@@ -1,8 +1,8 @@
 """What an architecture is made of: layers of neurons, and the connections that drive them."""
 from dataclasses import dataclass, replace
 
-__all__ = ["Attention", "Connection", "LayerShape", "channel_groups", "check_classes", "largest_outputs", "map_after",
-           "pruned_shapes", "with_currents"]
+__all__ = ["Attention", "Connection", "LayerShape", "channel_groups", "check_classes", "map_after", "pruned_shapes",
+           "with_currents"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class Connection:
     def fan_in(self):
         """How many channels drive one neuron."""
         return 1 if self.identity or self.depthwise else self.in_channels
+
+    @property
+    def pooled(self):
+        """How many entries of the source its pool adds up."""
+        return self.pool**2 if self.pool_kind == "sum" else 1
 
     @property
     def weights(self):
@@ -124,18 +129,6 @@ def check_classes(shapes, classes):
     """ValueError unless the last layer has as many neurons as there are classes."""
     if shapes[-1].neurons != classes:
         raise ValueError(f"layers must end in {classes}, the number of classes, not {shapes[-1].neurons}")
-
-
-def largest_outputs(shapes):
-    """dict layer -> the largest entry of its output: 1 for spikes, or the number of spikes that a sum may have.
-
-    What a current may reach depends on the weights: those layers are left out.
-    """
-    found = {}
-    for shape in shapes:
-        if shape.emits != "currents":
-            found[shape.name] = sum(found[connection.source] for connection in shape.connections) if shape.emits == "sums" else 1
-    return found
 
 
 def with_currents(shapes, synapses):
