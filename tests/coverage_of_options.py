@@ -20,9 +20,11 @@ OPTIONS = {
     "reset": ("soft", "hard"),
     "store": ("ternary", "binary", "signed", "unsigned", "scaled", "stateless"),
     "rounding": ROUNDINGS,
-    "threshold": ("none", "layer", "channel", "neuron", "layer, by step", "channel, by step", "neuron, by step"),
+    "threshold": ("none", "layer", "channel", "neuron", "layer, by step", "channel, by step", "neuron, by step",
+                  "in coarser units"),
     "bias": ("none", "channel"),
     "initial membrane": ("none", "layer", "channel", "neuron"),
+    "lateral": ("none", "inhibition", "one spike", "one spike, inhibition"),
     "gate": ("none", "one for all", "by channel", "by block", "of one position"),
     "readout": ("spike_count", "membrane"),
     "lanes": ("one", "several"),
@@ -53,6 +55,14 @@ def _of_layer(net, layer):
         steps, height, width, channels = layer.theta.shape
         which = "neuron" if height * width > 1 else "channel" if channels > 1 else "layer"
         yield "threshold", which + (", by step" if steps > 1 else "")
+        if layer.theta_shift and layer.theta_width:
+            yield "threshold", "in coarser units"
+    if layer.lateral is None:
+        yield "lateral", "none"
+    elif layer.lateral.one_spike:
+        yield "lateral", "one spike, inhibition" if layer.lateral.inhibition else "one spike"
+    else:
+        yield "lateral", "inhibition"
     if layer.gate is None:
         yield "gate", "none"
     else:

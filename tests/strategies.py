@@ -9,7 +9,7 @@ from spikeproof_hdl.plan import CorePlan, Unbuildable
 from spikeproof.codecs import parse_codec
 from spikeproof.fixed_point import ROUNDINGS
 from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
-from spikeproof.spec import Leak, NeuronSpec, Store
+from spikeproof.spec import Lateral, Leak, NeuronSpec, Store
 
 CODECS = ("binary", "ternary", "int2", "int4", "int8", "pot2", "pot3", "pot4", "pot5", "pot8", "apot4", "apot5", "apot8",
           "shift1", "shift2")
@@ -130,14 +130,20 @@ def _layer(draw, rng, name, source, earlier, steps, max_inputs, last):
     theta_shape = draw(st.sampled_from([(1, 1, 1, 1), (1, 1, 1, out), (steps, 1, 1, 1), (steps, 1, 1, out),
                                         (1, *shape), (steps, *shape)]))
     theta = rng.integers(1, 2 * reach + 2, theta_shape)
+    theta_shift = draw(st.sampled_from([0, 0, 0, 1, 3]))
+    theta = -(-theta >> theta_shift) << theta_shift
     if last and draw(st.booleans()):
-        theta = None
+        theta, theta_shift = None, 0
     bias = rng.integers(-reach, reach + 1, out) if draw(st.booleans()) else None
     neuron, v_init = draw(neurons()), None
     size = draw(st.sampled_from([None, None, (1, 1, 1), (1, 1, out), shape]))
     if size is not None and not neuron.stateless:
         v_init = rng.integers(max(neuron.store.lo, -9), min(neuron.store.hi, 9) + 1, size)
-    return LayerSpec(name, shape, projections, neuron, theta, bias, v_init=v_init)
+    lateral = None
+    if theta is not None and draw(st.integers(0, 3)) == 0:
+        one_spike = draw(st.booleans())
+        lateral = Lateral(int(rng.integers(0 if one_spike else 1, reach + 2)), one_spike)
+    return LayerSpec(name, shape, projections, neuron, theta, bias, v_init=v_init, lateral=lateral, theta_shift=theta_shift)
 
 
 @st.composite

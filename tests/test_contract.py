@@ -9,7 +9,7 @@ from spikeproof.codecs import parse_codec
 from spikeproof.files import CorruptFile
 from spikeproof.netfile import load_network, save_network
 from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
-from spikeproof.spec import Leak, NeuronSpec, Store
+from spikeproof.spec import Lateral, Leak, NeuronSpec, Store
 
 EXPECTED_CODES = {
     "binary": [-1, 1], "ternary": [-1, 0, 1], "int2": [-2, -1, 0, 1], "pot2": [-1, 0, 1],
@@ -98,6 +98,15 @@ REFUSALS = [
      "layer a: v_init must be [1, 1, 1], [1, 1, channels] or the whole shape [1, 1, 2], not [2]"),
     (lambda: _layer(neuron=NeuronSpec(Leak("multiply", fraction=1)), v_init=np.ones((1, 1, 1), int)),
      "layer a: v_init must be 0 for neurons that keep nothing"),
+    (lambda: Lateral(-1), "lateral.inhibition must be an integer from 0 to 2147483647, not -1"),
+    (lambda: Lateral(1, one_spike=1), "lateral.one_spike must be true or false, not 1"),
+    (Lateral, "lateral must inhibit, or allow one spike only; left out, neurons do not see each other"),
+    (lambda: _layer(lateral={"inhibition": 1}), "layer a: lateral must be a Lateral or None, not {'inhibition': 1}"),
+    (lambda: _layer(theta=None, lateral=Lateral(1)),
+     "layer a: theta must be given for neurons that inhibit each other by their spikes"),
+    (lambda: _layer(theta_shift=25), "layer a: theta_shift must be an integer from 0 to 24, not 25"),
+    (lambda: _layer(theta=None, theta_shift=1), "layer a: theta_shift must be an integer from 0 to 0, not 1"),
+    (lambda: _layer(theta_shift=1), "layer a: theta must be multiples of 2^1, as theta_shift says"),
     (lambda: _layer(shape=(1, 1, 3)), "layer a: weights must have 3 output channels, not 2"),
     (lambda: _layer(projections=()), "layer a: projections must be at least 1, not 0"),
     (lambda: InputSpec((1, 1, 4), bits=17), "input.bits must be an integer from 1 to 16, not 17"),

@@ -1,4 +1,6 @@
 """integer (NumPy) equals the scalar reference, neuron by neuron and step by step."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from strategies import networks, random_frames
 from spikeproof import integer, reference
 from spikeproof.codecs import parse_codec
 from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
-from spikeproof.spec import NeuronSpec, Store
+from spikeproof.spec import Lateral, NeuronSpec, Store
 
 
 @settings(max_examples=150, deadline=None)
@@ -54,6 +56,23 @@ def test_equality_fires_and_ties_go_to_the_lowest_index():
     trace = integer.run(net, np.ones((1, 1, 1, 1), int))
     assert trace.spikes["out"].tolist() == [[[1, 1, 0]]]
     assert trace.winner.tolist() == [0]
+
+
+def test_lateral_inhibition_is_that_of_the_documentation():
+    codec = parse_codec("int4")
+    first = Projection("input", codec, np.array([[4, 5], [0, 0], [3, 3]]).reshape(1, 1, 3, 2))
+    layer = LayerSpec("out", (1, 1, 2), (first,), NeuronSpec(), np.full((1, 1, 1, 1), 3), lateral=Lateral(2, one_spike=True))
+    net = NetworkSpec(InputSpec((1, 1, 3)), (layer,), 3)
+    frames = np.eye(3, dtype=int).reshape(1, 3, 1, 1, 3).repeat(2, 0)          # two images: nothing is left of the first
+    trace = integer.run(net, frames)
+    for image in range(2):
+        assert trace.spikes["out"][image].tolist() == [[1, 0], [0, 1], [0, 0]]
+        assert trace.membranes["out"][image].tolist() == [[1, 5], [-1, 0], [0, 1]]
+    every = replace(net, layers=(replace(layer, lateral=Lateral(2)),))           # both fire: twice the inhibition
+    trace = integer.run(every, frames)
+    assert trace.spikes["out"][0].tolist() == [[1, 1], [0, 0], [0, 0]]
+    assert trace.membranes["out"][0].tolist() == [[1, 2], [-3, -2], [0, 1]]
+    assert every.h_range(every.layers[0])[0] == net.h_range(layer)[0] - 2
 
 
 def test_membrane_readout_takes_the_largest_stored_code():

@@ -133,7 +133,7 @@ def _expected(net, plan, kind, name, number, final_membranes):
         return layer.v_init.reshape(-1, part.updaters), layer.v_init_width, layer.v_init_range[0] < 0, None
     if kind == "thresholds":
         per_row = 1 if layer.theta[0].size == 1 else part.updaters
-        return layer.theta.reshape(-1, per_row), layer.theta_width, False, None
+        return (layer.theta >> layer.theta_shift).reshape(-1, per_row), layer.theta_width, False, None
     final = None if final_membranes is None else final_membranes[name]
     codes = np.zeros(layer.neurons, np.int64) if final is None else np.asarray(final)
     return codes.reshape(-1, part.updaters), layer.neuron.store.bits, layer.neuron.store.lo < 0, None

@@ -10,7 +10,7 @@ from .codecs import span
 from .parts import Banked, Counter, claim, fits, pick
 
 __all__ = ["NeuronUpdate", "Update", "bias_memories", "engine_update", "leak", "membrane_memories",
-           "round_code", "theta_memories", "v_init_memories"]
+           "round_code", "theta_memories", "v_init_memories", "waiting_layers"]
 
 #: Cycles from reading a membrane to the first in which its new value can be read.
 DEPTH = 7
@@ -97,13 +97,24 @@ def v_init_memories(layers):
     return _shared("v_init", [_code_shape(layer.v_init_range) if layer.v_init_width else None for layer in layers])
 
 
+def waiting_layers(layers, updaters):
+    """Positions of the layers whose time step begins when all updates before it are stored.
+
+    Those are layers whose neurons inhibit each other, and the first where a time step has fewer updates than the pipeline has
+    cycles.
+    """
+    short = sum(layer.neurons // updaters for layer in layers) < DEPTH
+    return [n for n, layer in enumerate(layers) if layer.lateral is not None or (short and n == 0)]
+
+
 class NeuronUpdate(wiring.Component):
     """Leaks, integrates, fires, resets and stores ``updaters`` neurons a cycle, in index order.
 
     Pipeline: cycle 0 addresses the memories, 1 registers their rows, 2 leaks and adds the bias, 3 integrates, 4 compares,
     5 resets and rounds, 6 saturates and stores. The membrane is ``v_init`` (a constant, or a row of a memory) at the first step
     of an image: nothing is swept. Latency: seven cycles. Throughput: one update a cycle; where a time step has fewer than seven
-    updates, the next one waits for the last to be stored. Back-pressure: all stages stand still together.
+    updates, the next one waits for the last to be stored, and so does that of a layer with lateral inhibition, which counts the
+    spikes of the step before in cycle 5 and takes them off in cycle 2. Back-pressure: all stages stand still together.
     Guard bits: h has the range that the codes prove, so only the store saturates.
 
     Parameters
@@ -164,7 +175,7 @@ class NeuronUpdate(wiring.Component):
             elif theta is not None:
                 per_step = theta[0].size                        # 1, the channels, or all neurons
                 per_row = 1 if per_step == 1 else units
-                content = Banked.pack(theta.reshape(-1, per_row).tolist(), layer.theta_width)
+                content = Banked.pack((theta >> layer.theta_shift).reshape(-1, per_row).tolist(), layer.theta_width)
                 at = 0 if per_step == 1 else self.index.at if per_step == layer.neurons else self.channel.at
                 if theta.shape[0] > 1:
                     base = Signal(range(max(len(content), 2)), name=f"theta_base{n}")
@@ -177,7 +188,8 @@ class NeuronUpdate(wiring.Component):
             row = self._rows(m, name, run, [places[n] for n in members], members, width * per_row, [contents[n] for n in members])
             for n in members:
                 for k in range(units):
-                    found[k][n] = Value.cast(row).word_select(k if per_row > 1 else 0, width)
+                    word = Value.cast(row).word_select(k if per_row > 1 else 0, width)
+                    found[k][n] = Cat(Const(0, layers[n].theta_shift), word)
         return found
 
     def _words(self, m, run, memories, arrays):
@@ -221,6 +233,29 @@ class NeuronUpdate(wiring.Component):
                 found[k][n] = Cat(sequence[k * store.shift:(k + 1) * store.shift])
         return found
 
+    def _inhibition(self, m, run, accept, which2, which5, spikes, s):
+        """What the layer in cycle 2 takes off for its spikes of the step before; ``spikes`` are those in cycle 5."""
+        held = []
+        for n, layer in enumerate(self.layers):
+            inhibition = 0 if layer.lateral is None else layer.lateral.inhibition
+            if not inhibition:
+                held.append(Const(0, 1))
+                continue
+            spent, off = (Signal(range(layer.inhibition + 1), name=f"{name}{n}") for name in ("spent", "inhibits"))
+            count = sum(spikes[1:], spikes[0])
+            with m.If(run & s[5].valid & (which5 == n)):
+                m.d.sync += spent.eq(spent + count * inhibition)
+            with m.If(accept & self._begins([n])):               # nothing is in flight
+                m.d.sync += [off.eq(Mux(self.step.at == 0, 0, spent)), spent.eq(0)]
+            claim(m, "membranes never overflow", spent <= layer.inhibition)
+            held.append(off)
+        return pick(m, which2, held)
+
+    def _begins(self, positions):
+        """Whether the update that is offered begins a time step of one of some layers."""
+        mine = 1 if len(positions) == len(self.layers) else Value.cast(self.layer.at).matches(*positions)
+        return Value.cast(mine)[0] & (self.index.at == 0)
+
     @staticmethod
     def _fires(h, theta):
         """Step 3: equality fires."""
@@ -234,7 +269,8 @@ class NeuronUpdate(wiring.Component):
         ranges = []
         for layer in layers:
             bias_lo, bias_hi = layer.bias_range
-            ranges.append(layer.neuron.h_range(min(self.acc_range[0] + bias_lo, 0), max(self.acc_range[1] + bias_hi, 0)))
+            ranges.append(layer.neuron.h_range(min(self.acc_range[0] + bias_lo, 0) - layer.inhibition,
+                                               max(self.acc_range[1] + bias_hi, 0)))
         h_shape = span(min(-1, *(lo for lo, _ in ranges)), max(hi for _, hi in ranges))
         # After a reset h may be where integration never takes it.
         after_shape = span(min(-1, *(min(lo, n.v_reset) for (lo, _), n in zip(ranges, neurons))),
@@ -261,12 +297,8 @@ class NeuronUpdate(wiring.Component):
                      s[0].valid.eq(accept), s[0].index.eq(index.at), s[0].first.eq(step.at == 0), s[0].layer.eq(which),
                      s[0].restart.eq((step.at == 0) & (index.at == 0)), s[0].group_end.eq(lane.last),
                      s[0].step_end.eq(index.last), s[0].image_end.eq(index.last & step.last)]
-        if sum(updates) >= DEPTH:
-            m.d.comb += settled.eq(1)
-        else:
-            in_flight = Cat(late.valid for late in s[1:]).any()
-            begins = (index.at == 0) & (which == 0)
-            m.d.comb += settled.eq(~in_flight if begins is True else ~begins | ~in_flight)
+        waits = waiting_layers(layers, units)
+        m.d.comb += settled.eq(~self._begins(waits) | ~Cat(late.valid for late in s[1:]).any() if waits else 1)
         with m.If(accept):
             m.d.sync += [*index.step, *self.channel.step, *lane.step]
             with m.If(index.last):
@@ -294,6 +326,13 @@ class NeuronUpdate(wiring.Component):
             m.d.sync += [acc[0].eq(self.i.payload), acc[1].eq(acc[0])]
         draws = self._draws(m, run & s[5].valid, which5, s[5].restart)
         fired = Signal(units)
+        spikes = [Signal(name=f"fire{k}") for k in range(units)]
+        off = self._inhibition(m, run, accept, which2, which5, spikes, s)
+        alone = [n for n, layer in enumerate(layers) if layer.lateral is not None and layer.lateral.one_spike]
+        closed = 0                                                  # in cycle 4, whether a neuron before has fired in this step
+        if alone:
+            taken, only = Signal(), 1 if len(alone) == len(layers) else Value.cast(which4).matches(*alone)
+            closed = Value.cast(taken & only)
         for k in range(units):
             leaked, drive, h = (Signal(h_shape, name=f"{n}{k}") for n in ("leaked", "drive", "h"))
             leaks = []
@@ -304,7 +343,7 @@ class NeuronUpdate(wiring.Component):
                 m.d.comb += v.eq(code.shift_left(store.shift))
                 leaks.append(leak(neuron.leak, v))
             total = acc[1].sums[k] + pick(m, which2, biases[k])
-            left, driven = pick(m, which2, leaks), Mux(acc[1].open[k], total, 0) if self.gated else total
+            left, driven = pick(m, which2, leaks), (Mux(acc[1].open[k], total, 0) if self.gated else total) - off
             with m.If(run):
                 m.d.sync += [leaked.eq(left), drive.eq(driven)]
             # Cycle 3: integrate.
@@ -313,14 +352,17 @@ class NeuronUpdate(wiring.Component):
             claim(m, "membranes never overflow", fits(left, h_shape) & fits(driven, h_shape), s[2].valid)
             claim(m, "membranes never overflow", fits(leaked + drive, h_shape), s[3].valid)
             # Cycle 4: fire; both outcomes of the reset are prepared.
-            spike, kept, after = Signal(name=f"fire{k}"), Signal(h_shape, name=f"kept{k}"), Signal(after_shape, name=f"after{k}")
+            spike, kept, after = spikes[k], Signal(h_shape, name=f"kept{k}"), Signal(after_shape, name=f"after{k}")
             fires = [n for n, layer in enumerate(layers) if layer.theta is not None]
             if fires:
                 theta = pick(m, which2, [Const(0, 1) if theta is None else theta for theta in thetas[k]])
                 theta = self._delayed(m, run, theta, 2, f"theta{k}")
                 able = 1 if len(fires) == len(layers) else Value.cast(which4).matches(*fires)
+                reached = self._fires(h, theta) & able
                 with m.If(run):
-                    m.d.sync += spike.eq(self._fires(h, theta) & able)
+                    m.d.sync += spike.eq(reached & ~closed if alone else reached)
+                if alone:
+                    closed = closed | (reached & only)
                 subtracted = h - theta
                 with m.If(run):
                     m.d.sync += after.eq(pick(m, which4, [subtracted if n.reset == "soft" else Const(n.v_reset) for n in neurons]))
@@ -338,6 +380,12 @@ class NeuronUpdate(wiring.Component):
             lo, hi = pick(m, which6, [store.lo for store in stores]), pick(m, which6, [store.hi for store in stores])
             m.d.comb += codes[k].eq(Mux(q > hi, hi, Mux(q < lo, lo, q)))
             claim(m, "membranes never overflow", (codes[k] >= lo) & (codes[k] <= hi), s[6].valid)
+
+        if alone:
+            with m.If(run & s[4].valid & closed):
+                m.d.sync += taken.eq(1)
+            with m.If(accept & self._begins(alone)):
+                m.d.sync += taken.eq(0)
 
         # Cycle 6: store, and hand on.
         with m.If(run):

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from spikeproof.codecs import parse_codec
 from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
-from spikeproof.spec import Leak, NeuronSpec, Store
+from spikeproof.spec import Lateral, Leak, NeuronSpec, Store
 
 from .accumulate import Accumulator, Drain
 from .codecs import span
@@ -33,11 +33,12 @@ def _streams(i, o=None):
     return streams if o is None else {**streams, "o": Out(stream.Signature(o.payload.shape()))}
 
 
-def _layer(neuron, theta, bias=None, shape=(1, 1, 4), inputs=2, gate=None, v_init=None):
+def _layer(neuron, theta, bias=None, shape=(1, 1, 4), inputs=2, gate=None, v_init=None, lateral=None):
     codec = parse_codec("int2")
     weights = np.random.default_rng(1).integers(-2, 2, (1, 1, inputs, shape[2]))
     return LayerSpec("layer", shape, (Projection("input", codec, weights),), neuron, theta,
-                     None if bias is None else np.array(bias), gate, None if v_init is None else np.array(v_init).reshape(1, 1, -1))
+                     None if bias is None else np.array(bias), gate, None if v_init is None else np.array(v_init).reshape(1, 1, -1),
+                     lateral)
 
 
 class NeuronHarness(Harness):
@@ -83,19 +84,39 @@ class NeuronHarness(Harness):
                 if self.gated:
                     m.d.sync += open_.eq(self.i.p.open[k])
 
-        # The contract as a table: address (threshold, bias, gate, membrane code, sum), word (spike, new code).
+        # Spikes of other neurons, in this step and in the one before, are counted where they come out.
+        lateral, inhibits, free = layer.lateral, Signal(range(layer.inhibition + 1)), 1
+        if lateral is not None:
+            sent, sent_before = (Signal(range(layer.neurons + 1), name=name) for name in ("sent", "sent_before"))
+            now = sent + sum(dut.o.p.spikes[1:units], dut.o.p.spikes[0])
+            with m.If(given):
+                m.d.sync += sent.eq(Mux(last, 0, now))
+                with m.If(last):
+                    m.d.sync += sent_before.eq(Mux(out_step == self.steps - 1, 0, now))
+            m.d.comb += inhibits.eq(sent_before * lateral.inhibition)
+            if lateral.one_spike:
+                free = Signal()
+                m.d.comb += free.eq(sent == 0)
+                for k in range(1, units):
+                    with m.If((out_index * units + k == chosen) & dut.o.p.spikes[:k].any()):
+                        m.d.comb += free.eq(0)
+                self.check(m, now <= 1)
+
+        # The contract as a table: address (threshold, bias, gate, free to fire, membrane code, sum), word (spike, new code).
         thetas = [None] if layer.theta is None else sorted({int(t) for t in layer.theta.flat})
         biases = [0] if layer.bias is None else sorted({int(b) for b in layer.bias.flat})
-        sums = range(lo, hi + 1)
+        sums = range(lo - layer.inhibition, hi + 1)
+        chances = (0, 1) if lateral is not None and lateral.one_spike else (1,)
         codes = range(store.lo, store.hi + 1)
         rows = []
         for theta in thetas:
             for bias in biases:
                 for is_open in ((0, 1) if self.gated else (1,)):
-                    for code in codes:
-                        for total in sums:
-                            spike, new = neuron.step(code, total + bias if is_open else 0, theta)
-                            rows.append(spike | (new - store.lo) << 1)
+                    for chance in chances:
+                        for code in codes:
+                            for total in sums:
+                                spike, new = neuron.step(code, total + bias if is_open else 0, theta, free=bool(chance))
+                                rows.append(spike | (new - store.lo) << 1)
         width = (store.hi - store.lo).bit_length()
         m.submodules.table = table = memory.Memory(shape=width + 1, depth=len(rows), init=rows)
         read = table.read_port(domain="comb")
@@ -115,10 +136,12 @@ class NeuronHarness(Harness):
             return found
         at = position(thetas, "theta", layer.theta) * len(biases) + position(biases, "bias", layer.bias)
         at = (at * 2 + open_) if self.gated else at
+        at = (at * 2 + free) if len(chances) > 1 else at
         starts = [0] * layer.neurons if layer.v_init is None else np.broadcast_to(layer.v_init, layer.shape).flatten().tolist()
         before = Signal.like(held)
         m.d.comb += before.eq(Mux(out_step == 0, Array(starts)[chosen], held))
-        m.d.comb += [where.eq((at * len(codes) + (before - store.lo)) * len(sums) + (acc - lo)), read.addr.eq(where)]
+        m.d.comb += [where.eq((at * len(codes) + (before - store.lo)) * len(sums) + (acc - inhibits - sums[0])),
+                     read.addr.eq(where)]
         new = Signal(range(store.lo, store.hi + 1))
         m.d.comb += new.eq((read.data >> 1) + store.lo)
         for k in range(units):
@@ -495,8 +518,8 @@ class Proof:
 
 
 def _neurons(property, name, neuron, theta=CONSTANT, bias=None, units=1, neurons=2, acc=(-4, 4), gate=None, claims=(),
-             unbounded=True, v_init=None):
-    layer = _layer(neuron, theta, bias, (1, 1, neurons), gate=gate, v_init=v_init)
+             unbounded=True, v_init=None, lateral=None):
+    layer = _layer(neuron, theta, bias, (1, 1, neurons), gate=gate, v_init=v_init, lateral=lateral)
     return Proof(property, name, lambda: NeuronHarness(layer, neurons, acc, 2, units), claims, unbounded)
 
 
@@ -509,6 +532,10 @@ PROOFS = (
     _neurons("five steps", "leak (v * 3) >> 2, ternary membrane", NeuronSpec(Leak("multiply", multiplier=3, fraction=2),
                                                                             Store(-1, 1, 1))),
     _neurons("five steps", "gates", NeuronSpec(Leak("subtract_shift", 1), Store(-2, 1)), gate="other"),
+    _neurons("five steps", "inhibition by every spike", IF, acc=(-2, 4), lateral=Lateral(1)),
+    _neurons("five steps", "one spike and its inhibition", IF, acc=(-2, 4), lateral=Lateral(2, one_spike=True)),
+    _neurons("five steps", "one spike of four neurons, two a cycle", NeuronSpec(Leak(), Store(-2, 1)), units=2, neurons=4,
+             acc=(-2, 2), lateral=Lateral(1, one_spike=True)),
     _neurons("five steps", "no threshold", IF, None),
     _neurons("five steps", "an initial membrane per neuron", IF, v_init=(2, -3)),
     _neurons("five steps", "one initial membrane, leak v - (v >> 1), hard reset", LIF, v_init=(1,)),
@@ -519,6 +546,7 @@ PROOFS = (
           lambda: AccumulatorHarness(**DENSE), OVERFLOW),
     _neurons("no overflow", "neurons, soft reset", IF, PER_CHANNEL, claims=OVERFLOW),
     _neurons("no overflow", "neurons, leak, hard reset, rounding, biases", LIF, bias=(1, -1), claims=OVERFLOW),
+    _neurons("no overflow", "neurons, inhibition by every spike", IF, lateral=Lateral(1), claims=OVERFLOW),
     Proof("no overflow", "engine, dense 4 -> 4", lambda: EngineHarness(**DENSE), OVERFLOW, unbounded=False),
     Proof("no overflow", "engine, conv 2x2 on 2x2, padded", lambda: EngineHarness(**CONV), OVERFLOW, unbounded=False),
     # Sizes that are no powers of two, so that there are addresses out of range.

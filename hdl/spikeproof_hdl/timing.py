@@ -13,7 +13,7 @@ import numpy as np
 from spikeproof import integer
 from spikeproof.network import INPUT
 
-from .neuron import DEPTH
+from .neuron import DEPTH, waiting_layers
 from .plan import QUEUE
 
 __all__ = ["Timing", "predict"]
@@ -200,7 +200,7 @@ class _Neurons:
         parts = [core.layers[k] for k in plan.layers]
         self.updates = [core.net.layers[k].neurons // part.updaters for k, part in zip(plan.layers, parts)]
         self.per_group = [part.lanes // part.updaters for part in parts]
-        self.waits = sum(self.updates) < DEPTH
+        self.waits = waiting_layers([core.net.layers[k] for k in plan.layers], parts[0].updaters)
         self.last = len(parts) - 1 if plan.layers[-1] == len(core.net.layers) - 1 else None
         self.layer, self.index, self.result = 0, 0, None
         self.busy = [0] * len(parts)
@@ -249,7 +249,7 @@ class _Neurons:
         makes all later slots later.
         """
         slot = self.slot + 1
-        if self.waits and self.layer == 0 and self.index == 0:
+        if self.index == 0 and self.layer in self.waits:
             slot = max(slot, self.slot + DEPTH)
         while True:
             while self.outputs and self.outputs[0][0] < slot:

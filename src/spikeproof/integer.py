@@ -83,16 +83,22 @@ def _neurons(layer, acc, steps):
     draws = np.zeros(steps, np.int64)
     if store.rounding == "stochastic":
         draws = np.array(lfsr_draws(store.seed, store.shift, steps * count), np.int64).reshape(steps, count)
-    code = np.zeros((batch, count), np.int64)
+    code, before, lateral = np.zeros((batch, count), np.int64), np.zeros(batch, np.int64), layer.lateral
     if layer.v_init is not None:
         code += np.broadcast_to(layer.v_init, layer.shape).reshape(-1)
     for t in range(steps):
         # Leak and integrate.
         h = neuron.leak(code << store.shift) + acc[:, t if acc.shape[1] > 1 else 0]
+        if lateral is not None:
+            h = h - (lateral.inhibition * before)[:, None]
         # Fire and reset.
         if layer.theta is not None:
             theta = np.broadcast_to(layer.theta_at(t), layer.shape).reshape(-1)
             s = h >= theta
+            if lateral is not None:
+                if lateral.one_spike:
+                    s &= np.arange(count) == s.argmax(1)[:, None]
+                before = s.sum(1)
             h = np.where(s, h - theta if neuron.reset == "soft" else neuron.v_reset, h)
             spikes[:, t] = s
         # Store.

@@ -11,12 +11,12 @@ import numpy as np
 from .codecs import parse_codec
 from .files import CorruptFile, read_container, write_container
 from .network import InputSpec, LayerSpec, NetworkSpec, Projection
-from .spec import NeuronSpec
+from .spec import Lateral, NeuronSpec
 
 __all__ = ["VERSION", "describe", "load_network", "rebuild", "save_network"]
 
 KIND = "spikeproof network"
-VERSION = 3
+VERSION = 4
 REMEDY = "run the export stage again"
 
 
@@ -41,7 +41,8 @@ def describe(net):
             projections.append({"source": p.source, "codec": p.codec.name, "stride": p.stride, "padding": p.padding,
                                 "groups": p.groups, "pool": p.pool, "pool_kind": p.pool_kind, "reads": p.reads})
         layers.append({"name": layer.name, "shape": list(layer.shape), "neuron": asdict(layer.neuron),
-                       "gate": layer.gate, "projections": projections})
+                       "gate": layer.gate, "lateral": layer.lateral and asdict(layer.lateral), "theta_shift": layer.theta_shift,
+                       "projections": projections})
     description = {"version": VERSION, "steps": net.steps, "readout": net.readout,
                    "input": net.input.to_dict(), "layers": layers}
     return description, tensors
@@ -64,7 +65,8 @@ def rebuild(description, tensors):
             for k, p in enumerate(entry["projections"]))
         layers.append(LayerSpec(name, tuple(entry["shape"]), projections, NeuronSpec.from_dict(entry["neuron"]),
                                 tensors.get(f"{name}.theta"), tensors.get(f"{name}.bias"), entry["gate"],
-                                tensors.get(f"{name}.v_init")))
+                                tensors.get(f"{name}.v_init"), entry["lateral"] and Lateral(**entry["lateral"]),
+                                entry["theta_shift"]))
     return NetworkSpec(InputSpec.from_dict(description["input"]), tuple(layers), description["steps"], description["readout"])
 
 

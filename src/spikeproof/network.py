@@ -10,7 +10,7 @@ import numpy as np
 
 from .codecs import Codec
 from .fixed_point import bits_for_range
-from .spec import MAX_MAGNITUDE, NeuronSpec, check_choice, check_int
+from .spec import MAX_MAGNITUDE, Lateral, NeuronSpec, check_choice, check_int
 
 __all__ = ["InputSpec", "LayerSpec", "NetworkSpec", "Projection"]
 
@@ -204,6 +204,8 @@ class LayerSpec:
     v_init : int array [1, 1, 1], [1, 1, channels] or [height, width, channels], stored codes at the start of an image. None: all 0.
     gate : name of an earlier layer whose spikes open the neurons of this one, step by step, or None. Its map is
         [height / a, width / b, channels or 1]: each gate serves a block of a x b positions, and its channel or all.
+    lateral : Lateral, how its neurons inhibit each other, or None
+    theta_shift : int, 0 to 24; all thresholds are multiples of 2^theta_shift, and memory keeps them in that unit
     """
     name: str
     shape: tuple
@@ -213,6 +215,8 @@ class LayerSpec:
     bias: np.ndarray | None = None
     gate: str | None = None
     v_init: np.ndarray | None = None
+    lateral: Lateral | None = None
+    theta_shift: int = 0
 
     def __post_init__(self):
         if not (isinstance(self.name, str) and self.name.isascii() and self.name.isidentifier()
@@ -242,6 +246,9 @@ class LayerSpec:
             if theta.min() < 1 or theta.max() > MAX_MAGNITUDE:
                 bad = theta.min() if theta.min() < 1 else theta.max()
                 raise ValueError(f"theta must be from 1 to {MAX_MAGNITUDE}, not {int(bad)}")
+        check_int("theta_shift", self.theta_shift, 0, 0 if self.theta is None else 24)
+        if self.theta is not None and (self.theta & (1 << self.theta_shift) - 1).any():
+            raise ValueError(f"theta must be multiples of 2^{self.theta_shift}, as theta_shift says")
         if self.bias is not None:
             object.__setattr__(self, "bias", _integers("bias", self.bias))
             if self.bias.shape != (self.shape[2],):
@@ -260,6 +267,10 @@ class LayerSpec:
                 raise ValueError("v_init must be 0 for neurons that keep nothing")
             if not self.v_init.any():
                 object.__setattr__(self, "v_init", None)
+        if self.lateral is not None and not isinstance(self.lateral, Lateral):
+            raise ValueError(f"lateral must be a Lateral or None, not {self.lateral!r}")
+        if self.lateral is not None and self.theta is None:
+            raise ValueError("theta must be given for neurons that inhibit each other by their spikes")
 
     def _spans(self, shape):
         """Whether an array of this shape serves the map: one entry for all, for each channel, or for each neuron."""
@@ -275,6 +286,11 @@ class LayerSpec:
         return _range(self.bias)
 
     @property
+    def inhibition(self):
+        """The most that is taken off a membrane in a step, for spikes of the step before."""
+        return 0 if self.lateral is None else self.lateral.most(self.neurons)
+
+    @property
     def v_init_range(self):
         return _range(self.v_init)
 
@@ -285,7 +301,7 @@ class LayerSpec:
     @property
     def theta_width(self):
         """Bits of one threshold in memory; 0 where one constant serves the whole layer, or none is there."""
-        return 0 if self.theta is None or self.theta.size == 1 else bits_for_range(0, int(self.theta.max()))
+        return 0 if self.theta is None or self.theta.size == 1 else bits_for_range(0, int(self.theta.max()) >> self.theta_shift)
 
     @property
     def bias_width(self):
@@ -403,7 +419,7 @@ class NetworkSpec:
     def h_range(self, layer):
         """(lo, hi) that h stays in after integrating."""
         acc, bias = self.acc_range(layer), layer.bias_range
-        return layer.neuron.h_range(acc[0] + bias[0], acc[1] + bias[1])
+        return layer.neuron.h_range(acc[0] + bias[0] - layer.inhibition, acc[1] + bias[1])
 
     @property
     def classes(self):

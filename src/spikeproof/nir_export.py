@@ -157,14 +157,15 @@ def export_integer(net, path):
     Raises
     ------
     ExportRefused
-        If a layer has no node in NIR: gates, reads of membranes, thresholds per step, maximum pools, resets elsewhere
-        than to 0, membranes that start elsewhere than at 0.
+        If a layer has no node in NIR: gates, lateral inhibition, reads of membranes, thresholds per step, maximum pools,
+        resets elsewhere than to 0, membranes that start elsewhere than at 0.
     """
     graph = _Graph(net.input.shape, "SumPool2d")
     read = {p.source for layer in net.layers for p in layer.projections if p.reads == "membranes"}
     for layer in net.layers:
         for wrong, what in ((layer.name in read, "a layer whose membranes are read (synaptic currents, sums of spikes)"),
-                            (layer.gate is not None, "a gate"), (layer.neuron.v_reset != 0, "a reset to something else than 0"),
+                            (layer.gate is not None, "a gate"), (layer.lateral is not None, "lateral inhibition"),
+                            (layer.neuron.v_reset != 0, "a reset to something else than 0"),
                             (layer.v_init is not None, "a membrane that starts elsewhere than at 0"),
                             (layer.theta is not None and layer.theta.shape[0] > 1, "thresholds per time step"),
                             (any(p.pool > 1 and p.pool_kind == "max" for p in layer.projections), "a maximum pool"),

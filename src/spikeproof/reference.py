@@ -55,6 +55,7 @@ def run_image(net, frames):
     spikes = {layer.name: [] for layer in net.layers}
     membranes = {layer.name: [] for layer in net.layers}
     codes = {layer.name: [0] * layer.neurons for layer in net.layers}
+    fired = dict.fromkeys(codes, 0)                                  # spikes of the layer in the step before
     draws = {layer.name: lfsr_draws(layer.neuron.store.seed, layer.neuron.store.shift, net.steps * layer.neurons)
              for layer in net.layers if layer.neuron.store.rounding == "stochastic"}
     for t in range(net.steps):
@@ -62,6 +63,7 @@ def run_image(net, frames):
         for layer in net.layers:
             height, width, channels = layer.shape
             out = [[[0] * channels for _ in range(width)] for _ in range(height)]
+            now, lateral = 0, layer.lateral
             for n in range(layer.neurons):
                 y, x, c = n // (width * channels), n // channels % width, n % channels
                 acc = 0
@@ -70,11 +72,16 @@ def run_image(net, frames):
                     for p in layer.projections:
                         acc += _current(p, (codes_of if p.reads == "membranes" else maps)[p.source],
                                         net.source_shape(p), y, x, c)
+                if lateral is not None:
+                    acc -= lateral.inhibition * fired[layer.name]
                 if t == 0 and layer.v_init is not None:
                     codes[layer.name][n] = _entry(layer.v_init, y, x, c)
                 theta = None if layer.theta is None else _entry(layer.theta, t, y, x, c)
                 draw = draws[layer.name][t * layer.neurons + n] if layer.name in draws else 0
-                out[y][x][c], codes[layer.name][n] = layer.neuron.step(codes[layer.name][n], acc, theta, draw)
+                free = lateral is None or not lateral.one_spike or now == 0
+                out[y][x][c], codes[layer.name][n] = layer.neuron.step(codes[layer.name][n], acc, theta, draw, free)
+                now += out[y][x][c]
+            fired[layer.name] = now
             maps[layer.name] = out
             held = iter(codes[layer.name])
             codes_of[layer.name] = [[[next(held) for _ in range(channels)] for _ in range(width)] for _ in range(height)]

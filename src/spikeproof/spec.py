@@ -7,8 +7,12 @@ codes by :mod:`spikeproof.network`), so neither can overflow.
    ``v >> k`` (shift), ``(v * m) >> f`` (multiply). Right shifts are arithmetic: they floor.
 2. **integrate**  ``h = h + acc``, where ``acc`` = bias + the sum of the codes of the weights
    whose input spiked (an n-bit input x counts as x spikes). Where the layer has a gate and the
-   neuron's gate is closed in this step, ``acc`` = 0, bias included.
+   neuron's gate is closed in this step, ``acc`` = 0, bias included. Where neurons of the layer
+   inhibit each other (:class:`Lateral`), ``inhibition`` is taken off for each spike of the layer
+   in the step before, whatever the gates.
 3. **fire**       ``s = h >= theta``. Equality fires. A neuron without a threshold never fires.
+   Where one spike is all that a step may have, only the first neuron in index order fires; the
+   others keep their ``h``.
 4. **reset**      where ``s``: soft ``h - theta``, hard ``v_reset``. At once, not a step later.
 5. **store**      ``c = clamp(round(h / 2^shift), lo, hi)`` is the code that memory holds, and
    ``v' = c * 2^shift`` is the membrane of the next step. The store saturates.
@@ -25,7 +29,7 @@ from dataclasses import dataclass, field
 
 from . import fixed_point as fp
 
-__all__ = ["Leak", "NeuronSpec", "Store", "check_int"]
+__all__ = ["Lateral", "Leak", "NeuronSpec", "Store", "check_int"]
 
 #: The widest integer of the contract, so that float64 matrix products are exact.
 MAX_MAGNITUDE = 1 << 52
@@ -126,6 +130,31 @@ class Store:
 
 
 @dataclass(frozen=True)
+class Lateral:
+    """How the neurons of a layer inhibit each other: winner-take-all, soft or hard.
+
+    Parameters
+    ----------
+    inhibition : int, code in membrane units, 0 to 2^31 - 1; taken off all of the layer's membranes for each of its spikes, in the
+        step after
+    one_spike : bool, whether at most one neuron of the layer fires in a step: the first in index order that reaches its threshold
+    """
+    inhibition: int = 0
+    one_spike: bool = False
+
+    def __post_init__(self):
+        check_int("lateral.inhibition", self.inhibition, 0, (1 << 31) - 1)
+        if not isinstance(self.one_spike, bool):
+            raise ValueError(f"lateral.one_spike must be true or false, not {self.one_spike!r}")
+        if not self.inhibition and not self.one_spike:
+            raise ValueError("lateral must inhibit, or allow one spike only; left out, neurons do not see each other")
+
+    def most(self, neurons):
+        """The most that ``neurons`` of a layer can take off a membrane in a step."""
+        return self.inhibition * (1 if self.one_spike else neurons)
+
+
+@dataclass(frozen=True)
 class NeuronSpec:
     """The five steps of a layer's neurons, but for the thresholds, which are data of the layer.
 
@@ -158,15 +187,16 @@ class NeuronSpec:
         """Whether the leak forgets everything (a multiplier of 0), so that no membrane need be kept."""
         return self.leak.kind == "multiply" and self.leak.multiplier == 0
 
-    def step(self, code, acc, theta, draw=0):
+    def step(self, code, acc, theta, draw=0, free=True):
         """One time step of one neuron in Python ints; the reference for all other definitions.
 
         Parameters
         ----------
         code : stored membrane code of the step before (the layer's ``v_init`` at the first step)
-        acc : bias + sum of weight codes; 0 where the neuron's gate is closed
+        acc : bias + sum of weight codes, 0 where the neuron's gate is closed; less what other neurons' spikes inhibit
         theta : threshold, or None for a neuron that never fires
         draw : LFSR draw, for stochastic rounding
+        free : False where one spike is all that a step may have, and a neuron of lower index has fired
 
         Returns
         -------
@@ -176,7 +206,7 @@ class NeuronSpec:
         v = code << store.shift
         h = self.leak(v)
         h = h + acc
-        s = theta is not None and h >= theta
+        s = free and theta is not None and h >= theta
         if s:
             h = h - theta if self.reset == "soft" else self.v_reset
         return int(s), fp.saturate(store.round(h, draw), store.lo, store.hi)
