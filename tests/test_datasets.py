@@ -26,7 +26,7 @@ from native_files import (
 from spikeproof.__main__ import main
 from spikeproof.config import parse_entry
 from spikeproof.datasets import event_files, moving_shapes
-from spikeproof.datasets.base import PARTS, PreparedData, load_prepared, save_prepared
+from spikeproof.datasets.base import PARTS, PreparedData, limited, load_prepared, save_prepared
 from spikeproof.datasets.events import BinOptions, bin_events
 from spikeproof.datasets.sources import Sources
 from spikeproof.files import CorruptFile, Pieces
@@ -94,8 +94,26 @@ def test_rate_code_fires_in_proportion(tmp_path):
     images = np.repeat(np.linspace(0, 255, 28).astype(np.uint8)[None, None], 28, 1).repeat(100, 0)
     (tmp_path / "fashion_mnist" / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
     data = again(tmp_path, {"kind": "fashion_mnist", "official": False, "encoding": "rate", "steps": 8})
-    rates = data.frames["train"].mean((0, 1, 2, 4))
+    rates = data.frames["train"][:].mean((0, 1, 2, 4))
     assert np.allclose(rates, images[0, 0] / 255, atol=0.02) and rates[0] == 0 and rates[-1] == 1
+    data = again(tmp_path, {"kind": "fashion_mnist", "official": False, "encoding": "rate", "steps": 8, "max_rate": 0.25})
+    rates = data.frames["train"][:].mean((0, 1, 2, 4))
+    assert np.allclose(rates, images[0, 0] / 1020, atol=0.02) and rates[0] == 0
+
+
+def test_codes_of_one_bit_take_one_bit(tmp_path):
+    spec, rng = InputSpec((3, 3, 1)), np.random.default_rng(0)
+    frames = {part: rng.integers(0, 2, (n, 5, 3, 3, 1), np.uint8) for part, n in (("train", 7), ("validation", 2), ("test", 3))}
+    about = {"name": "", "source": "", "licence": "", "split": "", "images": 12}
+    save_prepared(tmp_path / "data", PreparedData(spec, 5, 2, frames, {part: np.zeros(len(of), int) for part, of in frames.items()},
+                                                  about))
+    data, _ = load_prepared(tmp_path / "data")
+    for part, of in frames.items():
+        held = data.frames[part]
+        assert held.packed.nbytes == len(of) * 6 and held.shape == of.shape                # 45 bits in 6 bytes
+        assert np.array_equal(held, of) and np.array_equal(held[1], of[1]) and np.array_equal(held[[1, 0]], of[[1, 0]])
+    kept = limited(data, 2).frames["train"]
+    assert np.array_equal(kept, frames["train"][[0, 3]])
 
 
 def test_direct_code_is_the_nearest(tmp_path):

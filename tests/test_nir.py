@@ -19,7 +19,7 @@ from spikeproof.convert import check_equal, to_codes, to_spec
 from spikeproof.files import read_container, write_container
 from spikeproof.model_files import build, make
 from spikeproof.models import CodeNetwork
-from spikeproof.netfile import describe, load_network, save_network
+from spikeproof.netfile import VERSION, describe, load_network, save_network
 from spikeproof.network import InputSpec
 from spikeproof.nir_export import ExportRefused, export_float, export_integer, network_of
 from spikeproof.nir_import import DIALECTS, Dialect, ImportRefused, import_graph, read_nir, read_sidecar, sidecar_of
@@ -325,7 +325,7 @@ def test_an_integer_network_comes_back_the_same(neuron, entry, tmp_path, capsys)
     with pytest.raises(ImportRefused, match="the sidecar's network must be what export-nir wrote"):
         network_of(changed, {"layers": []})
     described = read_sidecar(tmp_path / "n.nir")[1]
-    with pytest.raises(ImportRefused, match="^the sidecar's network has version 1, and this program reads 3: export it again$"):
+    with pytest.raises(ImportRefused, match=f"^the sidecar's network has version 1, and this program reads {VERSION}: export it again$"):
         network_of(changed, {**described, "version": 1})
 
 

@@ -39,6 +39,7 @@ CATALOG = {
         "atif_nu": "spikeproof.neurons.atif_nu:AtifNu",
         "atif_u": "spikeproof.neurons.atif_u:AtifU",
         "decay": "spikeproof.neurons.decay:Decay",
+        "diehl_cook": "spikeproof.neurons.diehl_cook:DiehlCook",
         "if": "spikeproof.neurons.integrate_fire:IntegrateFire",
         "lif": "spikeproof.neurons.leaky:LeakyIntegrateFire",
         "lt_lif": "spikeproof.neurons.learned_threshold:LearnedThresholdLif",

@@ -36,7 +36,7 @@ def to_spec(model):
     with torch.no_grad():
         coded = list(model.codes())
     emits = {layer.shape.name: layer.shape.emits for layer in model.layers}
-    for layer, (weights, bias, theta, initial, _) in zip(model.layers, coded):
+    for layer, (weights, bias, theta, initial, value) in zip(model.layers, coded):
         shape, projections = layer.shape, []
         for connection, codes, codec in zip(shape.connections, weights, layer.codecs()):
             codes = _integers(codes, f"weights of {shape.name}")
@@ -53,7 +53,8 @@ def to_spec(model):
         # [T or 1, C or 1] -> [T or 1, 1, 1, C or 1]
         thresholds = _integers(theta, f"thresholds of {shape.name}")[:, None, None] if layer.fires else None
         layers.append(LayerSpec(shape.name, (*shape.out_map, shape.out_channels), tuple(projections), layer.neuron, thresholds,
-                                biases if biases.any() else None, shape.gate, starts if starts.any() else None))
+                                biases if biases.any() else None, shape.gate, starts if starts.any() else None,
+                                layer.rivals(value)))
     return NetworkSpec(model.input_spec, tuple(layers), model.steps, model.neuron.readout)
 
 

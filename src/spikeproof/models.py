@@ -195,7 +195,7 @@ class FloatNetwork(nn.Module):
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.surrogate = Surrogate()
         self.layers = nn.ModuleList(
-            FloatLayer(shape, k < len(layers) - 1, self.neuron_of(k).threshold(steps) if self.fires(k) else FixedThreshold(),
+            FloatLayer(shape, k < len(layers) - 1, self._threshold(k) if self.fires(k) else FixedThreshold(),
                        self.neuron_of(k).trained_leak() if shape.emits == "spikes" else None)
             for k, shape in enumerate(layers))
 
@@ -205,6 +205,9 @@ class FloatNetwork(nn.Module):
             return Stateless()
         neuron = self.neuron.of(self.shapes[k].name)
         return neuron if self.fires(k) or self.shapes[k].emits != "spikes" else neuron.of_readout()
+
+    def _threshold(self, k):
+        return self.neuron_of(k).threshold(self.steps, self.shapes[k].out_channels)
 
     def fires(self, k):
         """Whether layer k spikes: all but sums and currents, and the last under a membrane readout; none of a ReLU network."""
@@ -238,7 +241,8 @@ class FloatNetwork(nn.Module):
                     beta, gain = layer.leak()
                     drive = drive * gain
                 out, v = float_steps(drive, theta, self.steps, self.neuron_of(k), self.fires(k), self.surrogate,
-                                     layer.threshold.paths, beta, layer.initial, self.membrane_bound if self.fires(k) else None)
+                                     layer.threshold.paths, beta, layer.initial, self.membrane_bound if self.fires(k) else None,
+                                     self.neuron_of(k).lateral if self.fires(k) else None)
                 out = drive if out is None else out
                 if seen is not None:
                     seen(k, drive, out)
@@ -298,6 +302,7 @@ class CodeLayer(nn.Module):
     per_channel : bool, one scale per output channel
     fires : bool, whether the layer has thresholds
     threshold : a module of :mod:`spikeproof.thresholds`
+    lateral : Inhibition among the neurons, or None
 
     Members
     -------
@@ -310,10 +315,10 @@ class CodeLayer(nn.Module):
     drive : of neurons without memory: (drive in values, spikes) of the last batch, [T or 1, B, C, H, W]
     frozen : codes kept while the module runs in another precision, or None
     """
-    def __init__(self, shape, units, quantizer, per_channel, fires, threshold):
+    def __init__(self, shape, units, quantizer, per_channel, fires, threshold, lateral=None):
         super().__init__()
         self.shape, self.units, self.quantizer, self.per_channel, self.fires = shape, units, quantizer, per_channel, fires
-        self.threshold = threshold
+        self.threshold, self.lateral = threshold, lateral
         self.weights = nn.ParameterList(nn.Parameter(torch.empty(0)) if c.identity else _weight_of(c) for c in shape.connections)
         self.offset = nn.Parameter(torch.zeros(shape.out_channels))
         step = torch.ones(shape.out_channels if per_channel else 1, 1, 1, 1)
@@ -371,7 +376,7 @@ class CodeLayer(nn.Module):
                 limit = self.shortcut_limit
                 weights.append(round_ste((weight * unit / value[:, None, None, None]).clamp(-limit, limit)))
         level, _ = self.threshold()
-        theta = level[:, None] / value
+        theta = level.reshape(len(level), -1) / value
         theta = (straight_through(theta, theta.floor() + 1) if self.threshold.strict else round_ste(theta)).clamp(min=1)
         return weights, round_ste(self.offset / value), theta, self._starts(value), value
 
@@ -397,6 +402,10 @@ class CodeLayer(nn.Module):
             currents.append(_folded(maps[connection.source, connection.reads], one))
         return _sum(currents)
 
+    def rivals(self, value):
+        """Lateral of the contract, or None; ``value`` is that of a code of acc."""
+        return None if self.lateral is None else self.lateral.in_codes(float(value[0]))
+
     def draws(self, steps, like):
         """LFSR draws [T, 1, C, H, W] in the contract's order (neuron index is channels-last), or zeros."""
         store, (height, width) = self.neuron.store, self.shape.out_map
@@ -412,8 +421,9 @@ class CodeLayer(nn.Module):
         if self.shape.gate is not None:
             acc = _gated(acc, maps[self.shape.gate, "spikes"], self.shape)
         level, _ = self.threshold()
-        spikes, codes = code_steps(acc, theta, level[:, None], steps, self.neuron, self.draws(steps, acc), self.fires, surrogate,
-                                   self.threshold.paths, initial, self.quantizer.options.membrane.slope if self.fires else None)
+        slope = self.quantizer.options.membrane.slope if self.fires else None
+        spikes, codes = code_steps(acc, theta, level.reshape(len(level), -1), steps, self.neuron, self.draws(steps, acc),
+                                   self.fires, surrogate, self.threshold.paths, initial, slope, self.rivals(value))
         if self.shape.stateless:
             self.drive = (acc.detach() * value.detach()[:, None, None], spikes.detach())
         return spikes, codes, value
@@ -450,6 +460,10 @@ class SumLayer(nn.Module):
         """As :meth:`CodeLayer.amplitude`."""
         return value
 
+    def rivals(self, value):
+        """As :meth:`CodeLayer.rivals`; there are none."""
+        return None
+
     def forward(self, maps, amplitudes, steps, surrogate):
         """As :meth:`CodeLayer.forward`; no spikes."""
         weights, *_, value = self.codes([amplitudes[c.source, c.reads] for c in self.shape.connections])
@@ -482,10 +496,12 @@ class CodeNetwork(nn.Module):
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.quantizer, self.surrogate = quantizer, Surrogate()
         self.layers, self.largest = nn.ModuleList(), {INPUT: input_spec.max_code}
-        weighted, last, one_unit = [shape.name for shape in layers if shape.weighted], layers[-1], set()
+        weighted, last = [shape.name for shape in layers if shape.weighted], layers[-1]
+        # What is taken off all membranes of a layer is one code.
+        one_unit = {shape.name for k, shape in enumerate(layers) if self.fires(k) and self.neuron_of(k).lateral is not None}
         if not self.fires(len(layers) - 1):
             # A membrane readout compares codes of different channels, so they must share one unit, and so must its currents.
-            one_unit = {last.name} | {c.source for c in last.connections[:1] if c.identity}
+            one_unit |= {last.name} | {c.source for c in last.connections[:1] if c.identity}
         sums = {}
         for k, shape in enumerate(layers):
             if shape.emits == "sums":
@@ -498,12 +514,12 @@ class CodeNetwork(nn.Module):
                 self.largest[shape.name] = 1
             per_channel = quantizer.options.scale == "channel" and shape.name not in one_unit
             units = [(1 / input_spec.max_code if c.source == INPUT else 1.0) / c.pooled for c in shape.connections]
-            threshold = self.neuron_of(k).threshold(steps) if self.fires(k) else FixedThreshold()
+            threshold, lateral = (self._threshold(k), self.neuron_of(k).lateral) if self.fires(k) else (FixedThreshold(), None)
             own = quantizer.of_layer(weighted.index(shape.name), len(weighted)) if shape.name in weighted else quantizer
             own = own if shape.weight_bits is None else quantizer.as_integers(shape.weight_bits)
-            self.layers.append(CodeLayer(shape, units, own, per_channel, self.fires(k), threshold))
+            self.layers.append(CodeLayer(shape, units, own, per_channel, self.fires(k), threshold, lateral))
 
-    fires, neuron_of = FloatNetwork.fires, FloatNetwork.neuron_of
+    fires, neuron_of, _threshold = FloatNetwork.fires, FloatNetwork.neuron_of, FloatNetwork._threshold
 
     def _window(self, connection, stored):
         """(lo, hi) of what a connection of a sum adds up; ``stored`` is that of a stored code of its source."""
@@ -681,7 +697,7 @@ class CodeNetwork(nn.Module):
                         inside = slice(None) if connection.depthwise else kept.get(connection.source, slice(None))
                         fresh.copy_(weight[out][:, inside])
                 new.offset.copy_(old.offset[out])
-                new.threshold.load_state_dict(old.threshold.state_dict())
+                new.threshold.load_state_dict(old.threshold.kept(out))
                 new.gain.copy_(old.gain)
                 if old.initial is not None:
                     new.initial.copy_(old.initial[out])

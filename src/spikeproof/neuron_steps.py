@@ -12,6 +12,8 @@ from .surrogates import SURROGATES, penalty_window, stacked_gradient, tssl_gradi
 
 __all__ = ["code_steps", "float_steps"]
 
+UNTRAINED = "neurons that inhibit each other have no gradient: evaluate without gradients"
+
 
 def _inside(x):
     """[..., C, H, W] -> [..., H, W, C], contiguous; no copy of what a channels-last convolution gave."""
@@ -31,6 +33,32 @@ def _at(of, t):
 def _start(initial, like):
     """Membranes at the start, in the shape of ``like`` [B, H, W, C]: zero, or ``initial`` [H, W, C]."""
     return torch.zeros_like(like) if initial is None else initial.expand_as(like).clone()
+
+
+class _Rivals:
+    """What the neurons of a layer do to each other: see :class:`spikeproof.spec.Lateral`.
+
+    Parameters
+    ----------
+    inhibition : float, code or value
+    one_spike : bool
+    """
+    def __init__(self, inhibition, one_spike):
+        self.inhibition, self.one_spike, self.before = inhibition, one_spike, None
+
+    def inhibit(self, h):
+        """Take off h [B, H, W, C], in place, what the spikes of the step before take off."""
+        if self.before is not None and self.inhibition:
+            h.sub_(self.before, alpha=self.inhibition)
+
+    def compete(self, s):
+        """Leave of the spikes [B, H, W, C], in place, the first of a layer, where one is all that there may be."""
+        flat = s.view(len(s), -1)
+        if self.one_spike:
+            first = flat.argmax(1, keepdim=True)                    # the first of equals
+            fired = flat.gather(1, first)
+            flat.zero_().scatter_(1, first, fired)
+        self.before = flat.sum(1).reshape(-1, 1, 1, 1)
 
 
 class _Gather:
@@ -54,7 +82,7 @@ def _along(values, x):
 
 class _FloatSteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, drive, theta, trained_beta, initial, steps, beta, soft, fires, surrogate, paths, bound):
+    def forward(ctx, drive, theta, trained_beta, initial, steps, beta, soft, fires, surrogate, paths, bound, rivals):
         drive = _inside(drive)
         beta = float(beta if trained_beta is None else trained_beta)
         ctx.initial = None if initial is None else _inside(initial)
@@ -70,12 +98,19 @@ class _FloatSteps(torch.autograd.Function):
             ctx.save_for_backward(before)
             return drive.new_empty(0), _outside(v)
         h, s = drive.new_empty(steps, *v.shape), drive.new_empty(steps, *v.shape)
-        level = theta.tolist()
+        level = theta.tolist() if theta.dim() == 1 else theta
         for t in range(steps):
             torch.add(_at(drive, t), v, alpha=beta, out=h[t])
+            if rivals is not None:
+                rivals.inhibit(h[t])
             torch.ge(h[t], _at(level, t), out=s[t])
+            if rivals is not None:
+                rivals.compete(s[t])
             if soft:
-                torch.sub(h[t], s[t], alpha=_at(level, t), out=v)
+                if theta.dim() == 1:
+                    torch.sub(h[t], s[t], alpha=_at(level, t), out=v)
+                else:
+                    torch.addcmul(h[t], s[t], _at(level, t), value=-1, out=v)
             else:
                 torch.mul(h[t], s[t], out=v)
                 torch.sub(h[t], v, out=v)
@@ -95,11 +130,11 @@ class _FloatSteps(torch.autograd.Function):
             spent = s * (_along(theta, h) if soft else h)
             before = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
             grad = tssl_gradient(grad_s, h, s, before, _along(theta, h), beta, surrogate)
-            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 10)
+            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 11)
         if fires:
             h, s, theta = ctx.saved_tensors
             slope = SURROGATES[surrogate.name](h - _along(theta, h), surrogate.width)
-            level = theta.tolist()
+            level = theta.tolist() if theta.dim() == 1 else theta
             if ctx.needs_input_grad[1]:
                 to_theta = torch.zeros_like(theta)
         grad = torch.zeros_like(h[0]) if grad_v is None else grad_v
@@ -134,10 +169,10 @@ class _FloatSteps(torch.autograd.Function):
             if to_beta is not None:
                 to_beta += (grad * before(t)).sum()
             grad = grad * beta
-        return _outside(gather.total), to_theta, to_beta, *[None] * 8
+        return _outside(gather.total), to_theta, to_beta, *[None] * 9
 
 
-def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=None, initial=None, bound=None):
+def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=None, initial=None, bound=None, lateral=None):
     """Neurons in full precision.
 
     Gradients: the spike has the surrogate's derivative of h - V, in values; those of thresholds are told apart in
@@ -146,7 +181,7 @@ def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=No
     Parameters
     ----------
     drive : [T or 1, B, C, H, W], values; one drive serves all steps
-    theta : [T or 1], thresholds, values
+    theta : [T or 1] or [T or 1, C], thresholds, values; of the latter no gradient is given
     steps : int
     neuron : a neuron of the catalog (beta, reset)
     fires : bool; without, membranes only integrate
@@ -156,6 +191,7 @@ def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=No
     initial : [C, H, W], membranes at the start, values, which have no gradient; or None for 0
     bound : (lower bound of membranes after fire and reset, values; whether they are rounded to integers), or None. It has no
         gradient.
+    lateral : Inhibition, or None; no gradient passes it
 
     Returns
     -------
@@ -163,8 +199,11 @@ def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=No
     """
     if bound is not None and torch.is_grad_enabled():
         raise RuntimeError("membranes with a bound have no gradient: evaluate without gradients")
+    if lateral is not None and torch.is_grad_enabled():
+        raise RuntimeError(UNTRAINED)
+    rivals = None if lateral is None else _Rivals(lateral.strength, lateral.one_spike)
     s, v = _FloatSteps.apply(drive, theta, beta, initial, steps, neuron.beta, neuron.reset == "soft", fires, surrogate, paths,
-                             bound)
+                             bound, rivals)
     return (s if fires else None), v
 
 
@@ -181,7 +220,7 @@ def _leak(leak, v):
 
 class _CodeSteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths, temperature):
+    def forward(ctx, acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths, temperature, rivals):
         store, unit = neuron.store, 2.0**neuron.store.shift
         soft = neuron.reset == "soft"
         acc = _inside(acc)
@@ -192,10 +231,14 @@ class _CodeSteps(torch.autograd.Function):
         draws = _inside(draws)
         for t in range(steps):
             torch.add(_leak(neuron.leak, v), _at(acc, t), out=h[t])
+            if rivals is not None:
+                rivals.inhibit(h[t])
             if not fires:
                 v.copy_(h[t])
             else:
                 torch.ge(h[t], _at(theta, t), out=s[t])
+                if rivals is not None:
+                    rivals.compete(s[t])
                 if soft:
                     torch.addcmul(h[t], s[t], _at(theta, t), value=-1, out=v)
                 else:
@@ -233,7 +276,7 @@ class _CodeSteps(torch.autograd.Function):
             spent = s * (_along(theta, h) if soft else h - neuron.v_reset)
             before = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
             grad = tssl_gradient(grad_s, h * worth, s, before * worth, _along(level, h), slope, surrogate) * worth
-            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 10)
+            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 11)
         if fires:
             # In values a code is level / theta, so the spike is that of (h / theta - 1) * level.
             along = _along(theta, h)
@@ -263,11 +306,11 @@ class _CodeSteps(torch.autograd.Function):
                 grad = torch.addcmul(grad, to_s, shape[t])
             gather.put(t, grad)
             grad = grad * slope
-        return _outside(gather.total), to_theta, to_level, *[None] * 8
+        return _outside(gather.total), to_theta, to_level, *[None] * 9
 
 
 def code_steps(acc, theta, level, steps, neuron, draws, fires, surrogate, paths=("comparison", "reset"), initial=None,
-               temperature=None):
+               temperature=None, lateral=None):
     """Neurons in integer codes: the five steps of :mod:`spikeproof.spec`.
 
     Gradients: the leak's and the store's rounding count as the identity, clipping passes nothing (or the store has the stacked
@@ -277,7 +320,7 @@ def code_steps(acc, theta, level, steps, neuron, draws, fires, surrogate, paths=
     ----------
     acc : [T or 1, B, C, H, W], integer-valued sums
     theta : [T or 1, C or 1], integer-valued thresholds
-    level : [T or 1, 1], value of the thresholds
+    level : [T or 1, C or 1], value of the thresholds
     steps : int
     neuron : NeuronSpec
     draws : [T, 1, C, H, W], for stochastic rounding
@@ -286,10 +329,14 @@ def code_steps(acc, theta, level, steps, neuron, draws, fires, surrogate, paths=
     paths : which of "comparison" or "window", and "reset", a threshold's gradient goes through
     initial : [C, H, W], stored codes at the start, which have no gradient; or None for 0
     temperature : float, of :func:`~spikeproof.surrogates.stacked_gradient` of the store, or None
+    lateral : Lateral of the contract, or None; no gradient passes it
 
     Returns
     -------
     (spikes [T, B, C, H, W] or None, stored codes [T, B, C, H, W])
     """
-    s, codes = _CodeSteps.apply(acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths, temperature)
+    if lateral is not None and torch.is_grad_enabled():
+        raise RuntimeError(UNTRAINED)
+    rivals = None if lateral is None else _Rivals(lateral.inhibition, lateral.one_spike)
+    s, codes = _CodeSteps.apply(acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths, temperature, rivals)
     return (s if fires else None), codes

@@ -109,6 +109,7 @@ def export_float(model, path):
             if shape.emits == "sums":
                 raise ExportRefused(f"layer {name}: sums of spikes have no node in NIR")
             for wrong, what in ((shape.gate is not None, "a gate"), (shape.stateless, "a neuron without memory"),
+                                (model.fires(k) and model.neuron_of(k).lateral is not None, "lateral inhibition"),
                                 (shape.attention is not None, "attention")):
                 if wrong:
                     raise ExportRefused(f"layer {name}: {what} has no node in NIR")
@@ -127,7 +128,7 @@ def export_float(model, path):
                 if layer.threshold.strict:
                     theta = theta.nextafter(torch.zeros_like(theta))
                 size = (shape.out_channels,) if flat else graph.channels_first(graph.shapes[name])
-                graph.nodes[name] = _neurons(name, size, beta, float(theta) if model.fires(k) else None, currents.get(name))
+                graph.nodes[name] = _neurons(name, size, beta, theta.numpy() if model.fires(k) else None, currents.get(name))
                 worth[name] = float(amplitude)
             for n, part in enumerate(layer.connections):
                 c = part.connection

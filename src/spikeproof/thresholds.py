@@ -1,4 +1,4 @@
-"""Thresholds of a layer in torch: fixed at 1, or trained as in the ATIF and SpQuant-SNN papers. Values.
+"""Thresholds of a layer in torch: fixed at 1, trained as in the ATIF and SpQuant-SNN papers, or adapted neuron by neuron. Values.
 
 A module here gives the thresholds V(t) of one layer, and the amplitude of its spikes: the value that a spike has for the layers
 that it drives. The amplitude is folded into those layers' scales when they are quantized, so that hardware sees ones.
@@ -14,8 +14,8 @@ The gradient of a trained threshold has three separate paths; ``paths`` names th
 import torch
 from torch import nn
 
-__all__ = ["PATHS", "FixedThreshold", "LearnedThreshold", "LevelThresholds", "TrainedThreshold", "at_least",
-           "thresholds_of_levels"]
+__all__ = ["PATHS", "AdaptedThresholds", "FixedThreshold", "LearnedThreshold", "LevelThresholds", "Threshold", "TrainedThreshold",
+           "at_least", "thresholds_of_levels"]
 
 PATHS = ("amplitude", "comparison", "reset")
 
@@ -66,7 +66,40 @@ def thresholds_of_levels(levels):
     return torch.stack(found)
 
 
-class FixedThreshold(nn.Module):
+class Threshold(nn.Module):
+    """Base class; ``forward`` gives (thresholds [T or 1] or [1, C], value of a spike).
+
+    Members
+    -------
+    paths : names of PATHS, which gradients count
+    strict : bool, whether a neuron must be above its threshold to spike
+    """
+    paths, strict = PATHS, False
+
+    def kept(self, channels):
+        """State of the thresholds when so many channels stay (indices, or a slice)."""
+        return self.state_dict()
+
+
+class AdaptedThresholds(Threshold):
+    """One threshold for each neuron of a dense layer: 1 and what it adapted by (Diehl and Cook, 2015). Gradients do not train it.
+
+    Members
+    -------
+    adapted : [C], value, at least 0
+    """
+    def __init__(self, channels):
+        super().__init__()
+        self.register_buffer("adapted", torch.zeros(channels))
+
+    def forward(self):
+        return (1 + self.adapted)[None], 1.0
+
+    def kept(self, channels):
+        return {"adapted": self.adapted[channels]}
+
+
+class FixedThreshold(Threshold):
     """The same V at every step; a spike counts 1.
 
     Parameters
@@ -74,7 +107,7 @@ class FixedThreshold(nn.Module):
     value : float, V
     strict : bool, whether a neuron must be above V to spike; the threshold is then the next float32 above it
     """
-    paths = PATHS                                                    # of the scale that makes a code of it, where that is trained
+    # ``paths`` are those of the scale that makes a code of it, where that is trained.
 
     def __init__(self, value=1.0, strict=False):
         super().__init__()
@@ -86,7 +119,7 @@ class FixedThreshold(nn.Module):
         return self.value, 1.0
 
 
-class TrainedThreshold(nn.Module):
+class TrainedThreshold(Threshold):
     """ATIF-u: one trained threshold, which is the amplitude too.
 
     Parameters
@@ -94,8 +127,6 @@ class TrainedThreshold(nn.Module):
     low, high : float, value; the threshold starts uniformly between them
     paths : names of PATHS
     """
-    strict = False
-
     def __init__(self, low, high, paths):
         super().__init__()
         self.threshold = nn.Parameter(torch.empty(1).uniform_(low, high))
@@ -106,7 +137,7 @@ class TrainedThreshold(nn.Module):
         return threshold, (threshold if "amplitude" in self.paths else threshold.detach())[0]
 
 
-class LearnedThreshold(nn.Module):
+class LearnedThreshold(Threshold):
     """One trained threshold; a spike counts 1 (LT-SNN, SpQuant-SNN).
 
     Parameters
@@ -114,8 +145,6 @@ class LearnedThreshold(nn.Module):
     first : float, value, where training starts
     paths : names of PATHS but "amplitude", and "window" or "comparison"
     """
-    strict = False
-
     def __init__(self, first, paths):
         super().__init__()
         self.threshold = nn.Parameter(torch.tensor([first]))
@@ -125,7 +154,7 @@ class LearnedThreshold(nn.Module):
         return at_least(self.threshold, SMALLEST), 1.0
 
 
-class LevelThresholds(nn.Module):
+class LevelThresholds(Threshold):
     """ATIF-nu: a threshold per time step, from trained levels p_1 > ... > p_T by the general rule; the amplitude is p_1.
 
     What is trained are the gaps p_k - p_{k+1} (and p_T), which stay positive. They start equal, as a uniform quantizer: all
@@ -137,8 +166,6 @@ class LevelThresholds(nn.Module):
     low, high : float, value; p_1 starts uniformly between them
     paths : names of PATHS
     """
-    strict = False
-
     def __init__(self, steps, low, high, paths):
         super().__init__()
         self.gaps = nn.Parameter(torch.empty(1).uniform_(low, high).repeat(steps) / steps)

@@ -5,6 +5,7 @@ import signal
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from ..files import CorruptFile, Pieces, read_container, write_container
 from ..network import InputSpec
 
-__all__ = ["PARTS", "Boxes", "PreparedData", "in_order", "limited", "load_prepared", "save_prepared"]
+__all__ = ["PARTS", "BitFrames", "Boxes", "PreparedData", "in_order", "limited", "load_prepared", "save_prepared"]
 
 KIND = "spikeproof prepared data"
 PARTS = ("train", "validation", "test")
@@ -40,6 +41,34 @@ class Boxes:
 
 
 @dataclass(frozen=True)
+class BitFrames:
+    """Frames of one-bit codes, eight to a byte; what is indexed becomes an ordinary array.
+
+    Members
+    -------
+    packed : uint8 [B, bytes], a sample's codes in C order, the first in the highest bit of the first byte
+    sample : tuple of int, shape of a sample
+    """
+    packed: np.ndarray
+    sample: tuple
+    dtype = np.dtype(np.uint8)
+
+    @cached_property
+    def shape(self):
+        return (len(self.packed), *self.sample)
+
+    def __len__(self):
+        return len(self.packed)
+
+    def __getitem__(self, chosen):
+        rows = self.packed[chosen]
+        return np.unpackbits(rows, axis=-1, count=int(np.prod(self.sample))).reshape(*rows.shape[:-1], *self.sample)
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+
+@dataclass(frozen=True)
 class PreparedData:
     """Integer input codes of three parts, with a label or boxes for each sample.
 
@@ -48,7 +77,7 @@ class PreparedData:
     input : InputSpec
     steps : int, time steps per image
     classes : int
-    frames : dict part -> uint8 or uint16 [B, H, W, C] (constant input) or [B, T, H, W, C], codes; an array, or Pieces
+    frames : dict part -> uint8 or uint16 [B, H, W, C] (constant input) or [B, T, H, W, C], codes; an array, BitFrames, or Pieces
         that make it while it is written
     labels : dict part -> int64 [B]; empty for detection
     about : dict: name, source, licence, split, images
@@ -133,7 +162,7 @@ def _frames_shape(data):
 
 
 def _watched(frames, part, data):
-    """The frames of a part with a progress bar, every piece checked."""
+    """The frames of a part with a progress bar, every piece checked; codes of one bit eight to a byte."""
     shape = _frames_shape(data)
     if tuple(frames.shape[1:]) != shape:
         raise ValueError(f"frames of the {part} part must be [n, {', '.join(map(str, shape))}], not {list(frames.shape)}")
@@ -145,7 +174,9 @@ def _watched(frames, part, data):
                     raise ValueError(f"codes of the {part} part must be 0 to {data.input.max_code}, not {piece.min()} or "
                                      f"{piece.max()}")
                 bar.update(len(piece))
-                yield piece
+                yield np.packbits(piece.reshape(len(piece), -1), axis=1) if data.input.bits == 1 else piece
+    if data.input.bits == 1:
+        return Pieces((len(frames), -(-int(np.prod(shape)) // 8)), np.dtype(np.uint8), make)
     return Pieces(tuple(frames.shape), np.dtype(frames.dtype), make)
 
 
@@ -205,8 +236,14 @@ def load_prepared(path):
         boxes = None
         if "train.boxes" in tensors:
             boxes = {part: Boxes(tensors[f"{part}.box_start"], tensors[f"{part}.boxes"]) for part in PARTS}
-        data = PreparedData(InputSpec.from_dict(description["input"]), description["steps"], description["classes"],
-                            {part: tensors[f"{part}.frames"] for part in PARTS},
+        spec = InputSpec.from_dict(description["input"])
+        frames = {part: tensors[f"{part}.frames"] for part in PARTS}
+        if spec.bits == 1:
+            sample = spec.shape if spec.constant else (description["steps"], *spec.shape)
+            frames = {part: BitFrames(of, sample) for part, of in frames.items()}
+            if any(of.packed.ndim != 2 or of.packed.shape[1] != -(-int(np.prod(sample)) // 8) for of in frames.values()):
+                raise ValueError("frames have another number of bits")
+        data = PreparedData(spec, description["steps"], description["classes"], frames,
                             {} if boxes else {part: tensors[f"{part}.labels"] for part in PARTS}, description["about"], boxes)
         for part in PARTS:
             if data.frames[part].shape[1:] != _frames_shape(data):

@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from ..options import Options
 from .base import PARTS, PreparedData
-from .images import encode, image_spec
+from .images import EncodingOptions, encode, image_spec
 from .splits import split_indices
 
 __all__ = ["Digits"]
@@ -20,16 +19,10 @@ GREY_LEVELS = 16            # pixels are 0 .. 16
 
 
 class Digits:
-    """scikit-learn's handwritten digits.
-
-    ``direct``: pixels as unsigned codes of ``bits`` bits, the same at every step. ``rate``: spikes, a
-    seeded Bernoulli draw per pixel and step with probability pixel / 16.
-    """
-    class Options(Options):
+    """scikit-learn's handwritten digits; 16 is full scale."""
+    class Options(EncodingOptions):
         kind: Literal["digits"]
-        encoding: Literal["direct", "rate"] = "direct"
         bits: int = Field(4, ge=1, le=8)
-        steps: int = Field(4, ge=1, le=64)
         split_seed: int = Field(0, ge=0)
 
     def __init__(self, options):

@@ -3,29 +3,41 @@ from itertools import islice
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..files import Pieces
 from ..network import InputSpec
+from ..options import Options
 from .base import PARTS, PreparedData, in_order
 from .splits import SplitOptions, describe_split, split_parts
 
-__all__ = ["ImageOptions", "encode", "image_spec", "prepare_images"]
+__all__ = ["EncodingOptions", "ImageOptions", "encode", "image_spec", "prepare_images"]
 
 #: Images that are encoded at once; the draws of a rate code are seeded per such piece.
 PIECE = 256
 LEVELS = 255
 
 
-class ImageOptions(SplitOptions):
-    """What every dataset of images may say.
+class EncodingOptions(Options):
+    """How pixels become input codes.
 
     ``direct``: pixels as unsigned codes of ``bits`` bits, the same at every step. ``rate``: spikes, a seeded Bernoulli draw
-    per pixel and step with probability pixel / full scale.
+    per pixel and step with probability ``max_rate`` times pixel / full scale: the Poisson spikes of rate-coded networks.
     """
     encoding: Literal["direct", "rate"] = "direct"
     bits: int = Field(8, ge=1, le=8)
-    steps: int = Field(4, ge=1, le=64)
+    max_rate: float = Field(1.0, gt=0, le=1)
+    steps: int = Field(4, ge=1, le=1024)
+
+    @model_validator(mode="after")
+    def _rate_of_spikes(self):
+        if self.encoding != "rate" and self.max_rate != 1:
+            raise ValueError(f"max_rate must be left out where encoding is {self.encoding}: only a rate code has one")
+        return self
+
+
+class ImageOptions(EncodingOptions, SplitOptions):
+    """What every dataset of images may say."""
 
 
 def image_spec(options, shape):
@@ -40,7 +52,7 @@ def encode(pixels, options, seed, levels=LEVELS):
     Parameters
     ----------
     pixels : unsigned array [B, H, W, C]
-    options : ImageOptions or the like (encoding, bits, steps)
+    options : EncodingOptions
     seed : int or sequence of int, of the draws
     levels : int, full scale
     """
@@ -49,8 +61,11 @@ def encode(pixels, options, seed, levels=LEVELS):
         if most == levels:
             return np.ascontiguousarray(pixels, np.uint8)
         return ((pixels.astype(np.uint16) * most + levels // 2) // levels).astype(np.uint8)
-    draws = np.random.default_rng(seed).integers(0, levels, (len(pixels), options.steps, *pixels.shape[1:]), np.uint8)
-    return (draws < pixels[:, None]).astype(np.uint8)
+    rng, shape = np.random.default_rng(seed), (len(pixels), options.steps, *pixels.shape[1:])
+    if options.max_rate == 1:
+        return (rng.integers(0, levels, shape, np.uint8) < pixels[:, None]).astype(np.uint8)
+    chance = np.minimum(np.round(pixels * (options.max_rate * (1 << 16) / levels)), (1 << 16) - 1).astype(np.uint16)
+    return (rng.integers(0, 1 << 16, shape, np.uint16) < chance[:, None]).astype(np.uint8)
 
 
 def prepare_images(options, spec, classes, train, test, about, rule, read=None, workers=1):

@@ -18,6 +18,6 @@ class AtifNu(AtifU):
     class Options(AtifOptions):
         kind: Literal["atif_nu"]
 
-    def threshold(self, steps):
+    def threshold(self, steps, channels):
         from ..thresholds import LevelThresholds
         return LevelThresholds(steps, *self.options.first_threshold, self.options.paths)

@@ -43,6 +43,6 @@ class AtifU(Neuron):
         self.reset, self.readout = "soft", options.readout
         self.leak, self.beta = Leak(), 1.0
 
-    def threshold(self, steps):
+    def threshold(self, steps, channels):
         from ..thresholds import TrainedThreshold
         return TrainedThreshold(*self.options.first_threshold, self.options.paths)

@@ -1,9 +1,9 @@
 """What neuron models share."""
 from dataclasses import dataclass
 
-from ..spec import Leak
+from ..spec import Lateral, Leak
 
-__all__ = ["Neuron", "Stateless", "Synapse", "nearest_leak"]
+__all__ = ["Inhibition", "Neuron", "Stateless", "Synapse", "nearest_leak"]
 
 
 def nearest_leak(beta, bits):
@@ -26,6 +26,23 @@ class Synapse:
     gain: float
 
 
+@dataclass(frozen=True)
+class Inhibition:
+    """Lateral inhibition in values; :class:`spikeproof.spec.Lateral` says it in codes.
+
+    Members
+    -------
+    strength : float, what a spike takes off every membrane of its layer in the next step, value
+    one_spike : bool, whether a layer has at most one spike a step
+    """
+    strength: float
+    one_spike: bool
+
+    def in_codes(self, value):
+        """Lateral of a layer whose codes are worth ``value`` (float)."""
+        return Lateral(max(round(self.strength / value), 1) if self.strength else 0, self.one_spike)
+
+
 class Neuron:
     """Base class: spikes at a fixed threshold of 1, with a leak that is not trained, and synapses without a time constant.
 
@@ -35,8 +52,9 @@ class Neuron:
     leak : Leak, the contract's; beta : float, the membrane's factor at every step in full precision
     trained_threshold : bool, whether each layer has one threshold that is a parameter, and the value of its spikes
     unit_spikes : bool, whether a spike is worth 1
+    lateral : Inhibition among the neurons of a layer that fires, or None
     """
-    activation, synapse, trained_threshold, unit_spikes, _sums = "spike", None, False, True, False
+    activation, synapse, lateral, trained_threshold, unit_spikes, _sums = "spike", None, None, False, True, False
 
     def of(self, name):
         """The neuron of the layer of that name: this one, where all layers have the same."""
@@ -62,8 +80,8 @@ class Neuron:
         """dict layer name -> Synapse, of the LayerShapes whose currents have a time constant."""
         return {}
 
-    def threshold(self, steps):
-        """A new module of :mod:`spikeproof.thresholds` for one layer."""
+    def threshold(self, steps, channels):
+        """A new module of :mod:`spikeproof.thresholds` for one layer of so many channels."""
         from ..thresholds import FixedThreshold
         return FixedThreshold()
 

@@ -23,7 +23,7 @@ class LearnedThresholdLif(LeakyIntegrateFire):
         super().__init__(options)
         self.options = options
 
-    def threshold(self, steps):
+    def threshold(self, steps, channels):
         from ..thresholds import LearnedThreshold
         comparison = {"separate": "window", "plain": "comparison"}[self.options.gradient]
         return LearnedThreshold(self.options.first_threshold, (comparison, "reset"))

@@ -66,6 +66,6 @@ class _Constants(Neuron):
         self.reset, self.readout, self.beta = options.reset, options.readout, constants.decay
         self.leak = Leak() if constants.decay == 1 else nearest_leak(constants.decay, options.bits)
 
-    def threshold(self, steps):
+    def threshold(self, steps, channels):
         from ..thresholds import FixedThreshold
         return FixedThreshold(self.constants.threshold, self.strict)

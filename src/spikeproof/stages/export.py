@@ -45,7 +45,7 @@ def run(args, stage):
     scores, synops = np.concatenate(scores), np.concatenate(synops)
     winners = scores.argmax(1)
     # Neurons, channels and steps are the model's; only widths, which depend on trained values, are looked up.
-    per_channel = [model.quantizer.options.scale == "channel" and layer.fires for layer in model.layers]
+    per_channel = [layer.fires and (layer.per_channel or layer.threshold()[0].dim() > 1) for layer in model.layers]
     steps = [len(layer.threshold()[0]) if layer.fires else 0 for layer in model.layers]
     formula = formula_memory_bits(
         model.shapes, [[p.codec.bits for p in layer.projections] for layer in net.layers],
