@@ -22,11 +22,22 @@ def test_studies_were_found():
                                                  "spquant_detection", "spquant_full"]
 
 
+#: A network of an analysis by formula, and one of an analysis of trained networks.
+COSTED = {"architecture": {"kind": "feedforward", "layers": "4C3-10"}, "shape": [8, 8, 1], "classes": 10, "steps": 4,
+          "weight_bits": 4}
+CLIPPED = {"dataset": "digits", "architecture": "conv", "neuron": "lif", "pretraining": "surrogate"}
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=[path.stem for path in STUDIES])
 def test_shipped_study_is_valid(path):
     study, runs = load_study(path, parse_config(with_entries(SHIPPED, path)))
     assert study.title and len(runs) >= len(study.runs)
     assert study.scaled_down == (path.stem in ("atif", "cbp", "smoke", "spquant", "spquant_detection"))
+
+
+def own(section, name, **entry):
+    """The shipped configuration with one entry in a section."""
+    return {**SHIPPED, section: {name: entry}}
 
 
 def changed(section, name, **values):
@@ -69,11 +80,43 @@ def changed(section, name, **values):
      "config: quantizers.int4_v8.membrane: levels must be two integers lo <= 0 <= hi from -16 to 15, not both 0, not [1, 2]"),
     (changed("quantizers", "int4_v8", membrane={"gradient": "stacked"}),
      "config: quantizers.int4_v8.membrane: gradient must be clip where no levels are given: stacked has a step for each"),
+    (changed("quantizers", "int4_v8", membrane={"levels": [-1, 1, 2]}),
+     "config: quantizers.int4_v8.membrane.levels: must be the lowest and the highest code [lo, hi], like [-1, 1], not [-1, 1, 2]"),
+    (changed("quantizers", "int4_v8", membrane={"unit": "threshold"}), "config: quantizers.int4_v8.membrane: unit must be left out "
+     "where no levels are given: it says what one of them stands for"),
+    (changed("quantizers", "int4_v8", membrane={"temperature": 3.0}), "config: quantizers.int4_v8.membrane: temperature must be "
+     "left out where gradient is clip: it is the slope of the stacked gradient"),
+    (own("architectures", "y", kind="yolo", layers="4C3-MP2"), "config: architectures.y.layers: layers must end in a "
+     "convolution, not in the pool 'MP2': write a stride, or a convolution behind it"),
+    (own("architectures", "y", kind="yolo", layers="4C3-10"), "config: architectures.y.layers: layers must end in a "
+     "convolution: leave out the dense layer '10', the last one is added"),
+    (own("architectures", "y", kind="yolo", anchors=[8, 8]), "config: architectures.y.anchors: must be a list of "
+     "sizes [width, height], like [[8, 8], [12, 12]], not [8, 8]"),
+    (own("architectures", "s", kind="spike_transformer", stem="4C3-AP2"), "config: architectures.s.stem: stem must end "
+     "in a convolution, not in the pool 'AP2': write a stride, or a convolution behind it"),
+    (own("analyses", "c", kind="network_costs", networks={"n": {**COSTED, "closed_chanels": 0.5}}),
+     "config: analyses.c.networks.n.closed_chanels is not a known key; did you mean 'closed_channels'?"),
+    (own("analyses", "c", kind="network_costs", networks={"n": {**COSTED, "printed": {"weigths": 1.0}}}),
+     "config: analyses.c.networks.n.printed.weigths is not a known key; did you mean 'weights'?"),
+    (own("analyses", "c", kind="network_costs", networks={"n": {**COSTED, "shape": [0, 8, 1]}}),
+     "config: analyses.c.networks.n.shape.0 must be greater than or equal to 1, not 0"),
+    (own("analyses", "c", kind="network_sizes", networks={"n": {**COSTED, "classes": 9}}),
+     "config: analyses.c.networks.n.steps is not a known key; known keys are architecture, classes, shape, weight_bits, "
+     "weights_only"),
+    (own("analyses", "c", kind="network_costs", networks={"n": {**COSTED, "classes": 9}}),
+     "config: analyses.c.networks.n: layers must end in 9, the number of classes, not 10"),
+    (own("analyses", "c", kind="network_costs", networks={"n": {**COSTED, "architecture": {"kind": "feedforwar"}}}),
+     "config: analyses.c.networks.n.architecture: architecture: kind 'feedforwar' is unknown: it must be one of "
+     + ", ".join(sorted(CATALOG["architectures"])) + "; did you mean 'feedforward'?"),
+    (own("analyses", "c", kind="membrane_clipping", network=CLIPPED, bounds=[-1, 2]),
+     "config: analyses.c.bounds: must be different integers of at most 0, in units of the threshold, not [-1, 2]"),
+    (own("analyses", "c", kind="membrane_clipping", network={**CLIPPED, "seeds": [-1]}),
+     "config: analyses.c.network.seeds.0 must be greater than or equal to 0, not -1"),
     (changed("neurons", "lif", reset="zero"), "config: neurons.lif.reset must be 'soft' or 'hard', not 'zero'"),
     (changed("neurons", "lif", kind="lift"),
      "config: neurons.lif: kind 'lift' is unknown: it must be one of " + NEURONS + "; did you mean 'lif'?"),
     (changed("architectures", "conv", layers="16C3-AB2-10"),
-     "config: architectures.conv.layers: layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not 'AB2'"),
+     "config: architectures.conv.layers: layers must be made of words like 16C3, 16C3s2, D3, 32S3, AP2, MP2 and 10, not 'AB2'"),
     (changed("pruners", "half", keep=0), "config: pruners.half.keep must be greater than 0, not 0"),
     ({**SHIPPED, "quantisers": {}}, "config: section 'quantisers' is unknown: it must be one of analyses, architectures, "
      "data_dir, datasets, device, download, hardware, neurons, pretraining, pruners, quantizers, smoke, study; did you mean "
@@ -182,9 +225,31 @@ NO_CHAIN = [
     (("pruners", "p", {"kind": "masks"}), {"quantizer": "int4_v8", "pruner": "p"},
      "pruner 'p' on architecture 'dense': masks must have a convolution to close: none of dense1, dense2 is one that neurons "
      "drive and that is not the last (the first, which the input drives, has no membranes to go by)"),
+    (("pruners", "p", {"kind": "masks"}), {"quantizer": "int4_v8", "pruner": "p", "architecture": "conv", "neuron": "atif_u"},
+     "pruner 'p' on architecture 'conv': masks compare membranes in units of what a spike is worth, so it must be worth 1: use "
+     "neurons like lif, if, decay, plif or lt_lif"),
+    (("neurons", "n", {"kind": "diehl_cook"}), {"neuron": "n", "architecture": "conv"},
+     "neuron 'n' in architecture 'conv': layer conv1: neurons of kind diehl_cook have a threshold each and compete as a layer, so "
+     "their layers must be dense"),
     (("neurons", "n", {"kind": "per_layer", "layers": {"other": {}}}), {"neuron": "n"},
      "neuron 'n' in architecture 'dense': neuron: layers must say the constants of layer 'dense1' too"),
 ]
+
+
+@pytest.mark.parametrize("neuron, architecture, dataset, message", [
+    ("n", "conv", "digits", "membrane_clipping wants spiking neurons that do not inhibit each other"),
+    ("lif", "boxes", "shapes", "membrane_clipping counts right classes, and this architecture finds boxes")])
+def test_membranes_that_cannot_be_clipped_are_refused_before_training(tmp_path, neuron, architecture, dataset, message):
+    raw = {**SHIPPED, "neurons": {**SHIPPED["neurons"], "n": {"kind": "relu"}},
+           "architectures": {**SHIPPED["architectures"], "boxes": {"kind": "yolo", "layers": "4C3s2"}},
+           "datasets": {**SHIPPED["datasets"], "shapes": {"kind": "moving_shapes", "task": "detection"}},
+           "analyses": {"c": {"kind": "membrane_clipping", "network": {**CLIPPED, "neuron": neuron, "architecture": architecture,
+                                                                       "dataset": dataset}}}}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"title": "t", "analyses": ["c"]}))
+    with pytest.raises(ConfigError) as error:
+        load_study(path, parse_config(raw))
+    assert str(error.value) == f"{path}: analyses: c.network: {message}"
 
 
 @pytest.mark.parametrize("entry, changes, message", NO_CHAIN)

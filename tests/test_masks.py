@@ -41,7 +41,9 @@ def masked(data, epochs=0, **options):
 def test_gates_equal_the_integer_model(options, constant):
     data = tiny_data(constant=constant)
     model, _, said = masked(data, **options)
-    assert said == "masks on 2 of 4 layers"
+    side = options.get("block", 2)
+    blocks = "" if options.get("spatial", 0) is None else f" (blocks of {side}x{side})"
+    assert said == f"masks on conv2{blocks}, conv3{blocks}; 2 layers stay open"
     net = to_spec(model)
     assert check_equal(model, net, data.frames["test"]) > 0
     gated = [layer for layer in net.layers if layer.gate is not None and not layer.neuron.stateless]

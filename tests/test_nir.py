@@ -325,7 +325,8 @@ def test_an_integer_network_comes_back_the_same(neuron, entry, tmp_path, capsys)
     with pytest.raises(ImportRefused, match="the sidecar's network must be what export-nir wrote"):
         network_of(changed, {"layers": []})
     described = read_sidecar(tmp_path / "n.nir")[1]
-    with pytest.raises(ImportRefused, match=f"^the sidecar's network has version 1, and this program reads {VERSION}: export it again$"):
+    with pytest.raises(ImportRefused, match=f"^the sidecar's network has version 1, and this program reads {VERSION}: export "
+                                              "it again$"):
         network_of(changed, {**described, "version": 1})
 
 

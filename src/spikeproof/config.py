@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from .architectures.shapes import with_currents
 from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
 
@@ -199,12 +200,17 @@ class Run:
 
 
 def _fields_at(model, path):
-    """Names of the fields that the (nested) model at a path of keys has."""
-    for key in path:
-        field = model.model_fields.get(key)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Options)):
+    """Names of the fields that the (nested) model at a path of keys and positions has."""
+    path = list(path)
+    while path:
+        field = model.model_fields.get(path.pop(0))
+        inner = None if field is None else field.annotation
+        if get_origin(inner) in (dict, list):                       # of models: the next key, or position, picks one
+            inner = get_args(inner)[-1]
+            path = path[1:]
+        if not (isinstance(inner, type) and issubclass(inner, Options)):
             break
-        model = field.annotation
+        model = inner
     return sorted(model.model_fields)
 
 
@@ -318,11 +324,11 @@ class Config:
         if "quantizer" in made and neuron.activation == "spike":
             with naming("quantizer", "on", "architecture"):
                 made["quantizer"].check(shapes, neuron)
-        if "pruner" in made:
-            with naming("pruner", "on", "architecture"):
-                made["pruner"].layers(shapes)
         with naming("neuron", "in", "architecture"):
             neuron.check(shapes)
+        if "pruner" in made:
+            with naming("pruner", "on", "architecture"):
+                made["pruner"].check(with_currents(shapes, neuron.synapses(shapes)), neuron)
         with naming("pretraining", "of", "neuron"):
             made["pretraining"].check(neuron, spec)
         for field in ("quantizer", "pruner"):
@@ -334,6 +340,16 @@ class Config:
             if training is not None:
                 with naming(field, "for", "neuron"):
                     training.check_boxes(neuron)
+
+    def check_analysis(self, name):
+        """ConfigError where an analysis of trained networks cannot have its network (names that :meth:`check_chain` has taken)."""
+        entry = self.entries["analyses"][name]
+        parts = {field: self.entries[SECTION_OF[field]][getattr(entry.network, field)] for field in ("architecture", "neuron")}
+        architecture, neuron = (load(SECTION_OF[field], part.kind)(part) for field, part in parts.items())
+        try:
+            load("analyses", entry.kind)(entry).check(architecture, neuron)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
     def analysis_inputs(self, name):
         """Files that an analysis of trained networks reads: the prepared data, and a model per seed; [] for others."""
@@ -500,6 +516,7 @@ def load_study(path, config):
             _check_names(config, chosen, where)
             try:
                 config.check_chain(chosen)
+                config.check_analysis(name)
             except ConfigError as error:
                 raise ConfigError(f"{where}: {error}") from None
     return study, tuple(runs)

@@ -155,7 +155,8 @@ def page(study, results, table, analyses=None, claims=None):
     sections = []
     for name, result in (analyses or {}).items():
         kind = load("analyses", study["analyses"][name]["kind"])
-        sections.append({"name": name, "about": kind.__doc__.split("\n\n")[0], "tables": kind.tables(result),
+        about = " ".join(kind.__doc__.split("\n\n")[0].replace("``", "").split())
+        sections.append({"name": name, "about": about, "tables": kind.tables(result),
                          "figures": [_figure(*figure) for figure in kind.figures(result)]})
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined,
                                      trim_blocks=True, lstrip_blocks=True)

@@ -1,9 +1,12 @@
 """What analyses share."""
-from pydantic import Field
+from typing import Annotated
 
+from pydantic import Field, field_validator, model_validator
+
+from ..network import InputSpec
 from ..options import Options
 
-__all__ = ["NetworkNames"]
+__all__ = ["ArchitectureOf", "NetworkNames"]
 
 
 class NetworkNames(Options):
@@ -12,4 +15,27 @@ class NetworkNames(Options):
     architecture: str
     neuron: str
     pretraining: str
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+
+
+class ArchitectureOf(Options):
+    """An architecture entry (plain data) on an input of ``shape`` [height, width, channels], with so many ``classes``."""
+    architecture: dict
+    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(strict=False)
+    classes: int = Field(ge=1)
+
+    @field_validator("architecture")
+    @classmethod
+    def _valid(cls, value):
+        from ..config import parse_entry
+        return parse_entry("architectures", value, "architecture").model_dump()
+
+    @model_validator(mode="after")
+    def _fits(self):
+        self.layers(8)
+        return self
+
+    def layers(self, bits):
+        """tuple of LayerShape, on a constant input of so many bits."""
+        from ..config import make
+        return make("architectures", self.architecture).layers(InputSpec(self.shape, bits, True), self.classes)

@@ -1,7 +1,7 @@
 """A trained network whose membranes are held above a bound, without training on (SpQuant-SNN, Eq. 5 and 6, Table 1)."""
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..options import Options
 from .base import NetworkNames
@@ -22,8 +22,22 @@ class MembraneClipping:
         bounds: list[int] = Field([-5, -4, -3, -2, -1], min_length=1)
         images: int = Field(1000, ge=1)
 
+        @field_validator("bounds")
+        @classmethod
+        def _below(cls, value):
+            if len(set(value)) < len(value) or max(value) > 0:
+                raise ValueError(f"must be different integers of at most 0, in units of the threshold, not {value}")
+            return value
+
     def __init__(self, options):
         self.options = options
+
+    def check(self, architecture, neuron):
+        """ValueError where membranes of such a network cannot be clipped so."""
+        if architecture.boxes:
+            raise ValueError("membrane_clipping counts right classes, and this architecture finds boxes")
+        if neuron.activation != "spike" or neuron.lateral is not None:
+            raise ValueError("membrane_clipping wants spiking neurons that do not inhibit each other")
 
     def run(self, say=print, data=None, models=()):
         """Quantities ``accuracy`` (percent, of the network as it is), and by bound ``clipped_<c>``, ``rounded_<c>``, what they
@@ -94,7 +108,8 @@ class MembraneClipping:
 
         def told(name):
             return f"{q[name]:.2f}" + (f" ± {q[name + '_sd']:.2f}" if name + "_sd" in q else "")
-        return [(f"Clipped membranes: {result['models']} networks, {result['images']} test images, {told('accuracy')} % as is",
+        networks = f"{result['models']} network" + ("s" if result["models"] > 1 else "")
+        return [(f"Clipped membranes: {networks}, {result['images']} test images, {told('accuracy')} % as is",
                  ["c", "accuracy clipped, %", "accuracy rounded, %", "of later spikes, %", "of all neurons and steps, %"],
                  [[str(c), *(told(f"{name}_{c}") for name in ("clipped", "rounded", "share", "density"))]
                   for c in result["bounds"]])]

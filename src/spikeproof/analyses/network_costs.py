@@ -1,10 +1,11 @@
 """Memory, operations and energy by formula: what SpQuant-SNN gives for its networks (Eq. 28 to 31)."""
+import math
 from typing import Literal
 
 from pydantic import Field
 
-from ..network import InputSpec
 from ..options import Options
+from .base import ArchitectureOf
 
 __all__ = ["NetworkCosts"]
 
@@ -23,16 +24,13 @@ class Printed(Options):
     compressed_neurons: float | None = Field(None, gt=0)
 
 
-class Network(Options):
-    """An architecture entry (plain data) on an input of ``shape`` [height, width, channels], with ``classes`` and ``steps``.
+class Network(ArchitectureOf):
+    """An architecture and its input, over so many ``steps``.
 
     ``weight_bits``, ``membrane_bits`` and ``output_bits`` (of what a convolution gives, before it enters the membrane) when
     compressed, 32 before. ``closed_positions`` and ``closed_channels``: shares of the maps of all convolutions but the first that
     masks close.
     """
-    architecture: dict
-    shape: tuple[int, int, int] = Field(strict=False)
-    classes: int = Field(ge=1)
     steps: int = Field(ge=1, le=4096)
     weight_bits: int = Field(ge=1, le=32)
     membrane_bits: int = Field(2, ge=1, le=32)
@@ -42,10 +40,16 @@ class Network(Options):
     printed: Printed = Printed()
 
 
+def _kept(shape):
+    """Neurons of a layer that have a membrane to keep."""
+    return shape.neurons if shape.emits == "spikes" and not shape.stateless else 0
+
+
 class NetworkCosts:
-    """Memory: weights, membranes and one output of a convolution per neuron. Operations: multiply-accumulates of all steps, none of
-    them skipped for silence. Energy: that of their additions (multiplications where the input has more than one bit), and beside
-    it what reading weights and reading and writing membranes costs at ``memory_pj`` per bit.
+    """Memory: weights, membranes and one output of a convolution per neuron. Operations: multiply-accumulates of all steps, those
+    of attention among them, none skipped for silence. Energy: that of their additions, and of multiplications in the first layer
+    where the input has more than one bit; beside it what reading weights and reading and writing membranes costs at ``memory_pj``
+    per bit.
 
     The default of ``memory_pj`` is 10 pJ for 64 bits of an 8 KB memory (Horowitz, ISSCC 2014: 45 nm, where an 8-bit addition is
     0.03 pJ): larger memories cost more.
@@ -69,12 +73,11 @@ class NetworkCosts:
         (``packed_ratio``) and by the printed numbers (``printed_ratio``); ``operations_ratio``; ``energy_ratio`` of operations and
         ``energy_with_memory_ratio``; ``full_mb``, ``compressed_mb``.
         """
-        from ..model_files import make
         quantities, memory, costs = {}, [], []
         for name, of in self.options.networks.items():
-            shapes = make("architectures", of.architecture).layers(InputSpec(of.shape, self.options.input_bits, True), of.classes)
+            shapes = of.layers(self.options.input_bits)
             weights = sum(c.weights for s in shapes for c in s.connections if not c.identity)
-            neurons = sum(s.neurons for s in shapes if s.emits == "spikes" and not s.stateless)
+            neurons = sum(map(_kept, shapes))
             full = {"weights": weights * 4 / 1e6, "membranes": neurons * 4 / 1e6, "outputs": neurons * 4 / 1e6}
             compressed = self._memory(of, weights, neurons)
             total, small = sum(full.values()), sum(compressed.values())
@@ -109,9 +112,11 @@ class NetworkCosts:
                 if form == "compressed" and k and min(shape.out_map) > 1:
                     left = (1 - of.closed_positions) * (1 - of.closed_channels)
                 here = of.steps * left * shape.out_map[0] * shape.out_map[1] * sum(c.weights for c in shape.connections)
+                if shape.attention is not None:                      # K^T V, then Q times that
+                    here += of.steps * left * 2 * shape.neurons * shape.out_channels / shape.attention.heads
                 adds += here
                 multiplies += here if k == 0 and self.options.input_bits > 1 else 0
-                updates += of.steps * shape.neurons
+                updates += of.steps * _kept(shape)
             operations[form] = adds
             energy[form] = (adds * ADD[form] + multiplies * MULTIPLY[form],
                             (adds * bits[0] + 2 * updates * bits[1]) * self.options.memory_pj)
@@ -130,10 +135,11 @@ class NetworkCosts:
     @staticmethod
     def tables(result):
         """(title, columns, rows) for the report."""
-        def number(of, digits=2):
-            return "" if of is None else f"{of:.{digits}f}"
+        def number(of, digits=3):
+            """At least so many significant digits."""
+            return "" if of is None else f"{of:.{max(0, digits - 1 - math.floor(math.log10(abs(of))))}f}" if of else "0"
         sizes = [[name, f"{weights:,}", f"{neurons:,}", *map(number, of)] for name, weights, neurons, *of in result["memory"]]
-        costs = [[name, number(full, 3), number(left, 3), *(number(of, 3) for of in energy)]
+        costs = [[name, number(full), number(left), *map(number, energy)]
                  for name, full, left, *energy in result["costs"]]
         return [("Memory by formula, MB", ["network", "weights", "neurons", "weights, 32 bits", "membranes", "outputs",
                                            "weights, compressed", "membranes", "outputs", "times less", "packed at 1.6 bits",

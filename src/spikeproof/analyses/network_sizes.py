@@ -5,19 +5,17 @@ from pydantic import Field
 
 from ..network import InputSpec
 from ..options import Options
+from .base import ArchitectureOf
 
 __all__ = ["NetworkSizes"]
 
 
-class Network(Options):
-    """An architecture entry (plain data) on an input of ``shape`` [height, width, channels], with so many ``classes``.
+class Network(ArchitectureOf):
+    """An architecture and its input.
 
     ``weight_bits``: of each weight but for those of the first and the last layer, which keep 32, as all other parameters do.
     ``weights_only``: nothing but weights is counted.
     """
-    architecture: dict
-    shape: tuple[int, int, int] = Field(strict=False)
-    classes: int = Field(ge=2)
     weight_bits: int | None = Field(None, ge=1, le=32)
     weights_only: bool = False
 
@@ -42,7 +40,7 @@ class NetworkSizes:
         neuron = make("neurons", {"kind": "relu"})
         for name, of in self.options.networks.items():
             given = InputSpec(of.shape, 8, True)
-            shapes = make("architectures", of.architecture).layers(given, of.classes)
+            shapes = of.layers(given.bits)
             if of.weights_only:
                 count = sum(shape.weights for shape in shapes if shape.weighted)
             else:

@@ -10,7 +10,7 @@ from ..options import Options
 from .base import Architecture
 from .shapes import Connection, LayerShape, check_classes, map_after
 
-__all__ = ["Feedforward", "parse_layers"]
+__all__ = ["Feedforward", "parse_body", "parse_layers"]
 
 TOKEN = re.compile(r"(?P<conv>(?P<channels>\d+)C(?P<kernel>\d+)(?:s(?P<stride>\d+))?)|(?P<sew>\d+)S(?P<size>\d+)"
                    r"|D(?P<own>\d+)(?:s(?P<hop>\d+))?|AP(?P<avg>\d+)|MP(?P<max>\d+)|(?P<dense>\d+)")
@@ -38,7 +38,7 @@ def parse_layers(notation, input_shape=None):
     matches = [TOKEN.fullmatch(word) for word in words]
     for word, match in zip(words, matches):
         if not word.isascii() or match is None or any(number == 0 for number in map(int, re.findall(r"\d+", word))):
-            raise ValueError(f"layers must be made of words like 16C3, 16C3s2, AP2, MP2 and 10, not {word!r}")
+            raise ValueError(f"layers must be made of words like 16C3, 16C3s2, D3, 32S3, AP2, MP2 and 10, not {word!r}")
         if any(match[side] and int(match[side]) % 2 == 0 for side in ("kernel", "own", "size")):
             raise ValueError(f"layers must have convolutions with odd kernels, so that padding keeps the map, not {word!r}")
         for what, most in LIMITS.items():
@@ -85,6 +85,24 @@ def parse_layers(notation, input_shape=None):
         layers.append(LayerShape(name, out, out_map, (connection,)))
         (height, width), channels, source, pool, pool_kind = out_map, out, name, 1, "sum"
     return tuple(layers)
+
+
+def parse_body(notation, input_shape=None, what="layers"):
+    """As :func:`parse_layers`, of layers whose last map something else reads: they end in a convolution or a block.
+
+    Raises
+    ------
+    ValueError
+        If they do not, or a word is none of the notation's; ``what`` is what the notation is called.
+    """
+    layers = parse_layers(f"{notation}-1", input_shape)              # what it says of words holds with a last dense layer
+    last = notation.rsplit("-", 1)[-1]
+    match = TOKEN.fullmatch(last)
+    if match["avg"] or match["max"]:
+        raise ValueError(f"{what} must end in a convolution, not in the pool {last!r}: write a stride, or a convolution behind it")
+    if match["dense"]:
+        raise ValueError(f"{what} must end in a convolution: leave out the dense layer {last!r}, the last one is added")
+    return None if layers is None else layers[:-1]
 
 
 class Feedforward(Architecture):

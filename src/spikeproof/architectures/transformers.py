@@ -5,7 +5,7 @@ from pydantic import Field, field_validator
 
 from ..options import Options
 from .base import Architecture
-from .feedforward import parse_layers
+from .feedforward import parse_body
 from .shapes import Attention, Connection, LayerShape
 
 __all__ = ["SpikeTransformer", "Spikformer"]
@@ -24,13 +24,11 @@ class _Transformer(Architecture):
         @field_validator("stem")
         @classmethod
         def _readable(cls, value):
-            parse_layers(f"{value}-1")
+            parse_body(value, what="stem")
             return value
 
     def layers(self, input_spec, classes):
-        layers = list(parse_layers(f"{self.options.stem}-1", input_spec.shape)[:-1])
-        if not layers:
-            raise ValueError("stem must have a convolution")
+        layers = list(parse_body(self.options.stem, input_spec.shape, "stem"))
         source, channels, side = layers[-1].name, layers[-1].out_channels, layers[-1].out_map
         if side[0] != side[1]:
             raise ValueError(f"stem must lead to a square map, not {side[0]}x{side[1]}")

@@ -5,7 +5,7 @@ from pydantic import Field, field_validator
 
 from ..options import Options
 from .base import Architecture
-from .feedforward import parse_layers
+from .feedforward import parse_body
 from .shapes import Connection, LayerShape
 
 __all__ = ["Yolo"]
@@ -26,7 +26,14 @@ class Yolo(Architecture):
         @field_validator("layers")
         @classmethod
         def _readable(cls, value):
-            parse_layers(f"{value}-1")
+            parse_body(value)
+            return value
+
+        @field_validator("anchors", mode="before")
+        @classmethod
+        def _pairs(cls, value):
+            if not (isinstance(value, list) and all(isinstance(of, (list, tuple)) and len(of) == 2 for of in value)):
+                raise ValueError(f"must be a list of sizes [width, height], like [[8, 8], [12, 12]], not {value!r}")
             return value
 
         @field_validator("anchors")
@@ -39,8 +46,8 @@ class Yolo(Architecture):
     boxes = True
 
     def layers(self, input_spec, classes):
-        layers = parse_layers(f"{self.options.layers}-1", input_spec.shape)[:-1]
-        if not layers or layers[-1].out_map == (1, 1):
+        layers = parse_body(self.options.layers, input_spec.shape)
+        if layers[-1].out_map == (1, 1):
             raise ValueError("layers must lead to a map of more than one cell")
         last, out = layers[-1], len(self.options.anchors) * (5 + classes)
         return (*layers, LayerShape("cells", out, last.out_map, (Connection(last.name, last.out_channels, out),)))

@@ -18,6 +18,16 @@ class Pruner:
         """
         return shapes
 
+    def check(self, shapes, neuron):
+        """ValueError where such layers of such neurons cannot be pruned so; without torch, before anything runs.
+
+        Parameters
+        ----------
+        shapes : tuple of LayerShape, those of synaptic currents among them
+        neuron : Neuron
+        """
+        self.layers(shapes)
+
     def prune(self, model, data):
         """A smaller network, before it is trained on.
 

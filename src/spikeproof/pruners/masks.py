@@ -67,6 +67,15 @@ class MaskPruner(Pruner):
                              f"that is not the last (the first, which the {INPUT} drives, has no membranes to go by)")
         return (*out, shapes[-1])
 
+    def check(self, shapes, neuron):
+        if not neuron.unit_spikes:
+            raise ValueError("masks compare membranes in units of what a spike is worth, so it must be worth 1: use neurons "
+                             "like lif, if, decay, plif or lt_lif")
+        if neuron.synapses(shapes):
+            raise ValueError("masks must have convolutions that neurons drive, and neurons with synapses drive currents: use "
+                             "neurons without")
+        super().check(shapes, neuron)
+
     def _gates(self, shape, source):
         """LayerShapes of the gates of a layer; the last one is its gate."""
         options, (rows, columns), gates = self.options, source.out_map, []
@@ -115,8 +124,13 @@ class MaskPruner(Pruner):
         from ..open_shares import start_gates
         masked = model.with_layers(self.layers(model.shapes))
         start_gates(masked, data, self)
-        closed = sum(shape.gate is not None and not shape.stateless for shape in masked.shapes)
-        return masked, f"masks on {closed} of {len(model.shapes)} layers"
+        sides, closed = {shape.name: shape.out_map for shape in masked.shapes}, []
+        for shape in masked.shapes:
+            if shape.gate is not None and not shape.stateless:
+                height, width = shape.out_map
+                side = sides.get(shape.name + SPATIAL)
+                closed.append(shape.name if side is None else f"{shape.name} (blocks of {height // side[0]}x{width // side[1]})")
+        return masked, f"masks on {', '.join(closed)}; {len(model.shapes) - len(closed)} layers stay open"
 
     def method(self):
         from ..open_shares import OpenShares

@@ -5,7 +5,7 @@ legal code, with a straight-through gradient (the rounding counts as the identit
 """
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..fixed_point import ROUNDINGS
 from ..options import Options
@@ -30,11 +30,22 @@ class MembraneOptions(Options):
     rounding: Literal[ROUNDINGS] = "half_up"
     output_bits: int = Field(16, ge=2, le=24)
 
+    @field_validator("levels", mode="before")
+    @classmethod
+    def _pair(cls, value):
+        if value is not None and not (isinstance(value, (list, tuple)) and len(value) == 2):
+            raise ValueError(f"must be the lowest and the highest code [lo, hi], like [-1, 1], not {value!r}")
+        return value
+
     @model_validator(mode="after")
     def _bits_or_levels(self):
+        if self.gradient != "stacked" and self.temperature != 2:
+            raise ValueError("temperature must be left out where gradient is clip: it is the slope of the stacked gradient")
         if self.levels is None:
             if self.gradient == "stacked":
                 raise ValueError("gradient must be clip where no levels are given: stacked has a step for each")
+            if self.unit != "half_threshold":
+                raise ValueError("unit must be left out where no levels are given: it says what one of them stands for")
             return self
         lo, hi = self.levels
         if not -16 <= lo <= 0 <= hi <= 15 or lo == hi:
