@@ -249,6 +249,16 @@ def test_network_costs_are_the_papers_formulas():
     assert found["b_energy_with_memory_ratio"] == pytest.approx((energy[0] + moved[0]) / (energy[1] + moved[1]))
 
 
+def test_network_costs_count_attention():
+    """K^T V and Q times that: two products of (tokens x channels of a head) with (channels of a head squared), for each head."""
+    entry = {"kind": "spikformer", "stem": "8C3s2", "blocks": 1, "heads": 2}
+    network = {"architecture": entry, "shape": [8, 8, 1], "classes": 5, "steps": 3, "weight_bits": 4}
+    found = make("analyses", "network_costs", networks={"a": network}).run(say=lambda text: None)
+    shapes = make("architectures", "spikformer", **{k: v for k, v in entry.items() if k != "kind"}).layers(InputSpec((8, 8, 1)), 5)
+    synapses = sum(s.out_map[0] * s.out_map[1] * sum(c.weights for c in s.connections) for s in shapes)
+    assert found["costs"][0][1] == pytest.approx(3 * (synapses + 2 * 2 * 16 * 4 * 4) / 1e9)
+
+
 @pytest.mark.parametrize("entry, weights, neurons", [
     # The neurons are those that SpQuant-SNN's sizes of membranes stand for: 3.686 MB and 5.50 MiB in full precision.
     ({"kind": "feedforward", "layers": "64C3-128C3-AP2-256C3-256C3-AP2-512C3-512C3-AP2-512C3-512C3-AP2-10"}, 9_263_232, 921_610),
@@ -273,7 +283,7 @@ def test_network_size_counts_every_trained_parameter():
     assert resnet.run(say=lambda text: None)["quantities"]["r_parameters"] == 11_173_962       # the ResNet-18 of the literature
 
 
-@pytest.mark.parametrize("kind", sorted({*CATALOG["pretraining"]} - {"imported"}))       # which has its own in test_nir
+@pytest.mark.parametrize("kind", sorted({*CATALOG["pretraining"]} - {"imported", "stdp"}))   # see test_nir; below
 def test_pretraining_learns_something(kind):
     """With its own loss and surrogate, on real digits: the network that comes out decides most of those that it did not see."""
     from test_models import CHAIN
@@ -289,3 +299,14 @@ def test_pretraining_learns_something(kind):
     history = method.train(model, data, seed=0, say=lambda text: None)
     assert [epoch["epoch"] for epoch in history] == [*range(1, 9 if kind == "continued" else 6)]
     assert history[-1]["loss"] < history[0]["loss"] and accuracy(model, data, "validation") > 0.8
+
+
+def test_neurons_learn_digits_without_labels():
+    from spikeproof.training import accuracy
+    data = make("datasets", "digits", encoding="rate", max_rate=0.5, steps=40).prepare(None)
+    chain = {"architecture": {"kind": "feedforward", "layers": "100-10", "norm": False},
+             "neuron": {"kind": "diehl_cook", "inhibition": 16.0}}
+    model = build(chain, data.input, data.steps, data.classes)
+    history = make("pretraining", "stdp", epochs=3, largest_weight=0.25).train(model, data, say=lambda text: None)
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3] and history[-1]["validation_accuracy"] > 0.75
+    assert history[-1]["validation_accuracy"] == accuracy(model, data, "validation")

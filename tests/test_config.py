@@ -51,7 +51,7 @@ def changed(section, name, **values):
     (changed("quantizers", "int4_v8", membrane={"bits": 8, "roundin": "floor"}),
      "config: quantizers.int4_v8.membrane.roundin is not a known key; did you mean 'rounding'?"),
     (changed("quantizers", "ternary_v6", width=2), "config: quantizers.ternary_v6.width is not a known key; known keys are "
-     "edge_bits, kind, membrane, power_of_two_scale, scale, shortcut_bits, training"),
+     "edge_bits, kind, leak, membrane, power_of_two_scale, scale, shortcut_bits, thresholds, training"),
     (changed("quantizers", "int4_v8", training={"learning_rate": "1e-3"}),
      "config: quantizers.int4_v8.training.learning_rate must be a valid number, not '1e-3'; write it as 0.001"),
     (changed("quantizers", "int4_v8", training={"learning_rate": float("inf")}),

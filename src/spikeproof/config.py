@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from .architectures.shapes import with_currents
 from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
+from .pretraining.base import Pretraining
 
 __all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "analysis_file", "load_study", "make", "parse_config", "parse_entry",
            "read_yaml", "smoke_config", "validate", "with_entries"]
@@ -81,7 +82,8 @@ def smoke_config(raw):
         kind = value.get("kind") if isinstance(value, dict) else None
         fields = load(section, kind).Options.model_fields if kind in CATALOG[section] else ()
         if "training" in fields:
-            value = {**value, "training": {**value.get("training", {}), "epochs": 1, "max_steps": 2, "batch_size": 8}}
+            trained = value.get("training", {})
+            value = {**value, "training": {**trained, "epochs": min(trained.get("epochs", 1), 1), "max_steps": 2, "batch_size": 8}}
         if "first" in fields and isinstance(value.get("first"), dict):
             value = {**value, "first": smaller(section, value["first"])}
         if "weights" in fields:                                      # a smoke run has a folder of its own
@@ -330,11 +332,13 @@ class Config:
             with naming("pruner", "on", "architecture"):
                 made["pruner"].check(with_currents(shapes, neuron.synapses(shapes)), neuron)
         with naming("pretraining", "of", "neuron"):
-            made["pretraining"].check(neuron, spec)
-        for field in ("quantizer", "pruner"):
-            if field in made:
-                with naming(field, "for", "neuron"):
-                    made[field].options.training.check(neuron, spec)
+            made["pretraining"].check(neuron, spec, shapes)
+        if "quantizer" in made:
+            with naming("quantizer", "for", "neuron"):
+                made["pretraining"].check_quantizer(made["quantizer"], neuron, spec)
+        if "pruner" in made:
+            with naming("pruner", "for", "neuron"):
+                Pretraining.check_training(made["pruner"].options.training, neuron, spec)
         for field in ("pretraining", "quantizer", "pruner"):
             training = getattr(made[field].options, "training", None) if field in made and boxes else None
             if training is not None:

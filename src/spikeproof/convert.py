@@ -54,7 +54,7 @@ def to_spec(model):
         thresholds = _integers(theta, f"thresholds of {shape.name}")[:, None, None] if layer.fires else None
         layers.append(LayerSpec(shape.name, (*shape.out_map, shape.out_channels), tuple(projections), layer.neuron, thresholds,
                                 biases if biases.any() else None, shape.gate, starts if starts.any() else None,
-                                layer.rivals(value)))
+                                layer.rivals(value), layer.quantizer.theta_shift(theta) if layer.fires else 0))
     return NetworkSpec(model.input_spec, tuple(layers), model.steps, model.neuron.readout)
 
 

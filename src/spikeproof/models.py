@@ -377,8 +377,9 @@ class CodeLayer(nn.Module):
                 weights.append(round_ste((weight * unit / value[:, None, None, None]).clamp(-limit, limit)))
         level, _ = self.threshold()
         theta = level.reshape(len(level), -1) / value
-        theta = (straight_through(theta, theta.floor() + 1) if self.threshold.strict else round_ste(theta)).clamp(min=1)
-        return weights, round_ste(self.offset / value), theta, self._starts(value), value
+        if self.threshold.strict:                                    # h > theta
+            theta = straight_through(theta, theta.floor() + 1)
+        return weights, round_ste(self.offset / value), self.quantizer.thresholds(theta), self._starts(value), value
 
     def _starts(self, value):
         """Stored codes at the start of an image."""
@@ -589,10 +590,12 @@ class CodeNetwork(nn.Module):
             else:
                 neuron = self.neuron_of(k)
                 leak, reset = layer.leak or neuron.leak, neuron.reset
+            leak = self.quantizer.leak(leak)
             if layer.fires:
-                reach, (lo, hi), levels = float(theta.max()), membrane.codes, membrane.levels
+                reach, (lo, hi) = float(theta.max()), membrane.codes
                 if layer.initial is not None:
                     reach = max(reach, float((layer.initial / value[:, None, None]).abs().max()))
+                shift = membrane.shift(float(theta.median()), reach)
             else:
                 sums = bias.clone()
                 for weight, connection in zip(weights, layer.shape.connections):
@@ -600,11 +603,8 @@ class CodeNetwork(nn.Module):
                     sums += weight.clamp(min=0).reshape(len(sums), -1).sum(1) * largest
                 # What a leak keeps: the sum of its powers.
                 kept = sum(leak.factor**t for t in range(self.steps))
-                reach, hi, levels = kept * float(sums.max().clamp(min=1)), (1 << membrane.output_bits - 1) - 1, None
+                reach, hi = kept * float(sums.max().clamp(min=1)), (1 << membrane.output_bits - 1) - 1
                 lo = -hi - 1
-            if levels:
-                shift = max(0, round(math.log2(float(theta.median()) / (1 if membrane.unit == "threshold" else 2))))
-            else:
                 shift = max(0, math.ceil(math.log2(reach / hi)))
             rounding = membrane.rounding if shift else "floor"
             # Seeds of many ones: from a sparse one the LFSR takes a hundred steps to look random.

@@ -269,6 +269,9 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
     method.start(model)
     start, history = _load(checkpoint, model, optimizer, job, say, method)
     saved = time.monotonic()
+    if not options.epochs:
+        history = [{"epoch": 0, "loss": None, "train_accuracy": None, "validation_accuracy": accuracy(model, data, "validation"),
+                    "firing_rate": None, "learning_rate": 0.0, **method.after_epoch(0.0)}]
     bar = tqdm(range(start, options.epochs), desc=label, unit="epoch", initial=start, total=options.epochs, mininterval=1)
     for epoch in bar:
         model.train()

@@ -37,9 +37,9 @@ class TrainingOptions(Options):
     (:mod:`spikeproof.surrogates`); the width is in values, where a fixed threshold is 1: the slope alpha of a sigmoid is 1 / width.
     ``tssl`` is the rule of TSSL-BP, for neurons with a synapse; the width is that of its sigmoid.
     ``clip_gradient`` bounds every element of a gradient. ``max_steps`` ends every epoch after so many batches, to try a
-    configuration out.
+    configuration out. With 0 ``epochs`` nothing is trained: quantization after training.
     """
-    epochs: int = Field(30, ge=1)
+    epochs: int = Field(30, ge=0)
     loss: Literal["cross_entropy", "kernel", "mse_rate", "tet"] = "cross_entropy"
     tet_share: float = Field(0.05, ge=0, le=1)
     mean_logits: bool = False

@@ -35,9 +35,9 @@ class Continued(Pretraining):
             from ..config import parse_entry
             return parse_entry("pretraining", value, "first").model_dump()
 
-    def check(self, neuron, input_spec):
-        super().check(neuron, input_spec)
-        self._first().check(neuron, input_spec)
+    def check(self, neuron, input_spec, shapes):
+        super().check(neuron, input_spec, shapes)
+        self._first().check(neuron, input_spec, shapes)
 
     def _first(self):
         from ..config import make

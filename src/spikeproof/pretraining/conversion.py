@@ -34,8 +34,8 @@ class Conversion(Pretraining):
         potentials: bool = False
         training: TrainingOptions = TrainingOptions()
 
-    def check(self, neuron, input_spec):
-        self.options.training.check(self._twin(), input_spec)
+    def check(self, neuron, input_spec, shapes):
+        super().check(self._twin(), input_spec, shapes)
         if not neuron.trained_threshold:
             raise ValueError("neurons must be atif_u to be converted to: soft reset, and one threshold per layer that can be set")
 
@@ -59,7 +59,7 @@ class Conversion(Pretraining):
         from ..convert import to_codes
         from ..models import FloatNetwork
         from ..training import accuracy, fit, seed_of
-        self.check(model.neuron, model.input_spec)
+        self.check(model.neuron, model.input_spec, model.shapes)
         twin = FloatNetwork(model.shapes, self._twin(), model.input_spec, model.steps)
         twin.load_state_dict(model.state_dict(), strict=False)
         history = fit(twin, data, self.options.training, seed=seed, say=say, **kwargs)

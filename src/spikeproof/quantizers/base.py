@@ -3,15 +3,18 @@
 value = code * scale. A quantizer picks the scale of a layer's weights and rounds value / scale to a
 legal code, with a straight-through gradient (the rounding counts as the identity).
 """
+import math
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ..fixed_point import ROUNDINGS
 from ..options import Options
+from ..spec import Leak
 from ..training_options import TrainingOptions
 
-__all__ = ["MembraneOptions", "Quantizer", "QuantizerOptions", "nearest", "round_ste", "straight_through"]
+__all__ = ["MembraneOptions", "ParameterOptions", "Quantizer", "QuantizerOptions", "nearest", "round_ste", "rounded",
+           "straight_through"]
 
 
 class MembraneOptions(Options):
@@ -60,10 +63,28 @@ class MembraneOptions(Options):
         bits = self.bits or 16
         return self.levels or (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
+    def shift(self, median, reach):
+        """A stored code counts in units of 2 to the power of this; of the layer's threshold codes, the median and the most that
+        membranes must reach."""
+        if self.levels:
+            return max(0, round(math.log2(median / (1 if self.unit == "threshold" else 2))))
+        return max(0, math.ceil(math.log2(reach / self.codes[1])))
+
     @property
     def slope(self):
         """Temperature of the stacked gradient, or None."""
         return self.temperature if self.gradient == "stacked" else None
+
+
+class ParameterOptions(Options):
+    """A parameter of neurons in so many bits; ``floor`` is truncation, ``half_up`` to the nearest."""
+    bits: int = Field(8, ge=1, le=16)
+    rounding: Literal[ROUNDINGS] = "half_up"
+
+
+class LeakOptions(ParameterOptions):
+    """The one factor of a layer: nothing to be drawn."""
+    rounding: Literal["floor", "half_up", "half_even"] = "half_up"
 
 
 class QuantizerOptions(Options):
@@ -74,13 +95,17 @@ class QuantizerOptions(Options):
     shortcuts of a residual network, which share their layer's unit; by default what holds four times the largest weight code.
     ``edge_bits`` makes the first and the last layer integers of so many bits, as many methods leave them finer; 16 stands for full
     precision. ``power_of_two_scale`` rounds scales to the nearest power of two (SpQuant-SNN's alpha): behind spikes, a threshold of
-    1 is then a power of two in codes.
+    1 is then a power of two in codes. ``thresholds`` (Q-SpiNN): codes of so many bits, times the least power of two that lets the
+    largest fit, layer by layer; by default thresholds are as exact as sums. ``leak``: the factor of membranes and currents as a
+    fraction of so many bits; by default the neuron's own.
     """
     scale: Literal["channel", "layer"] = "channel"
     power_of_two_scale: bool = False
     shortcut_bits: int | None = Field(None, ge=2, le=16)
     edge_bits: int | None = Field(None, ge=2, le=16)
     membrane: MembraneOptions = MembraneOptions()
+    thresholds: ParameterOptions | None = None
+    leak: LeakOptions | None = None
     training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
 
 
@@ -99,6 +124,18 @@ def straight_through(x, quantized):
 def round_ste(x):
     """x rounded to the nearest integer (half to even), straight-through gradient."""
     return straight_through(x, x.round())
+
+
+def rounded(x, rounding, generator=None):
+    """x rounded to integers by one of the contract's roundings.
+
+    Stochastic draws are those of ``generator``, or, without one, the same ones in every call for a shape.
+    """
+    import torch
+    if rounding == "stochastic":
+        fresh = generator or torch.Generator().manual_seed(0x9E3779B9)
+        return (x + torch.rand(x.shape, generator=fresh, dtype=torch.float32).to(x)).floor()
+    return {"floor": x.floor, "half_up": (x + 0.5).floor, "half_even": x.round}[rounding]()
 
 
 class Quantizer:
@@ -122,7 +159,7 @@ class Quantizer:
         """Integers of so many bits, all else as here."""
         from .integer import IntQuantizer
         shared = {name: getattr(self.options, name)
-                  for name in ("scale", "membrane", "training", "shortcut_bits", "power_of_two_scale")}
+                  for name in ("scale", "membrane", "thresholds", "leak", "training", "shortcut_bits", "power_of_two_scale")}
         return IntQuantizer(IntQuantizer.Options(kind="int", bits=bits, **shared))
 
     def check(self, shapes, neuron):
@@ -144,6 +181,30 @@ class Quantizer:
     def method(self):
         """What is added to the training loop: a :class:`spikeproof.training.Method`, or None."""
         return None
+
+    def thresholds(self, theta):
+        """Thresholds in codes (any shape, real numbers) -> those that are compared with, at least 1; straight-through gradient."""
+        options = self.options.thresholds
+        if options is None:
+            return round_ste(theta).clamp(min=1)
+        most, unit = (1 << options.bits) - 1, 1 << self.theta_shift(theta)
+        codes = rounded(theta.detach() / unit, options.rounding).clamp(1, most) * unit
+        return straight_through(theta, codes)
+
+    def theta_shift(self, theta):
+        """The unit of a layer's thresholds is 2 to the power of this; the same for thresholds and for what they are rounded to."""
+        if self.options.thresholds is None:
+            return 0
+        return max(0, int(theta.detach().max()).bit_length() - self.options.thresholds.bits)
+
+    def leak(self, leak):
+        """A Leak of the contract -> that of ``leak`` in so many bits; what forgets nothing or everything stays."""
+        options = self.options.leak
+        if options is None or leak.factor in (0, 1):
+            return leak
+        scaled = leak.factor * (1 << options.bits)
+        code = {"floor": math.floor(scaled), "half_up": math.floor(scaled + 0.5), "half_even": round(scaled)}[options.rounding]
+        return Leak("multiply", multiplier=min(max(code, 1), (1 << options.bits) - 1), fraction=options.bits)
 
     @property
     def shortcut_bits(self):

@@ -12,7 +12,6 @@ def add_arguments(parser, json_argument):
 def run(args, stage):
     from ..model_files import load_model, make, save_model
     from ..models import CodeNetwork, FloatNetwork
-    from ..training import fit
     data = training.start(args)
     source, description = load_model(args.model)
     if not isinstance(source, FloatNetwork):
@@ -21,5 +20,6 @@ def run(args, stage):
     model = CodeNetwork.from_float(source, quantizer)
     chain = {**description["chain"], "quantizer": args.config}
     method = quantizer.method()
-    history = fit(model, data, quantizer.options.training, method=method, **training.arguments(args, stage, chain))
+    pretraining = make("pretraining", chain["pretraining"])
+    model, history = pretraining.train_codes(model, source, data, method=method, **training.arguments(args, stage, chain))
     training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes), method)
