@@ -15,8 +15,8 @@ from .arguments import count
 
 __all__ = ["main"]
 
-STAGES = ("import", "prepare", "pretrain", "quantize", "prune", "evaluate", "export", "export-nir", "size", "generate", "simulate",
-          "synthesize", "bundle", "analyze", "report", "verify", "prove", "board")
+STAGES = ("import", "prepare", "pretrain", "quantize", "prune", "evaluate", "explore", "export", "export-nir", "size", "generate",
+          "simulate", "synthesize", "bundle", "analyze", "report", "verify", "prove", "board")
 
 EXAMPLES = """\
 examples (the pipeline, one stage at a time; `snakemake --cores all` runs them all):

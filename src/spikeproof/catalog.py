@@ -73,6 +73,7 @@ CATALOG = {
     },
     "analyses": {
         "atif_sqnr": "spikeproof.analyses.atif_sqnr:AtifSqnr",
+        "exploration": "spikeproof.analyses.exploration:Exploration",
         "membrane_clipping": "spikeproof.analyses.membrane_clipping:MembraneClipping",
         "network_costs": "spikeproof.analyses.network_costs:NetworkCosts",
         "network_sizes": "spikeproof.analyses.network_sizes:NetworkSizes",

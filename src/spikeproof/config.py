@@ -176,6 +176,15 @@ class Run:
         return f"{self.base}/{self.quantizer}/{self.pruner}"
 
     @property
+    def model(self):
+        """The model that is evaluated: pruned, quantized or in full precision."""
+        if self.is_float:
+            return f"{self.base}/pretrain.safetensors"
+        if self.pruner == NO_PRUNER:
+            return f"{self.base}/{self.quantizer}/quantize.safetensors"
+        return f"{self.folder}/prune.safetensors"
+
+    @property
     def bundle(self):
         """Folder of the core for hardware engineers."""
         return f"{self.folder}/rtl"
@@ -360,9 +369,15 @@ class Config:
         network = getattr(self.entries["analyses"][name], "network", None)
         if network is None:
             return []
-        runs = [Run(name, quantizer=FLOAT, pruner=NO_PRUNER, seed=seed, **network.model_dump(exclude={"seeds"}))
-                for seed in network.seeds]
-        return [runs[0].data, *(f"{run.base}/pretrain.safetensors" for run in runs)]
+        runs = [Run(name, seed=seed, **_chain_of(network)) for seed in network.seeds]
+        return [runs[0].data, *(run.model for run in runs)]
+
+    def analysis_parts(self, name):
+        """Of an exploration that several jobs share: files of their rows, model after model; [] for others."""
+        entry = self.entries["analyses"][name]
+        jobs = getattr(entry, "jobs", 1)
+        return [f"results/parts/{name}/{seed}-{part}.json" for seed in entry.network.seeds for part in range(1, jobs + 1)] \
+            if jobs > 1 else []
 
     def modules(self, section, name):
         """Modules that implement an entry (and one that it holds), for the stage's code digest."""
@@ -459,6 +474,11 @@ def with_entries(raw, path):
     return raw
 
 
+def _chain_of(network):
+    """The names of a network of an analysis as a run has them."""
+    return {"quantizer": FLOAT, "pruner": NO_PRUNER, **network.model_dump(exclude={"seeds"})}
+
+
 def _check_names(config, chosen, where):
     """ConfigError at the first name of a chain (dict field of a run -> name) that the configuration has not."""
     for field, section in SECTION_OF.items():
@@ -516,7 +536,7 @@ def load_study(path, config):
         network = getattr(config.entries["analyses"][name], "network", None)
         if network is not None:
             where = f"{path}: analyses: {name}.network"
-            chosen = {**network.model_dump(exclude={"seeds"}), "quantizer": FLOAT, "pruner": NO_PRUNER}
+            chosen = _chain_of(network)
             _check_names(config, chosen, where)
             try:
                 config.check_chain(chosen)

@@ -4,6 +4,7 @@ Every function here uses arithmetic operators only, so that one definition serve
 integers, NumPy integer arrays and (for rounding) Amaranth values alike. Right shifts are
 arithmetic: they round towards minus infinity.
 """
+from functools import lru_cache
 
 __all__ = [
     "LFSR_TAPS", "LFSR_WIDTH", "ROUNDINGS", "bits_for_range", "lfsr_advance", "lfsr_draws",
@@ -86,8 +87,14 @@ def lfsr_draws(seed, bits, count):
     """
     if not 1 <= seed < 1 << LFSR_WIDTH:
         raise ValueError(f"LFSR seed must be from 1 to {(1 << LFSR_WIDTH) - 1}, not {seed!r}")
+    return list(_draws(seed, bits, count))
+
+
+@lru_cache(maxsize=16)
+def _draws(seed, bits, count):
+    """The same draws serve every batch of images."""
     mask, draws, state = (1 << bits) - 1, [], seed
     for _ in range(count):
         draws.append(state & mask)
         state = lfsr_advance(state, bits)
-    return draws
+    return tuple(draws)

@@ -74,32 +74,44 @@ def current(projection, x, input_range):
     return out
 
 
-def _neurons(layer, acc, steps):
-    """acc [B, T or 1, N], bias included -> (spikes uint8, membranes int32), both [B, T, N]."""
+def _narrow(net, layer):
+    """The narrowest type that everything a layer's neurons compute fits in, by the ranges that the codes prove."""
+    store = layer.neuron.store
+    widest = max(-store.lo, store.hi) << store.shift
+    lo, hi = net.h_range(layer)
+    most = max(widest * max(layer.neuron.leak.multiplier, 1), -lo, hi, -layer.neuron.v_reset, layer.neuron.v_reset)
+    theta = 0 if layer.theta is None else int(layer.theta.max())
+    # A soft reset may subtract a threshold that h never reached, where it is thrown away; rounding adds at most a unit.
+    return np.int32 if most + theta + (1 << store.shift) < 1 << 31 else np.int64
+
+
+def _neurons(layer, acc, steps, dtype):
+    """acc [B, T or 1, N], bias included -> (spikes uint8, membranes int32), both [B, T, N]; computed in ``dtype``."""
     neuron, store, count = layer.neuron, layer.neuron.store, layer.neurons
     batch = acc.shape[0]
     spikes = np.zeros((batch, steps, count), np.uint8)
     membranes = np.empty((batch, steps, count), np.int32)
-    draws = np.zeros(steps, np.int64)
+    draws = np.zeros(steps, dtype)
     if store.rounding == "stochastic":
-        draws = np.array(lfsr_draws(store.seed, store.shift, steps * count), np.int64).reshape(steps, count)
-    code, before, lateral = np.zeros((batch, count), np.int64), np.zeros(batch, np.int64), layer.lateral
+        draws = np.array(lfsr_draws(store.seed, store.shift, steps * count), dtype).reshape(steps, count)
+    code, before, lateral = np.zeros((batch, count), dtype), np.zeros(batch, dtype), layer.lateral
+    theta = None if layer.theta is None else layer.theta.astype(dtype)
     if layer.v_init is not None:
-        code += np.broadcast_to(layer.v_init, layer.shape).reshape(-1)
+        code += np.broadcast_to(layer.v_init, layer.shape).reshape(-1).astype(dtype)
     for t in range(steps):
         # Leak and integrate.
         h = neuron.leak(code << store.shift) + acc[:, t if acc.shape[1] > 1 else 0]
         if lateral is not None:
-            h = h - (lateral.inhibition * before)[:, None]
+            h = h - (dtype(lateral.inhibition) * before)[:, None]
         # Fire and reset.
-        if layer.theta is not None:
-            theta = np.broadcast_to(layer.theta_at(t), layer.shape).reshape(-1)
-            s = h >= theta
+        if theta is not None:
+            now = np.broadcast_to(theta[t if len(theta) > 1 else 0], layer.shape).reshape(-1)
+            s = h >= now
             if lateral is not None:
                 if lateral.one_spike:
                     s &= np.arange(count) == s.argmax(1)[:, None]
-                before = s.sum(1)
-            h = np.where(s, h - theta if neuron.reset == "soft" else neuron.v_reset, h)
+                before = s.sum(1, dtype=dtype)
+            h = np.where(s, h - now if neuron.reset == "soft" else dtype(neuron.v_reset), h)
             spikes[:, t] = s
         # Store.
         code = np.clip(store.round(h, draws[t]), store.lo, store.hi)
@@ -112,12 +124,27 @@ def _open(gate, shape):
     return gate.repeat(shape[0] // gate.shape[2], 2).repeat(shape[1] // gate.shape[3], 3)
 
 
-def run(net, frames):
+def _sums(projection, x, input_range, kept):
+    """Synaptic sums of a source map x [B, T, H, W, C]; ``kept`` holds those of the last weights that were asked for, or is None."""
+    flat = x.reshape(-1, *x.shape[2:])
+    if kept is None:
+        return current(projection, flat, input_range)
+    key = (projection.weights.shape, projection.weights.tobytes(), projection.stride, projection.padding, projection.groups,
+           projection.pool, projection.pool_kind)
+    if key not in kept:
+        kept.clear()
+        lo, hi = projection.acc_range(input_range)
+        kept[key] = current(projection, flat, input_range).astype(np.int32 if max(-lo.min(), hi.max()) < 1 << 31 else np.int64)
+    return kept[key]
+
+
+def run(net, frames, sums=None):
     """A batch of images through a network.
 
     Parameters
     ----------
     frames : integer array of input codes, [B, H, W, C] for a constant input, else [B, T, H, W, C]
+    sums : dict that keeps what the input drives, for other networks of the same first weights on the same frames; or None
 
     Raises
     ------
@@ -141,13 +168,14 @@ def run(net, frames):
             x = maps[p.source]
             if p.reads == "membranes":
                 x = membranes[p.source].reshape(x.shape)
-            flat = x.reshape(-1, *x.shape[2:])
-            acc = acc + current(p, flat, net.input_range(p)).reshape(batch, x.shape[1], *layer.shape)
+            driven = _sums(p, x, net.input_range(p), sums if p.source == INPUT else None)
+            acc = acc + driven.reshape(batch, x.shape[1], *layer.shape)
         if layer.bias is not None:
             acc = acc + layer.bias
         if layer.gate is not None:
             acc = acc * _open(maps[layer.gate], layer.shape)
-        s, v = _neurons(layer, acc.reshape(batch, -1, layer.neurons), net.steps)
+        dtype = _narrow(net, layer)
+        s, v = _neurons(layer, acc.reshape(batch, -1, layer.neurons).astype(dtype, copy=False), net.steps, dtype)
         spikes[layer.name], membranes[layer.name] = s, v
         maps[layer.name] = s.reshape(batch, net.steps, *layer.shape)
     last = net.layers[-1].name

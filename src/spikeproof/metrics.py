@@ -1,5 +1,5 @@
 """Memory by formula: bits from the architecture and the widths alone, without looking at any tensor."""
-__all__ = ["float_memory_bits", "formula_memory_bits", "overall_rate"]
+__all__ = ["float_bits_of", "float_memory_bits", "formula_memory_bits", "overall_rate"]
 
 
 def overall_rate(rates, shapes):
@@ -14,12 +14,21 @@ def overall_rate(rates, shapes):
     return sum(float(of.mean()) * count for of, count in zip(rates, neurons)) / sum(neurons) if neurons else None
 
 
-def float_memory_bits(shapes, initials=0):
-    """32 bits for every weight, bias and membrane, and for so many initial membranes: dict with the kinds of memory, and total."""
+def float_bits_of(model):
+    """:func:`float_memory_bits` of a trained network, by its initial membranes and its thresholds of neurons, where it has any."""
+    layers = [layer for layer in model.layers if layer.shape.emits == "spikes"]
+    initials = sum(layer.initial.numel() for layer in layers if layer.initial is not None and layer.initial.any())
+    return float_memory_bits(model.shapes, initials, sum(of.numel() for layer in layers if (of := layer.threshold()[0]).dim() > 1))
+
+
+def float_memory_bits(shapes, initials=0, thresholds=0):
+    """32 bits for every weight, bias and membrane, and for so many initial membranes and thresholds that differ from neuron to
+    neuron: dict with the kinds of memory, and total."""
     weights = 32 * sum(c.weights for s in shapes for c in s.connections if not c.identity)
     membranes = 32 * sum(s.neurons for s in shapes if s.emits != "sums" and not s.stateless)
     biases = 32 * sum(s.out_channels for s in shapes if s.weighted)
-    kinds = {"weights": weights, "membranes": membranes, "thresholds": 0, "biases": biases, "initials": 32 * initials}
+    kinds = {"weights": weights, "membranes": membranes, "thresholds": 32 * thresholds, "biases": biases,
+             "initials": 32 * initials}
     return {**kinds, "total": sum(kinds.values())}
 
 

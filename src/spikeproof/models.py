@@ -675,16 +675,34 @@ class CodeNetwork(nn.Module):
         """
         return self.with_layers(pruned_shapes(self.shapes, {name: len(indices) for name, indices in kept.items()}), kept)
 
-    def with_layers(self, shapes, kept=None):
+    def under(self, quantizer):
+        """The same trained network under another quantizer, not trained on.
+
+        Parameters
+        ----------
+        quantizer : Quantizer
+        """
+        net = self.with_layers(self.shapes, quantizer=quantizer)
+        with torch.no_grad():
+            for new, old in zip(net.layers, self.layers):
+                if new.shape.emits != "sums" and not new.shape.stateless:
+                    new.leak = old.neuron.leak
+                if new.step is not None:
+                    new.step.copy_(new.quantizer.scale(new.weights[0], new.per_channel))
+        net.choose_stores()
+        return net
+
+    def with_layers(self, shapes, kept=None, quantizer=None):
         """A CodeNetwork of other layers, with the parameters of those that this one has too, by name; others are to be filled.
 
         Parameters
         ----------
         shapes : tuple of LayerShape
         kept : dict layer -> indices of its channels that stay; a layer that is not in it keeps all
+        quantizer : Quantizer, or None for this network's own; with another, learned scales are left out
         """
         kept, before = kept or {}, {layer.shape.name: layer for layer in self.layers}
-        net = CodeNetwork(shapes, self.neuron, self.input_spec, self.steps, self.quantizer)
+        net = CodeNetwork(shapes, self.neuron, self.input_spec, self.steps, quantizer or self.quantizer)
         net.head = self.head
         with torch.no_grad():
             for new in net.layers:
@@ -701,7 +719,7 @@ class CodeNetwork(nn.Module):
                 new.gain.copy_(old.gain)
                 if old.initial is not None:
                     new.initial.copy_(old.initial[out])
-                if old.step is not None:
+                if old.step is not None and quantizer is None:
                     new.step.copy_(old.step[out] if old.per_channel else old.step)
                 new.neuron = old.neuron
         return net

@@ -7,8 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-__all__ = ["accuracy_memory", "bars", "constraint_dynamics", "cycles_area", "detections", "lines", "mask_dynamics",
-           "memory_breakdown", "pareto_front", "raster", "training_curves"]
+from .exploration import pareto_front
+
+__all__ = ["accuracy_memory", "bars", "constraint_dynamics", "cycles_area", "detections", "exploration", "lines",
+           "mask_dynamics", "memory_breakdown", "raster", "training_curves"]
 
 #: More runs than this get numbers in a figure; so many layers' spikes are shown at most.
 MANY, RASTERS = 14, 5
@@ -29,16 +31,6 @@ def _svg(draw, size, salt):
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()
-
-
-def pareto_front(points):
-    """Indices of the points (memory, accuracy) that no other beats in one and equals in the other, by memory."""
-    front, best = [], -np.inf
-    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        if points[i][1] > best:
-            front.append(i)
-            best = points[i][1]
-    return front
 
 
 def accuracy_memory(rows):
@@ -69,6 +61,34 @@ def accuracy_memory(rows):
         else:
             axes.legend(frameon=False, loc="lower right")
     return _svg(draw, (8.6, max(4.6, 0.21 * len(rows) * many)), "accuracy-memory")
+
+
+def exploration(result):
+    """Accuracy on validation images over memory: every candidate, the front, and the one that was chosen.
+
+    Parameters
+    ----------
+    result : dict of :func:`spikeproof.exploration.explore`
+    """
+    def draw(figure):
+        axes = figure.subplots()
+        rows, front = result["candidates"], result["front"]
+        kinds = list(dict.fromkeys(row["rounding"] for row in rows))
+        for kind, color, marker in zip(kinds, COLORS, "osv"):
+            of = [row for row in rows if row["rounding"] == kind]
+            axes.plot([row["memory_bits"] / 1000 for row in of], [100 * row["accuracy"] for row in of], marker, ms=4.5, alpha=0.65,
+                      color=color, label=kind)
+        axes.plot([row["memory_bits"] / 1000 for row in front], [100 * row["accuracy"] for row in front], color=ACCENT, lw=1.5,
+                  label="Pareto front")
+        if result["chosen"] is not None:
+            best = front[result["chosen"]]
+            axes.plot(best["memory_bits"] / 1000, 100 * best["accuracy"], "*", ms=16, color=ACCENT, label="chosen")
+        axes.axhline(100 * result["accuracy_float"], color=INK, lw=1, ls=":", label="full precision")
+        axes.set_xscale("log")
+        axes.set_xlabel("memory, kbit")
+        axes.set_ylabel("validation accuracy, %")
+        axes.legend(frameon=False, fontsize=8.5)
+    return _svg(draw, (6.4, 4.2), "exploration")
 
 
 def memory_breakdown(rows):

@@ -11,6 +11,7 @@ from . import plots
 from .catalog import load
 from .claims import VERDICTS
 from .config import FLOAT
+from .exploration import pareto_front
 from .files import CorruptFile
 from .provenance import provenance
 
@@ -90,7 +91,7 @@ def _by_run(table):
                      "synops_per_image": group.synops_per_image.mean(), "cycles_per_image": group.cycles_per_image.mean(),
                      "latency_us": group.latency_us.mean(), "lut": group.lut.mean(), "ff": group.ff.mean(),
                      "bram": group.bram.mean(), "fmax_mhz": group.fmax_mhz.mean()})
-    for i in plots.pareto_front([(r["memory_bits"], r["accuracy"]) for r in rows]):
+    for i in pareto_front([(r["memory_bits"], r["accuracy"]) for r in rows]):
         rows[i]["front"] = True
     return rows
 

@@ -21,6 +21,7 @@ from spikeproof.config import (
     NO_PRUNER,
     SECTION_OF,
     ConfigError,
+    Run,
     analysis_file,
     load_study,
     parse_config,
@@ -79,6 +80,7 @@ wildcard_constraints:
     pruner="[^/]+",
     seed="[0-9]+",
     analysis="[^/]+",
+    part="[0-9]+",
 
 
 BASE = "results/models/{dataset}/{architecture}/{neuron}/{pretraining}/s{seed}"
@@ -135,11 +137,13 @@ def label(wildcards):
 
 def final_model(wildcards):
     """The model that is evaluated: pruned, quantized or in full precision."""
-    if wildcards.quantizer == FLOAT:
-        return f"{BASE}/pretrain.safetensors".format(**wildcards)
-    if wildcards.pruner == NO_PRUNER:
-        return f"{QUANTIZED}/quantize.safetensors".format(**wildcards)
-    return f"{FOLDER}/prune.safetensors".format(**wildcards)
+    names = {key: value for key, value in wildcards.items() if key != "seed"}
+    return Run("", seed=int(wildcards.seed), **names).model
+
+
+def seeds_of(analysis):
+    """Seeds of the networks that an analysis looks at."""
+    return CONFIG.entries["analyses"][analysis].network.seeds
 
 
 def checkpoint(wildcards):

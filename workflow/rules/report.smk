@@ -1,9 +1,35 @@
 # Analyses, one page and tables per study, and the comparison with an earlier run.
 
 
+# One job of an exploration that several share: the rows of some candidates of one network.
+rule explore:
+    input:
+        lambda wildcards: [
+            CONFIG.analysis_inputs(wildcards.analysis)[k]
+            for k in (0, 1 + seeds_of(wildcards.analysis).index(int(wildcards.seed)))
+        ],
+    output:
+        "results/parts/{analysis}/{seed}-{part}.json",
+    log:
+        "results/logs/explore/{analysis}.{seed}-{part}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=lambda wildcards: CONFIG.entries["analyses"][
+            wildcards.analysis
+        ].space.model_dump_json(),
+        part=lambda wildcards: f"{wildcards.part}/{CONFIG.entries['analyses'][wildcards.analysis].jobs}",
+        code=code_of("explore", "analyses"),
+        label=label,
+    shell:
+        "python -m spikeproof explore --label {params.label} --log {log} --config {params.config:q} --data {input[0]} "
+        "--model {input[1]} --part {params.part} --out {output}"
+
+
 rule analyze:
     input:
-        lambda wildcards: CONFIG.analysis_inputs(wildcards.analysis),
+        given=lambda wildcards: CONFIG.analysis_inputs(wildcards.analysis),
+        rows=lambda wildcards: CONFIG.analysis_parts(wildcards.analysis),
     output:
         analysis_file("{analysis}"),
     log:
@@ -15,11 +41,16 @@ rule analyze:
         code=code_of("analyze", "analyses"),
         label=label,
         given=lambda wildcards, input: (
-            f"--data {input[0]} --models {' '.join(input[1:])}" if input else ""
+            f"--data {input.given[0]} --models {' '.join(input.given[1:])}"
+            if input.given
+            else ""
+        ),
+        rows=lambda wildcards, input: (
+            f"--rows {' '.join(input.rows)}" if input.rows else ""
         ),
     shell:
         "python -m spikeproof analyze --label {params.label} --log {log} --config {params.config:q} {params.given} "
-        "--out {output}"
+        "{params.rows} --out {output}"
 
 
 rule report_study:

@@ -57,7 +57,9 @@ rule quantize:
     threads: 1
     params:
         config=entry("quantizers", "quantizer"),
-        code=code_of("quantize", "architectures", "neurons", "quantizers"),
+        code=code_of(
+            "quantize", "architectures", "neurons", "pretraining", "quantizers"
+        ),
         checkpoint=checkpoint,
         label=label,
     shell:

@@ -4,7 +4,8 @@
 def add_arguments(parser, json_argument):
     parser.add_argument("--config", type=json_argument, required=True, help="analysis entry, JSON or a file of it")
     parser.add_argument("--data", help="prepared data, where the analysis is of trained networks")
-    parser.add_argument("--models", nargs="+", help="models in full precision, likewise")
+    parser.add_argument("--models", nargs="+", help="trained models, likewise")
+    parser.add_argument("--rows", nargs="+", help="of an exploration, what its jobs have found: all parts of each model")
     parser.add_argument("--out", required=True, help="result, .json")
 
 
@@ -19,6 +20,12 @@ def run(args, stage):
     if hasattr(analysis.options, "network"):
         if not args.data or not args.models:
             raise ValueError(f"--data and --models are missing: {args.config['kind']} is an analysis of trained networks")
-        given = {"data": load_prepared(args.data)[0], "models": [load_model(path)[0] for path in args.models]}
+        data, data_digest = load_prepared(args.data)
+        given = {"data": data, "models": [load_model(path)[0] for path in args.models]}
+        if args.rows:
+            from .explore import digests, read_rows
+            parts = len(args.rows) // len(args.models)
+            given["found"] = [read_rows(args.rows[k * parts:(k + 1) * parts], analysis.options.space, digests(path, data_digest))
+                              for k, path in enumerate(args.models)]
     result = analysis.run(say=stage.say, **given)
     write_json(args.out, {"config": args.config, **result, "provenance": provenance()})

@@ -22,7 +22,7 @@ def run(args, stage):
     from ..datasets.base import load_prepared
     from ..detection import mean_average_precision
     from ..files import write_json
-    from ..metrics import float_memory_bits, overall_rate
+    from ..metrics import float_bits_of, overall_rate
     from ..model_files import load_model
     from ..models import CodeNetwork
     from ..provenance import provenance
@@ -38,12 +38,11 @@ def run(args, stage):
         rates = firing_rates(model, data, "test", dtype)
         reached = {part: accuracy(model, data, part, dtype=dtype) for part in ("validation", "test")}
         found = [] if model.head is None else found_boxes(model, data, "test", dtype)
-    started = [layer.initial for layer in reference.layers if layer.initial is not None and layer.initial.any()]
     result = {
         "accuracy_float": accuracy(reference, data, "test"), "accuracy": reached["test"],
         "validation_accuracy": reached["validation"], "test_images": len(data.frames["test"]),
         "firing_rates": [float(of.mean()) for of in rates], "firing_rate": overall_rate(rates, model.shapes),
-        "float_memory_bits": float_memory_bits(reference.shapes, sum(of.numel() for of in started)),
+        "float_memory_bits": float_bits_of(reference),
         "architecture": [{"name": s.name, "weights": s.weights, "neurons": s.neurons} for s in model.shapes],
         "metric": "accuracy" if model.head is None else "mean average precision",
         "chain": description["chain"], "data": data.about, "data_sha256": data_digest, "provenance": provenance()}
