@@ -86,7 +86,7 @@ def smoke_config(raw):
             value = {**value, "training": {**trained, "epochs": min(trained.get("epochs", 1), 1), "max_steps": 2, "batch_size": 8}}
         if "first" in fields and isinstance(value.get("first"), dict):
             value = {**value, "first": smaller(section, value["first"])}
-        if "weights" in fields:                                      # a smoke run has a folder of its own
+        if section == "pretraining" and "weights" in fields:         # a smoke run has a folder of its own
             value = {**value, "weights": str(Path(value["weights"]).resolve())}
         if "official" in fields:
             value = {**value, "official": False}
@@ -444,7 +444,7 @@ def read_yaml(path):
 
 
 def _beside(entry, path):
-    """An entry whose file of weights lies beside the study: its path as seen from the working directory."""
+    """A pre-training whose file of weights lies beside the study: its path as seen from the working directory."""
     if "weights" in entry:
         found = (Path(path).parent / entry["weights"]).resolve()
         entry = {**entry, "weights": str(found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found)}
@@ -470,7 +470,9 @@ def with_entries(raw, path):
                 raise ConfigError(f"{path}: entries.{section}.{name}: the configuration has an entry of this name already")
             _name(name, f"{path}: entries.{section}")
             parse_entry(section, value, f"{path}: entries.{section}.{name}")
-        raw[section] = {**present, **{name: _beside(value, path) for name, value in entries.items()}}
+        if section == "pretraining":
+            entries = {name: _beside(value, path) for name, value in entries.items()}
+        raw[section] = {**present, **entries}
     return raw
 
 

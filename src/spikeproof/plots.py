@@ -189,7 +189,8 @@ def raster(image, spikes, steps):
             points = [(t, n) for t, fired in enumerate(over_time) for n in fired]
             if points:
                 axes[at].scatter(*zip(*points), marker="|", s=12, color=COLORS[at % len(COLORS)], lw=1.1)
-            axes[at].set(title=name, xlabel="time step", xlim=(-0.5, steps - 0.5), xticks=range(steps))
+            axes[at].set(title=name, xlabel="time step", xlim=(-0.5, steps - 0.5))
+            axes[at].xaxis.get_major_locator().set_params(integer=True)
             axes[at].set_ylabel("neuron" if at == 1 else "")
     return _svg(draw, (8.6, 2.9), "raster" + "".join(spikes))
 
@@ -228,23 +229,28 @@ def training_curves(histories):
 
     Parameters
     ----------
-    histories : dict label -> list of dicts with epoch, loss, validation_accuracy
+    histories : dict label -> list of dicts with epoch, loss, validation_accuracy; either may be None where it is not known: an
+        imported network was not trained, and neurons that learn without labels get them at the end
     """
+    with_loss = any(e["loss"] is not None for epochs in histories.values() for e in epochs)
+
     def draw(figure):
-        loss, accuracy = figure.subplots(1, 2)
+        panels = figure.subplots(1, 2 if with_loss else 1, squeeze=False)[0]
+        loss, accuracy = panels[0], panels[-1]
         for i, (label, epochs) in enumerate(histories.items()):
-            x, color = [e["epoch"] for e in epochs], COLORS[i % len(COLORS)]
-            mark = "o" if len(epochs) == 1 else None
-            if any(e["loss"] is not None for e in epochs):           # an imported network was not trained
-                loss.plot(x, [e["loss"] for e in epochs], color=color, lw=1.3, marker=mark, label=label)
-            accuracy.plot(x, [100 * e["validation_accuracy"] for e in epochs], color=color, lw=1.3, marker=mark,
-                          label=label if epochs[0]["loss"] is None else None)
-        for axes in (loss, accuracy):
+            for axes, key, unit in ((loss, "loss", 1), (accuracy, "validation_accuracy", 100)):
+                known = [(e["epoch"], unit * e[key]) for e in epochs if e[key] is not None]
+                if known:
+                    first = key == "loss" or epochs[0]["loss"] is None
+                    axes.plot(*zip(*known), color=COLORS[i % len(COLORS)], lw=1.3, marker="o" if len(known) == 1 else None,
+                              label=label if first else None)
+        for axes in panels:
             axes.xaxis.get_major_locator().set_params(integer=True)
-        loss.set(yscale="log", xlabel="epoch", ylabel="training loss")
+        if with_loss:
+            loss.set(yscale="log", xlabel="epoch", ylabel="training loss")
         accuracy.set(xlabel="epoch", ylabel="validation accuracy, %")
-        entries = zip(loss.get_legend_handles_labels(), accuracy.get_legend_handles_labels())
-        figure.legend(*(a + b for a, b in entries), frameon=False, loc="outside lower center", ncols=3, fontsize=8)
+        handles, labels = zip(*(axes.get_legend_handles_labels() for axes in panels))
+        figure.legend(sum(handles, []), sum(labels, []), frameon=False, loc="outside lower center", ncols=3, fontsize=8)
     return _svg(draw, (8.6, 3.2 + 0.19 * (len(histories) / 3)), "training" + "".join(histories))
 
 
