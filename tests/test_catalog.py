@@ -289,12 +289,15 @@ def test_pretraining_learns_something(kind):
     from test_models import CHAIN
 
     from spikeproof.training import accuracy
-    neurons = {"conversion": {"kind": "atif_u"}, "stbp": {"kind": "decay", "decay": 0.75}, "tssl_bp": {"kind": "synaptic"}}
+    neurons = {"conversion": {"kind": "atif_u"}, "stbp": {"kind": "decay", "decay": 0.75}, "tssl_bp": {"kind": "synaptic"},
+               "decolle": {"kind": "synaptic", "reset": "soft", "readout": "sum", "tau_s": 1.5, "tau_m": 3.0}}
     neuron = neurons.get(kind, CHAIN["neuron"])
-    quick = {"epochs": 5, "batch_size": 32, **({"learning_rate": 5e-3} if kind == "tssl_bp" else {})}
-    method, data = make("pretraining", kind, training=quick), make("datasets", "digits").prepare(None)
+    rates = {"tssl_bp": {"learning_rate": 5e-3}, "decolle": {"learning_rate": 0.01, "surrogate_width": 1.0}}
+    options = {"training": {"epochs": 5, "batch_size": 32, **rates.get(kind, {})},
+               **({"burn_in": 1, "trained_readout": True} if kind == "decolle" else {})}
+    method, data = make("pretraining", kind, **options), make("datasets", "digits").prepare(None)
     torch.manual_seed(0)
-    architecture = {"kind": "feedforward", "layers": "8C3-AP2-16C3-AP2-10"}
+    architecture = {"kind": "feedforward", "layers": "8C3-AP2-16C3-AP2-10", "norm": kind != "decolle"}
     model = build({"architecture": architecture, "neuron": neuron}, data.input, data.steps, data.classes)
     history = method.train(model, data, seed=0, say=lambda text: None)
     assert [epoch["epoch"] for epoch in history] == [*range(1, 9 if kind == "continued" else 6)]

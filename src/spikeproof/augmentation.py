@@ -27,7 +27,7 @@ class Targets:
         """The same on another device."""
         return Targets(self.labels.to(device), None if self.others is None else self.others.to(device), self.share)
 
-    def _wanted(self, like):
+    def wanted(self, like):
         """[B, classes], the share of each class."""
         target = self.share * F.one_hot(self.labels, like.shape[1])
         if self.others is not None:
@@ -46,12 +46,12 @@ class Targets:
         tet_share : float, lambda of "tet"
         """
         if kind == "mse_rate":
-            return F.mse_loss(outputs.mean(0), self._wanted(logits))
+            return F.mse_loss(outputs.mean(0), self.wanted(logits))
         if kind == "kernel":
             # As the authors' code has it: a spike in every second step, or in four of five where there are few.
             steps = torch.arange(len(outputs), device=outputs.device)
             train = (steps % 2 == 1 if len(outputs) >= 10 else steps % 5 != 0).to(outputs.dtype)
-            wanted = train[:, None, None] * self._wanted(logits)
+            wanted = train[:, None, None] * self.wanted(logits)
             return (filtered(outputs - wanted, decay) * (1 - decay)).square().sum() / (2 * len(logits))
         if kind == "tet":
             each = torch.stack([self.loss(of) for of in outputs]).mean()

@@ -51,6 +51,7 @@ CATALOG = {
     "pretraining": {
         "continued": "spikeproof.pretraining.continued:Continued",
         "conversion": "spikeproof.pretraining.conversion:Conversion",
+        "decolle": "spikeproof.pretraining.decolle:Decolle",
         "imported": "spikeproof.pretraining.imported:Imported",
         "stbp": "spikeproof.pretraining.stbp:Stbp",
         "stdp": "spikeproof.pretraining.stdp:Stdp",

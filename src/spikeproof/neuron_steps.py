@@ -10,7 +10,7 @@ import torch
 
 from .surrogates import SURROGATES, penalty_window, stacked_gradient, tssl_gradient
 
-__all__ = ["code_steps", "float_steps"]
+__all__ = ["code_steps", "float_steps", "leaked"]
 
 UNTRAINED = "neurons that inhibit each other have no gradient: evaluate without gradients"
 
@@ -207,7 +207,7 @@ def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=No
     return (s if fires else None), v
 
 
-def _leak(leak, v):
+def leaked(leak, v):
     """Step 1 of the contract on integer-valued v, in place."""
     if leak.kind == "subtract_shift":
         return v.sub_((v * 2.0**-leak.shift).floor_())
@@ -230,7 +230,7 @@ class _CodeSteps(torch.autograd.Function):
         s = acc.new_empty(steps if fires else 0, *v.shape)
         draws = _inside(draws)
         for t in range(steps):
-            torch.add(_leak(neuron.leak, v), _at(acc, t), out=h[t])
+            torch.add(leaked(neuron.leak, v), _at(acc, t), out=h[t])
             if rivals is not None:
                 rivals.inhibit(h[t])
             if not fires:

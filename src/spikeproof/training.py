@@ -85,6 +85,10 @@ class Method:
     def start(self, model):
         """Before the first epoch, or before what a checkpoint says is taken over."""
 
+    def loss(self, model, x, targets):
+        """In place of the network's loss: (scalar tensor, logits [B, classes], list of spikes) of a batch, or None."""
+        return None
+
     def penalty(self):
         """A term of the loss beside the task's, a scalar tensor, or None."""
         return None
@@ -125,6 +129,9 @@ class Together(Method):
     def start(self, model):
         for of in self.methods:
             of.start(model)
+
+    def loss(self, model, x, targets):
+        return next((found for of in self.methods if (found := of.loss(model, x, targets)) is not None), None)
 
     def penalty(self):
         given = [penalty for of in self.methods if (penalty := of.penalty()) is not None]
@@ -200,6 +207,8 @@ def _optimizer(model, options):
     free = {name for name, _ in model.named_parameters() if ".threshold." in name or name.endswith(".step")}
     groups = [{"params": [p for name, p in model.named_parameters() if name not in free], "weight_decay": options.weight_decay},
               {"params": [p for name, p in model.named_parameters() if name in free], "weight_decay": 0.0}]
+    if options.optimizer == "adamax":
+        return torch.optim.Adamax(groups, lr=options.learning_rate, betas=(0.0, 0.95))
     if options.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum)
     return torch.optim.AdamW(groups, lr=options.learning_rate)
@@ -289,9 +298,13 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
                 x, targets = augment(x, targets.labels, augmentation, draws)
             if device != "cpu":
                 x, targets = x.to(device, non_blocking=True), targets.to(device)
-            logits, spikes, outputs = model(x)
-            read = logits / model.steps if options.mean_logits else logits
-            loss = targets.loss(read, options.loss, outputs, model.surrogate.decay, options.tet_share)
+            own = method.loss(model, x, targets)
+            if own is None:
+                logits, spikes, outputs = model(x)
+                read = logits / model.steps if options.mean_logits else logits
+                loss = targets.loss(read, options.loss, outputs, model.surrogate.decay, options.tet_share)
+            else:
+                loss, logits, spikes = own
             penalty = method.penalty()
             optimizer.zero_grad(set_to_none=True)
             (loss if penalty is None else loss + penalty).backward()

@@ -31,8 +31,9 @@ class TrainingOptions(Options):
     entropy of each step's output, and with the share ``tet_share`` their mean squared distance to 1 (TET: Deng et al., ICLR 2022).
     ``mean_logits``: cross entropy of the readout divided by the number of steps, what many steps want: of a network that was
     converted, this is the artificial network's loss.
-    ``optimizer``: AdamW, or SGD with ``momentum``. ``schedule``: the learning rate falls to 0 as a cosine, or is multiplied by
-    ``step_factor`` every ``step_epochs``. ``weight_decay`` does not reach thresholds and steps of quantizers.
+    ``optimizer``: AdamW, SGD with ``momentum``, or Adamax with the betas 0 and 0.95 of DECOLLE. ``schedule``: the learning rate
+    falls to 0 as a cosine, or is multiplied by ``step_factor`` every ``step_epochs``. ``weight_decay`` does not reach thresholds
+    and steps of quantizers.
     ``surrogate`` and ``surrogate_width`` choose the derivative that stands in for that of the spike
     (:mod:`spikeproof.surrogates`); the width is in values, where a fixed threshold is 1: the slope alpha of a sigmoid is 1 / width.
     ``tssl`` is the rule of TSSL-BP, for neurons with a synapse; the width is that of its sigmoid.
@@ -44,7 +45,7 @@ class TrainingOptions(Options):
     tet_share: float = Field(0.05, ge=0, le=1)
     mean_logits: bool = False
     batch_size: int = Field(64, ge=1)
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamax", "adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)
     schedule: Literal["cosine", "step"] = "cosine"

@@ -23,15 +23,18 @@ class Synaptic(Neuron):
         bits: int = Field(8, ge=1, le=16)
         filter_input: bool = False
         reset: Literal["soft", "hard"] = "hard"
-        readout: Literal["spike_count", "membrane"] = "spike_count"
+        readout: Literal["spike_count", "membrane", "sum"] = "spike_count"
 
     def __init__(self, options):
-        self.reset, self.readout = options.reset, options.readout
+        self.reset = options.reset
+        self.read_by(options.readout)
         self.leak = nearest_leak(1 - 1 / options.tau_m, options.bits)
         self.beta = self.leak.factor
         filtered = nearest_leak(1 - 1 / options.tau_s, options.bits)
         self.synapse, self.filter_input = Synapse(filtered, filtered.factor, 1 - filtered.factor), options.filter_input
 
     def synapses(self, shapes):
+        if self._sums:                                               # a sum of filtered currents is that of the currents
+            shapes = shapes[:-1]
         return {shape.name: self.synapse for shape in shapes
                 if shape.emits == "spikes" and (self.filter_input or any(c.source != INPUT for c in shape.connections))}
