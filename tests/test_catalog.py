@@ -19,6 +19,7 @@ from spikeproof.spec import Leak
 
 EVERY = [(section, kind) for section in CATALOG for kind in CATALOG[section]]
 #: What an entry must say besides its kind.
+NAMES = {"dataset": "d", "architecture": "a", "neuron": "n", "pretraining": "p"}
 NEEDED = {("architectures", "feedforward"): {"layers": "8C3-AP2-10"},
           ("architectures", "graph"): {"layers": [
               {"name": "a", "channels": 8, "connections": [{"kernel": [3, 3], "padding": 1}]},
@@ -28,7 +29,9 @@ NEEDED = {("architectures", "feedforward"): {"layers": "8C3-AP2-10"},
           ("neurons", "per_layer"): {"layers": {"a": {"decay": 0.875}}},
           ("pretraining", "continued"): {"first": {"kind": "surrogate", "training": {"epochs": 3, "batch_size": 32}}},
           ("pretraining", "imported"): {"weights": "w.safetensors", "sha256": "0" * 64},
-          ("analyses", "membrane_clipping"): {"network": {"dataset": "d", "architecture": "a", "neuron": "n", "pretraining": "p"}},
+          ("analyses", "exploration"): {"network": NAMES, "weights": [2, 4], "membranes": [6], "roundings": ["half_up"],
+                                        "most_loss": 100.0},
+          ("analyses", "membrane_clipping"): {"network": NAMES},
           ("analyses", "network_costs"): {"networks": {"small": {
               "architecture": {"kind": "feedforward", "layers": "3C3-MP2-5"}, "shape": [4, 4, 2], "classes": 5, "steps": 2,
               "weight_bits": 2}}},
@@ -167,7 +170,7 @@ def test_channel_pruner_keeps_what_drives_the_next_layer_most():
 def test_analysis_gives_quantities_tables_and_figures(kind):
     short = {"iterations": 60, "sweep": [1, 2], "slopes": [10.0]} if kind == "atif_sqnr" else {}
     analysis, given = make("analyses", kind, **short), {}
-    if kind == "membrane_clipping":
+    if hasattr(analysis.options, "network"):
         from test_models import tiny_data, tiny_of
         given = {"data": tiny_data(), "models": [tiny_of(tiny_data(), {"kind": "lif"}, seed=seed) for seed in (0, 1)]}
     result = json.loads(json.dumps(analysis.run(say=lambda text: None, **given)))
