@@ -18,8 +18,8 @@ STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
 
 def test_studies_were_found():
     assert [path.stem for path in STUDIES] == ["atif", "atif_full", "atif_sqnr", "cbp", "cbp_full", "cbp_memory", "default",
-                                                 "fashion_mnist", "mnist", "smoke", "spquant", "spquant_costs",
-                                                 "spquant_detection", "spquant_full"]
+                                                 "fashion_mnist", "mnist", "qspinn", "qspinn_full", "smoke", "spquant",
+                                                 "spquant_costs", "spquant_detection", "spquant_full"]
 
 
 #: A network of an analysis by formula, and one of an analysis of trained networks.

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from conftest import not_run
 
+from spikeproof import integer
+from spikeproof.convert import check_equal, to_spec
 from spikeproof.datasets.base import PARTS, load_prepared, save_prepared
 from spikeproof.datasets.event_files import check_events, read_aedat3, read_events40
 from spikeproof.datasets.sources import Sources
-from spikeproof.model_files import make
+from spikeproof.model_files import build, make
+from spikeproof.models import CodeNetwork
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +111,8 @@ def test_n_mnist_shows_the_digits_of_mnist(real, tmp_path):
     assert len(correlations) == 10 and min(correlations) > 0.4 and np.mean(correlations) > 0.6
 
 
-def test_dvs_gesture(real, tmp_path):
-    """Real events in a file that was encoded anew as AEDAT 3.1, cut by its labels: the same as in the clips that it was made of."""
+def gesture_folder(real, tmp_path):
+    """The clips laid out as the publisher's data: two users to train on, one to test; returns where they came from."""
     folder = tmp_path / "dvs128_gesture" / "DvsGesture"
     folder.mkdir(parents=True)
     source = real / "dvs_gesture" / "reencoded_aedat31"
@@ -118,6 +121,12 @@ def test_dvs_gesture(real, tmp_path):
         shutil.copy(source / "user_clips_labels.csv", folder / f"{user}_labels.csv")
         with open(folder / f"trials_to_{part}.txt", "a") as file:
             file.write(f"{user}.aedat\n")
+    return source
+
+
+def test_dvs_gesture(real, tmp_path):
+    """Real events in a file that was encoded anew as AEDAT 3.1, cut by its labels: the same as in the clips that it was made of."""
+    source = gesture_folder(real, tmp_path)
     with open(source / "user_clips_labels.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == ["1", "2", "3", "8"]
@@ -132,6 +141,25 @@ def test_dvs_gesture(real, tmp_path):
     data = prepare(tmp_path, tmp_path, kind="dvs128_gesture", official=False, bits=8, validation=0.5)
     assert sorted(set(data.labels["test"])) == [0, 1, 2, 7] and data.frames["test"].shape == (4, 16, 128, 128, 2)
     assert data.classes == 11 and (data.frames["test"][:].sum((1, 2, 3, 4)) > 50_000).all()
+
+
+def test_dvs_gesture_goes_through_local_losses_to_integers(real, tmp_path):
+    """The supervised network of Q-SpiNN, small, on the real clips: two steps of training, in full precision and in 16 bits."""
+    gesture_folder(real, tmp_path)
+    data = prepare(tmp_path, tmp_path, kind="dvs128_gesture", official=False, size=[32, 32], steps=20, validation=0.5)
+    chain = {"architecture": {"kind": "feedforward", "layers": "4C7-MP2-6C7-6C7-MP2-11", "norm": False},
+             "neuron": {"kind": "synaptic", "tau_m": 3.8, "tau_s": 1.8, "reset": "soft", "readout": "sum", "filter_input": True}}
+    model = build(chain, data.input, data.steps, data.classes)
+    training = {"epochs": 1, "batch_size": 2, "optimizer": "adamax", "surrogate": "sigmoid", "surrogate_width": 0.25}
+    method = make("pretraining", {"kind": "decolle", "training": training})
+    assert np.isfinite(method.train(model, data, say=lambda text: None)[-1]["loss"])
+    quantizer = make("quantizers", {"kind": "fixed_point", "bits": 16, "membrane": {"bits": 16, "output_bits": 24},
+                                    "thresholds": {"bits": 16}, "leak": {"bits": 16}, "training": training})
+    codes, history = method.train_codes(CodeNetwork.from_float(model, quantizer), model, data, quantizer.method(),
+                                        say=lambda text: None)
+    net = to_spec(codes)
+    assert len(history) == 1 and check_equal(codes, net, data.frames["test"]) > 0
+    assert sum(int(spikes.sum()) for spikes in integer.run(net, data.frames["test"]).spikes.values()) > 100
 
 
 def test_clips_of_dvs_gesture_have_the_known_sizes(real):
