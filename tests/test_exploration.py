@@ -141,7 +141,6 @@ def test_ordered_search_lowers_each_parameter_as_far_as_it_may(trained):
 
 
 def test_optuna_searches_the_same_space(trained):
-    pytest.importorskip("optuna")
     model, data = trained
     options = space(strategy="optuna", trials=12, seed=3)
     rows = Explorer(model, data, options).search()
