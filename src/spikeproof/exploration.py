@@ -300,7 +300,7 @@ def chosen(rows, accuracy_float, options):
     return max(within, key=lambda row: (row["benefit"], -row["memory_bits"]), default=None)
 
 
-def explore(models, data, options, found=None, seen=None):
+def explore(models, data, options, found=None, seen=None, watch=iter):
     """Search, and look closer at the front.
 
     Parameters
@@ -310,6 +310,7 @@ def explore(models, data, options, found=None, seen=None):
     options : ExplorationOptions
     found : rows of each model where they were made elsewhere, as a list of lists; or None to search now
     seen : function of each row as it is found, or None
+    watch : function of the list of the front's rows that gives them one by one, as a progress bar does
 
     Returns
     -------
@@ -329,7 +330,7 @@ def explore(models, data, options, found=None, seen=None):
     rows = _merged(found or [explorer.search(seen=seen) for explorer in explorers])
     reached = float(np.mean([explorer.accuracy_float for explorer in explorers]))
     front = []
-    for row in (rows[i] for i in pareto_front([(row["memory_bits"], row["accuracy"]) for row in rows])):
+    for row in watch([rows[i] for i in pareto_front([(row["memory_bits"], row["accuracy"]) for row in rows])]):
         candidate = Candidate(*(row[key] for key in COLUMNS))
         tested = [explorer.test(candidate) for explorer in explorers]
         front.append({**row, "test_accuracy": float(np.mean(tested)), "test_accuracy_sd": _spread(tested),

@@ -55,8 +55,12 @@ class Exploration:
         models : list of FloatNetwork or CodeNetwork
         found : rows of each model, where jobs have made them
         """
+        from tqdm import tqdm
+
         from ..exploration import explore
-        result = explore(list(models), data, self.options.space, found)
+        with tqdm(desc="exploration", unit="candidate", mininterval=1) as bar:
+            result = explore(list(models), data, self.options.space, found, lambda row: bar.update(),
+                             lambda front: tqdm(front, desc="front", unit="network", mininterval=1))
         full, front = 100 * result["test_accuracy_float"], result["front"]
         best = None if result["chosen"] is None else front[result["chosen"]]
 

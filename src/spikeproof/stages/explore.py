@@ -94,13 +94,17 @@ def run(args, stage):
     if args.part:
         total = len(shard(options.candidates, *args.part))
     found = None if args.rows is None else [read_rows(args.rows, options, which["model"])]
-    with tqdm(total=0 if found else total, desc=f"explore {stage.label}".strip(), unit="candidate", mininterval=1) as bar:
+    name = f"explore {stage.label}".strip()
+
+    def watch(front):
+        return tqdm(front, desc=f"{name}: front", unit="network", mininterval=1)
+    with tqdm(total=0 if found else total, desc=name, unit="candidate", mininterval=1) as bar:
         if args.part:
             rows = Explorer(model, data, options).search(*args.part, seen=lambda row: bar.update())
             write_json(args.out, {**which, "rows": rows, "provenance": provenance()})
             stage.say(f"part {args.part[0] + 1} of {args.part[1]}: {len(rows)} candidates")
             return
-        result = explore([model], data, options, found, seen=lambda row: bar.update())
+        result = explore([model], data, options, found, seen=lambda row: bar.update(), watch=watch)
     print(table(result), file=sys.stdout, flush=True)
     write_json(args.out, {**which, **result, "provenance": provenance()})
     if args.table:
