@@ -28,7 +28,7 @@ from .cosim import idle_limit, input_words, load_ties
 from .diagrams import block_diagram, timing_diagram
 from .export import KINDS
 from .neuron import Update
-from .synth import DEVICES, commands, shell
+from .synth import CLOCK_PIN, DEVICES, commands, shell
 from .tools import compiler, run, verilator
 
 __all__ = ["trace_fields", "write_bundle", "write_testbench", "write_vectors"]
@@ -353,14 +353,16 @@ def write_bundle(plan, core, frames, out, reports):
         write_testbench(plan, frames, folder)
         _save_file(plan, folder / "core.gtkw")
         (folder / "shell.v").write_text(shell(core))
+        crowded = results["synthesis"]["crowded"]
         clock = results["synthesis"]["fmax_mhz"] or results["synthesis"]["target_mhz"]
         clock = min(int(clock), results["synthesis"]["target_mhz"])
         (folder / "constraints").mkdir()
         for file, text in (("core.sdc", f"create_clock -name clk -period {1000 / clock:.3f} [get_ports clk]\n"),
-                           ("core.lpf", f'FREQUENCY PORT "clk" {clock} MHZ;\n'), ("core.pcf", f"set_frequency clk {clock}\n")):
+                           ("core.lpf", f'FREQUENCY PORT "clk" {clock} MHZ;\n' + (CLOCK_PIN if crowded else "")),
+                           ("core.pcf", f"set_frequency clk {clock}\n")):
             (folder / "constraints" / file).write_text(text)
 
-        synthesis, placement = commands(device, results["synthesis"]["seed"])
+        synthesis, placement = commands(device, results["synthesis"]["seed"], crowded)
         constraint = {"ecp5": ["--lpf", "core.lpf"], "ice40": ["--pcf", "core.pcf"]}.get(chip.family)
         known = {"net": net, "plan": plan, "layers": _layers(plan), "images": len(frames), "steps": net.steps, **_ports(plan),
                  "part": chip.part, "family": chip.family, "clock": clock, "kinds": KINDS,

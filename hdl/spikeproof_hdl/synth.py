@@ -65,6 +65,8 @@ DEVICES = {
     "up5k": Device("iCE40UP5K", "ice40", ("--up5k", "--package", "sg48"), 5280, 30),
     "xc7": Device("Xilinx 7 series", "xilinx", None, 0, 0),
 }
+#: Where a crowded ECP5, more than half full by yosys's count, has its clock: a clock pin of the package CABGA381.
+CLOCK_PIN = 'LOCATE COMP "clk" SITE "G2";\nIOBUF PORT "clk" IO_TYPE=LVCMOS33;\n'
 #: The devices that "auto" chooses from, smallest first; yosys makes the same of a core for all of them.
 AUTO, SIZES = "auto", ("25k", "45k", "85k")
 
@@ -87,10 +89,11 @@ def shell(rtl):
     return SHELL.format(ins=ends["in"], outs=ends["o"], ports=", ".join(connected))
 
 
-def commands(device, seed=1):
+def commands(device, seed=1, crowded=False):
     """What to run, in a folder with core.v, its images and shell.v -> (arguments of yosys, arguments of nextpnr or None).
 
-    nextpnr wants the clock rate beside them: ``--freq`` in MHz, or a constraint on ``clk``.
+    nextpnr wants the clock rate beside them: ``--freq`` in MHz, or a constraint on ``clk``. A crowded ECP5 is routed by nextpnr's
+    second router, in less than a minute where the first one takes half an hour; it wants the clock at a clock pin, ``CLOCK_PIN``.
     """
     chip = DEVICES[device]
     out = "" if chip.options is None else " -json shell.json"
@@ -100,8 +103,9 @@ def commands(device, seed=1):
     if chip.options is None:
         return synthesis, None
     unconstrained = "--lpf-allow-unconstrained" if chip.family == "ecp5" else "--pcf-allow-unconstrained"
-    return synthesis, [*chip.options, "--json", "shell.json", "--seed", str(seed), "--report", "report.json", unconstrained,
-                       "--timing-allow-fail"]
+    router = ["--router", "router2"] if crowded else []
+    return synthesis, [*chip.options, "--json", "shell.json", "--seed", str(seed), "--report", "report.json", *router,
+                       unconstrained, "--timing-allow-fail"]
 
 
 def _count(cells, weights):
@@ -166,12 +170,16 @@ def synthesize(rtl, work, device=AUTO, seed=1, frequency=100):
     needed, names = _block_ram((work / "yosys.log").read_text(), load_manifest(rtl)["memories"], chip.family)
     device = next((size for size in sizes if _fits(result, DEVICES[size])), sizes[-1])
     chip, fmax, tools = DEVICES[device], None, ["yosys"]
-    _, placement = commands(device, seed)
+    crowded = chip.family == "ecp5" and result["lut"] > chip.luts / 2
+    _, placement = commands(device, seed, crowded)
     if placement is not None and not _fits(result, chip):
         raise RuntimeError(f"the core needs about {result['lut']:,} LUT and {result['bram']} block RAM, and {chip.part} ({device}) "
                            f"has {chip.luts:,} and {chip.brams}: use fewer lanes, fewer bits or a larger device")
     if placement is not None:
         tools.append(f"nextpnr_{chip.family}")
+        if crowded:
+            (work / "clock.lpf").write_text(CLOCK_PIN)
+            placement += ["--lpf", "clock.lpf"]
         run([nextpnr(chip.family), *placement, "--freq", str(frequency)], work, work / "nextpnr.log")
         report = json.loads((work / "report.json").read_text())
         used = {kind: cell["used"] for kind, cell in report["utilization"].items()}
@@ -181,5 +189,5 @@ def synthesize(rtl, work, device=AUTO, seed=1, frequency=100):
             "bram_block_bits": block_bits, "bram_bits_needed": needed,
             "bram_ratio": round(result["bram"] * block_bits / needed, 3) if needed else None, "bram_memories": names,
             "available": {"lut": chip.luts, "bram": chip.brams} if chip.options is not None else None,
-            "seed": seed, "target_mhz": frequency, "tools": tool_versions(*tools),
+            "crowded": crowded, "seed": seed, "target_mhz": frequency, "tools": tool_versions(*tools),
             "seconds": {"yosys": round(middle - began, 1), "place_and_route": round(time.monotonic() - middle, 1)}}
