@@ -4,9 +4,9 @@
 # One job of an exploration that several share: the rows of some candidates of one network.
 rule explore:
     input:
-        lambda wildcards: [
-            CONFIG.analysis_inputs(wildcards.analysis)[k]
-            for k in (0, 1 + seeds_of(wildcards.analysis).index(int(wildcards.seed)))
+        data=lambda wildcards: CONFIG.analysis_inputs(wildcards.analysis)[0],
+        model=lambda wildcards: CONFIG.analysis_inputs(wildcards.analysis)[
+            1 + seeds_of(wildcards.analysis).index(int(wildcards.seed))
         ],
     output:
         "results/parts/{analysis}/{seed}-{part}.json",
@@ -22,8 +22,8 @@ rule explore:
         code=code_of("explore", "analyses"),
         label=label,
     shell:
-        "python -m spikeproof explore --label {params.label} --log {log} --config {params.config:q} --data {input[0]} "
-        "--model {input[1]} --part {params.part} --out {output}"
+        "python -m spikeproof explore --label {params.label} --log {log} --config {params.config:q} --data {input.data} "
+        "--model {input.model} --part {params.part} --out {output}"
 
 
 rule analyze:
