@@ -25,7 +25,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from spikeproof.pretraining.stdp import Stdp  # noqa: E402
-from spikeproof.stdp import Competition, Precision  # noqa: E402
+from spikeproof.stdp import Competition, Precision, first_weights  # noqa: E402
 
 INPUTS, RATE, ACTIVE = 784, 0.25, 0.19
 
@@ -39,8 +39,8 @@ def poisson(images, steps, rng):
 def ours(neurons):
     """Function of spikes [steps, INPUTS] that learns from an image."""
     rng, rule = np.random.default_rng(0), Stdp.Options(kind="stdp")
-    weights = np.minimum(rng.random((neurons, INPUTS), np.float32) * np.float32(2 * rule.weight_sum / INPUTS), rule.largest_weight)
-    layer = Competition(weights, np.zeros(neurons, np.float32), np.float32(0.99), 16.0, True, rule, Precision())
+    weights, adapted = first_weights(neurons, INPUTS, rule, rng), np.zeros(neurons, np.float32)
+    layer = Competition(weights, adapted, np.float32(0.99), 16.0, True, rule, Precision())
     return lambda spikes: int(layer.present(spikes, rng).sum())
 
 

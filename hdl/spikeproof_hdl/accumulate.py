@@ -4,7 +4,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .codecs import decode
-from .parts import Banked, Counter, claim, fits, pick
+from .parts import Banked, Counter, among, claim, fits, pick
 
 __all__ = ["Accumulator", "Drain", "sums_shape", "weight_memory", "weight_rows"]
 
@@ -102,7 +102,7 @@ class Accumulator(wiring.Component):
             m.d.comb += e0.open.eq(pick(m, turn, [s.p.gate if "gate" in dict(s.payload.shape()) else everywhere for s in chosen]))
         for g, source in enumerate(sources):
             mine = [t for t, (_, owner, _, _) in enumerate(turns) if owner == g]
-            m.d.comb += source.ready.eq(go & (1 if len(mine) == len(turns) else Value.cast(turn).matches(*mine)))
+            m.d.comb += source.ready.eq(go & among(turn, mine, len(turns)))
         if len(turns) > 1:
             with m.If(go & e0.valid & of_turn(lambda s: s.p.tail)):
                 # The next projection of the group; after the last one the layer's first, or the next layer's.

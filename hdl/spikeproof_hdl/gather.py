@@ -1,11 +1,11 @@
 """Frame memory and window walk: from maps of spikes to the words that one group of neurons sees."""
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .frames import Frames
-from .parts import Counter, claim, pick
+from .parts import Counter, among, claim, pick
 from .plan import QUEUE
 from .pool import MaxPool
 
@@ -336,7 +336,7 @@ class Gather(wiring.Component):
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         for n, store in enumerate(self.stores):
             mine = [k for k, p in enumerate(passes) if p.store == n]
-            of_store = 1 if len(mine) == len(passes) else Value.cast(select).matches(*mine)
+            of_store = among(select, mine, len(passes))
             claim(m, "addresses are in range", a < store.depth, issue & inside & ~skip & of_store)
         fetched.update(row=r, last=last, inside=inside & ~skip, tail=word.last, first_plane=plane.at == 0, address=a,
                        plane=pick(m, select, [p.bits - 1 for p in passes]) - plane.at, part=part, gate=gate,

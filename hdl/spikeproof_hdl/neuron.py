@@ -7,7 +7,7 @@ from spikeproof.fixed_point import LFSR_TAPS, LFSR_WIDTH, round_floor, round_hal
 
 from .accumulate import sums_shape
 from .codecs import span
-from .parts import Banked, Counter, claim, fits, pick
+from .parts import Banked, Counter, among, claim, fits, pick
 
 __all__ = ["NeuronUpdate", "Update", "bias_memories", "engine_update", "leak", "membrane_memories",
            "round_code", "theta_memories", "v_init_memories", "waiting_layers"]
@@ -149,13 +149,13 @@ class NeuronUpdate(wiring.Component):
             bases.append(base)
             base += len(content)
         slot = [members.index(n) if n in members else 0 for n in range(len(self.layers))]
-        mine = 1 if len(members) == len(self.layers) else Value.cast(self.layer.at).matches(*members)
+        mine = among(self.layer.at, members, len(self.layers))
         where = pick(m, self.layer.at, [at[slot[n]] + bases[slot[n]] for n in range(len(self.layers))])
         claim(m, "addresses are in range", where < base, self.i.valid & self.i.ready & mine)
         if write is not None:
             enable, target, late, value = write
             target = target + pick(m, late, [bases[slot[n]] for n in range(len(self.layers))])
-            owner = 1 if len(members) == len(self.layers) else Value.cast(late).matches(*members)
+            owner = among(late, members, len(self.layers))
             write = (enable & owner, target, value)
             claim(m, "addresses are in range", target < base, write[0])
         init = [] if write is not None else [row for content in rows for row in content]
@@ -253,8 +253,7 @@ class NeuronUpdate(wiring.Component):
 
     def _begins(self, positions):
         """Whether the update that is offered begins a time step of one of some layers."""
-        mine = 1 if len(positions) == len(self.layers) else Value.cast(self.layer.at).matches(*positions)
-        return Value.cast(mine)[0] & (self.index.at == 0)
+        return Value.cast(among(self.layer.at, positions, len(self.layers)))[0] & (self.index.at == 0)
 
     @staticmethod
     def _fires(h, theta):
@@ -331,7 +330,7 @@ class NeuronUpdate(wiring.Component):
         alone = [n for n, layer in enumerate(layers) if layer.lateral is not None and layer.lateral.one_spike]
         closed = 0                                                  # in cycle 4, whether a neuron before has fired in this step
         if alone:
-            taken, only = Signal(), 1 if len(alone) == len(layers) else Value.cast(which4).matches(*alone)
+            taken, only = Signal(), among(which4, alone, len(layers))
             closed = Value.cast(taken & only)
         for k in range(units):
             leaked, drive, h = (Signal(h_shape, name=f"{n}{k}") for n in ("leaked", "drive", "h"))
@@ -357,7 +356,7 @@ class NeuronUpdate(wiring.Component):
             if fires:
                 theta = pick(m, which2, [Const(0, 1) if theta is None else theta for theta in thetas[k]])
                 theta = self._delayed(m, run, theta, 2, f"theta{k}")
-                able = 1 if len(fires) == len(layers) else Value.cast(which4).matches(*fires)
+                able = among(which4, fires, len(layers))
                 reached = self._fires(h, theta) & able
                 with m.If(run):
                     m.d.sync += spike.eq(reached & ~closed if alone else reached)

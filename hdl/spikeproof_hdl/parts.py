@@ -7,7 +7,7 @@ from amaranth.hdl import Assert, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, memory
 from amaranth.utils import ceil_log2
 
-__all__ = ["Banked", "Counter", "asserting", "bank_depth", "claim", "fits", "map_word", "pick", "tree"]
+__all__ = ["Banked", "Counter", "among", "asserting", "bank_depth", "claim", "fits", "map_word", "pick", "tree"]
 
 #: Depth of a block RAM by the width of its port (ECP5 DP16KD, Xilinx RAMB18; iCE40's are a quarter as deep).
 #: Memories of more bits than this are put in block RAM, also the small rest of them that their last bank may be.
@@ -55,6 +55,11 @@ def pick(m, select, values):
     chosen = Signal(choice.shape(), name="choice")
     m.d.comb += chosen.eq(choice)
     return chosen
+
+
+def among(select, positions, count):
+    """Whether ``select``, which says one of ``count``, is one of some positions; a constant, and no hardware, where all are."""
+    return 1 if len(positions) == count else Value.cast(select).matches(*positions)
 
 
 def tree(select, values):

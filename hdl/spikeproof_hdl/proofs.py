@@ -2,6 +2,7 @@
 
 Parts are small here (a few neurons, lanes and codes); the proofs cover all their inputs, not all sizes.
 """
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,15 +109,10 @@ class NeuronHarness(Harness):
         sums = range(lo - layer.inhibition, hi + 1)
         chances = (0, 1) if lateral is not None and lateral.one_spike else (1,)
         codes = range(store.lo, store.hi + 1)
-        rows = []
-        for theta in thetas:
-            for bias in biases:
-                for is_open in ((0, 1) if self.gated else (1,)):
-                    for chance in chances:
-                        for code in codes:
-                            for total in sums:
-                                spike, new = neuron.step(code, total + bias if is_open else 0, theta, free=bool(chance))
-                                rows.append(spike | (new - store.lo) << 1)
+        rows, gates = [], (0, 1) if self.gated else (1,)
+        for theta, bias, is_open, chance, code, total in itertools.product(thetas, biases, gates, chances, codes, sums):
+            spike, new = neuron.step(code, total + bias if is_open else 0, theta, free=bool(chance))
+            rows.append(spike | (new - store.lo) << 1)
         width = (store.hi - store.lo).bit_length()
         m.submodules.table = table = memory.Memory(shape=width + 1, depth=len(rows), init=rows)
         read = table.read_port(domain="comb")

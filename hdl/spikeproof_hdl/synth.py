@@ -93,7 +93,8 @@ def commands(device, seed=1, crowded=False):
     """What to run, in a folder with core.v, its images and shell.v -> (arguments of yosys, arguments of nextpnr or None).
 
     nextpnr wants the clock rate beside them: ``--freq`` in MHz, or a constraint on ``clk``. A crowded ECP5 is routed by nextpnr's
-    second router, in less than a minute where the first one takes half an hour; it wants the clock at a clock pin, ``CLOCK_PIN``.
+    second router, in less than a minute where the first one did not end in twenty; it wants the clock at a clock pin,
+    ``CLOCK_PIN``.
     """
     chip = DEVICES[device]
     out = "" if chip.options is None else " -json shell.json"

@@ -95,7 +95,6 @@ def _neurons(layer, acc, steps, dtype):
     if store.rounding == "stochastic":
         draws = np.array(lfsr_draws(store.seed, store.shift, steps * count), dtype).reshape(steps, count)
     code, before, lateral = np.zeros((batch, count), dtype), np.zeros(batch, dtype), layer.lateral
-    theta = None if layer.theta is None else layer.theta.astype(dtype)
     if layer.v_init is not None:
         code += np.broadcast_to(layer.v_init, layer.shape).reshape(-1).astype(dtype)
     for t in range(steps):
@@ -104,14 +103,14 @@ def _neurons(layer, acc, steps, dtype):
         if lateral is not None:
             h = h - (dtype(lateral.inhibition) * before)[:, None]
         # Fire and reset.
-        if theta is not None:
-            now = np.broadcast_to(theta[t if len(theta) > 1 else 0], layer.shape).reshape(-1)
-            s = h >= now
+        if layer.theta is not None:
+            theta = np.broadcast_to(layer.theta_at(t), layer.shape).reshape(-1).astype(dtype)
+            s = h >= theta
             if lateral is not None:
                 if lateral.one_spike:
                     s &= np.arange(count) == s.argmax(1)[:, None]
                 before = s.sum(1, dtype=dtype)
-            h = np.where(s, h - now if neuron.reset == "soft" else dtype(neuron.v_reset), h)
+            h = np.where(s, h - theta if neuron.reset == "soft" else dtype(neuron.v_reset), h)
             spikes[:, t] = s
         # Store.
         code = np.clip(store.round(h, draws[t]), store.lo, store.hi)

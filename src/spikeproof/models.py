@@ -195,7 +195,7 @@ class FloatNetwork(nn.Module):
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.surrogate = Surrogate()
         self.layers = nn.ModuleList(
-            FloatLayer(shape, k < len(layers) - 1, self._threshold(k) if self.fires(k) else FixedThreshold(),
+            FloatLayer(shape, k < len(layers) - 1, self._threshold(k),
                        self.neuron_of(k).trained_leak() if shape.emits == "spikes" else None)
             for k, shape in enumerate(layers))
 
@@ -207,7 +207,12 @@ class FloatNetwork(nn.Module):
         return neuron if self.fires(k) or self.shapes[k].emits != "spikes" else neuron.of_readout()
 
     def _threshold(self, k):
-        return self.neuron_of(k).threshold(self.steps, self.shapes[k].out_channels)
+        """A new threshold module for layer k; one that is not used where the layer does not fire."""
+        return self.neuron_of(k).threshold(self.steps, self.shapes[k].out_channels) if self.fires(k) else FixedThreshold()
+
+    def lateral_of(self, k):
+        """Inhibition among the neurons of layer k, or None; only spikes inhibit."""
+        return self.neuron_of(k).lateral if self.fires(k) else None
 
     def fires(self, k):
         """Whether layer k spikes: all but sums and currents, and the last under a membrane readout; none of a ReLU network."""
@@ -242,7 +247,7 @@ class FloatNetwork(nn.Module):
                     drive = drive * gain
                 out, v = float_steps(drive, theta, self.steps, self.neuron_of(k), self.fires(k), self.surrogate,
                                      layer.threshold.paths, beta, layer.initial, self.membrane_bound if self.fires(k) else None,
-                                     self.neuron_of(k).lateral if self.fires(k) else None)
+                                     self.lateral_of(k))
                 out = drive if out is None else out
                 if seen is not None:
                     seen(k, drive, out)
@@ -499,7 +504,7 @@ class CodeNetwork(nn.Module):
         self.layers, self.largest = nn.ModuleList(), {INPUT: input_spec.max_code}
         weighted, last = [shape.name for shape in layers if shape.weighted], layers[-1]
         # What is taken off all membranes of a layer is one code.
-        one_unit = {shape.name for k, shape in enumerate(layers) if self.fires(k) and self.neuron_of(k).lateral is not None}
+        one_unit = {shape.name for k, shape in enumerate(layers) if self.lateral_of(k) is not None}
         if not self.fires(len(layers) - 1):
             # A membrane readout compares codes of different channels, so they must share one unit, and so must its currents.
             one_unit |= {last.name} | {c.source for c in last.connections[:1] if c.identity}
@@ -515,12 +520,12 @@ class CodeNetwork(nn.Module):
                 self.largest[shape.name] = 1
             per_channel = quantizer.options.scale == "channel" and shape.name not in one_unit
             units = [(1 / input_spec.max_code if c.source == INPUT else 1.0) / c.pooled for c in shape.connections]
-            threshold, lateral = (self._threshold(k), self.neuron_of(k).lateral) if self.fires(k) else (FixedThreshold(), None)
             own = quantizer.of_layer(weighted.index(shape.name), len(weighted)) if shape.name in weighted else quantizer
             own = own if shape.weight_bits is None else quantizer.as_integers(shape.weight_bits)
-            self.layers.append(CodeLayer(shape, units, own, per_channel, self.fires(k), threshold, lateral))
+            self.layers.append(CodeLayer(shape, units, own, per_channel, self.fires(k), self._threshold(k), self.lateral_of(k)))
 
-    fires, neuron_of, _threshold = FloatNetwork.fires, FloatNetwork.neuron_of, FloatNetwork._threshold
+    fires, neuron_of, lateral_of, _threshold = (FloatNetwork.fires, FloatNetwork.neuron_of, FloatNetwork.lateral_of,
+                                                FloatNetwork._threshold)
 
     def _window(self, connection, stored):
         """(lo, hi) of what a connection of a sum adds up; ``stored`` is that of a stored code of its source."""

@@ -15,7 +15,7 @@ from .convert import batch_size, to_codes
 from .files import CorruptFile, read_container, write_container
 from .training import CHECKPOINT_EVERY, seed_of
 
-__all__ = ["Competition", "Precision", "RoundedPrecision", "label_neurons", "learn", "traces"]
+__all__ = ["Competition", "Precision", "RoundedPrecision", "first_weights", "label_neurons", "learn", "traces"]
 
 CHECKPOINT = "spikeproof STDP checkpoint"
 
@@ -203,6 +203,12 @@ class Competition:
             self.weights[n] = self.used[n]
 
 
+def first_weights(neurons, inputs, rule, rng):
+    """Uniform draws, float32 [neurons, inputs], scaled to the sum that the rule keeps; value."""
+    weights = rng.random((neurons, inputs), np.float32)
+    return np.minimum(weights * (rule.weight_sum / weights.sum(1, keepdims=True)), rule.largest_weight)
+
+
 def _inputs(frames):
     """Frames [T, H, W, C] of one bit -> [T, P], an input per position and channel in the order of the contract."""
     return frames.reshape(len(frames), -1)
@@ -249,9 +255,7 @@ def learn(model, data, rule, precision, epochs, seed=0, beta=None, checkpoint=No
     weight = layer.connections[0].weight.data                        # [N, C, H, W]
     count, inputs = weight.shape[0], weight[0].numel()
     job = {"rule": rule.model_dump(), "seed": seed, "epochs": epochs, "context": context}
-    fresh = np.random.default_rng(seed_of(seed, "weights"))
-    weights = fresh.random((count, inputs), np.float32)
-    weights = np.minimum(weights * (rule.weight_sum / weights.sum(1, keepdims=True)), rule.largest_weight)
+    weights = first_weights(count, inputs, rule, np.random.default_rng(seed_of(seed, "weights")))
     layer_of = Competition(weights, np.zeros(count, np.float32), np.float32(neuron.beta if beta is None else beta),
                            neuron.lateral.strength, neuron.lateral.one_spike, rule, precision)
     frames, history, done, total = data.frames["train"], [], 0, 0

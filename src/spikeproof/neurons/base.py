@@ -1,4 +1,5 @@
 """What neuron models share."""
+import math
 from dataclasses import dataclass
 
 from ..spec import Lateral, Leak
@@ -6,9 +7,14 @@ from ..spec import Lateral, Leak
 __all__ = ["Inhibition", "Neuron", "Stateless", "Synapse", "nearest_leak"]
 
 
-def nearest_leak(beta, bits):
-    """The leak of the contract nearest to v * beta: a multiplier of ``bits`` bits, below 1."""
-    return Leak("multiply", multiplier=min(max(round(beta * 2**bits), 0), 2**bits - 1), fraction=bits)
+def nearest_leak(beta, bits, rounding="half_even", least=0):
+    """The leak of the contract nearest to v * beta: a multiplier of ``bits`` bits, ``least`` or more, below 1.
+
+    ``rounding`` is "half_even", "half_up" or "floor", which truncates.
+    """
+    scaled = beta * 2**bits
+    code = {"floor": math.floor(scaled), "half_up": math.floor(scaled + 0.5), "half_even": round(scaled)}[rounding]
+    return Leak("multiply", multiplier=min(max(code, least), 2**bits - 1), fraction=bits)
 
 
 @dataclass(frozen=True)

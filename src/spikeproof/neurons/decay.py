@@ -21,5 +21,5 @@ class Decay(Neuron):
     def __init__(self, options):
         self.reset = options.reset
         self.read_by(options.readout)
-        self.leak = nearest_leak(max(options.decay, 2.0**-options.bits), options.bits)
+        self.leak = nearest_leak(options.decay, options.bits, least=1)
         self.beta = self.leak.factor

@@ -28,7 +28,7 @@ class DiehlCook(Neuron):
     def __init__(self, options):
         self.reset = "hard"
         self.read_by(options.readout)
-        self.leak = nearest_leak(max(options.decay, 2.0**-options.bits), options.bits)
+        self.leak = nearest_leak(options.decay, options.bits, least=1)
         self.beta = self.leak.factor
         if options.inhibition or options.one_spike:
             self.lateral = Inhibition(options.inhibition, options.one_spike)

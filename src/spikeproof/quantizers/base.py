@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..fixed_point import ROUNDINGS
+from ..neurons.base import nearest_leak
 from ..options import Options
-from ..spec import Leak
 from ..training_options import TrainingOptions
 
 __all__ = ["MembraneOptions", "ParameterOptions", "Quantizer", "QuantizerOptions", "nearest", "round_ste", "rounded",
@@ -158,8 +158,7 @@ class Quantizer:
     def as_integers(self, bits):
         """Integers of so many bits, all else as here."""
         from .integer import IntQuantizer
-        shared = {name: getattr(self.options, name)
-                  for name in ("scale", "membrane", "thresholds", "leak", "training", "shortcut_bits", "power_of_two_scale")}
+        shared = {name: getattr(self.options, name) for name in QuantizerOptions.model_fields if name != "edge_bits"}
         return IntQuantizer(IntQuantizer.Options(kind="int", bits=bits, **shared))
 
     def check(self, shapes, neuron):
@@ -202,9 +201,7 @@ class Quantizer:
         options = self.options.leak
         if options is None or leak.factor in (0, 1):
             return leak
-        scaled = leak.factor * (1 << options.bits)
-        code = {"floor": math.floor(scaled), "half_up": math.floor(scaled + 0.5), "half_even": round(scaled)}[options.rounding]
-        return Leak("multiply", multiplier=min(max(code, 1), (1 << options.bits) - 1), fraction=options.bits)
+        return nearest_leak(leak.factor, options.bits, options.rounding, least=1)
 
     @property
     def shortcut_bits(self):
