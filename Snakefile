@@ -5,6 +5,7 @@
 #
 # `snakemake --cores all` runs the study named in config/config.yaml (default: "default").
 # `snakemake --cores all --config study=smoke` runs another one of config/studies/.
+# `snakemake --cores all --config grid=digits_bits` runs one of config/grids/: many settings of one network, in batches.
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -20,11 +21,11 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/hardware.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/grid.smk"
 
 
 rule all:
     default_target: True
     input:
-        f"results/{STUDY}/report.html",
-        f"results/{STUDY}/summary.csv",
-        [run.bundle for run in RUNS if run.hardware and not run.is_float],
+        rules.grid.output if GRID else rules.report_study.output,
+        [run.bundle for run in RUNS if run.hardware and not run.is_float and not GRID],

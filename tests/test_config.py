@@ -119,7 +119,7 @@ def changed(section, name, **values):
      "config: architectures.conv.layers: layers must be made of words like 16C3, 16C3s2, D3, 32S3, AP2, MP2 and 10, not 'AB2'"),
     (changed("pruners", "half", keep=0), "config: pruners.half.keep must be greater than 0, not 0"),
     ({**SHIPPED, "quantisers": {}}, "config: section 'quantisers' is unknown: it must be one of analyses, architectures, "
-     "data_dir, datasets, device, download, hardware, neurons, pretraining, pruners, quantizers, smoke, study; did you mean "
+     "data_dir, datasets, device, download, grid, hardware, neurons, pretraining, pruners, quantizers, smoke, study; did you mean "
      "'quantizers'?"),
     ({**SHIPPED, "smoke": "maybe"}, "config: smoke must be a valid boolean, not 'maybe'"),
     ({**SHIPPED, "device": "gpu"}, "config: device: must be cpu, cuda, or cuda:1 for the second of several, not 'gpu'"),

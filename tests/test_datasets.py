@@ -23,7 +23,7 @@ from native_files import (
     sound,
 )
 
-from spikeproof.__main__ import main
+from spikeproof.cli import main
 from spikeproof.config import parse_entry
 from spikeproof.datasets import event_files, moving_shapes
 from spikeproof.datasets.base import PARTS, PreparedData, limited, load_prepared, save_prepared
@@ -413,7 +413,7 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
         import resource, signal, sys
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-        from spikeproof.__main__ import main
+        from spikeproof.cli import main
         sys.exit(main(["prepare", "--offline", "--data-dir", {str(tmp_path)!r}, "--config",
                        '{{"kind": "mnist", "official": false}}', "--out", {str(tmp_path / "out" / "x.safetensors")!r}]))
     """)

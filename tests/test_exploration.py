@@ -6,7 +6,7 @@ import pytest
 from test_models import tiny_data, tiny_of
 
 from spikeproof import integer
-from spikeproof.__main__ import main
+from spikeproof.cli import main
 from spikeproof.config import ConfigError, validate
 from spikeproof.convert import check_equal, to_spec
 from spikeproof.datasets.base import load_prepared, save_prepared

@@ -13,7 +13,7 @@ from conftest import ROOT, not_run
 from test_models import tiny_data, tiny_of
 
 from spikeproof import integer
-from spikeproof.__main__ import main
+from spikeproof.cli import main
 from spikeproof.config import load_study, parse_config, smoke_config, with_entries
 from spikeproof.convert import check_equal, to_codes, to_spec
 from spikeproof.files import read_container, write_container

@@ -13,10 +13,10 @@ from pathlib import Path
 from . import __version__
 from .arguments import count
 
-__all__ = ["main"]
+__all__ = ["STAGES", "Stage", "main", "parser"]
 
 STAGES = ("import", "prepare", "pretrain", "quantize", "prune", "evaluate", "explore", "export", "export-nir", "size", "generate",
-          "simulate", "synthesize", "bundle", "analyze", "report", "verify", "prove", "board")
+          "simulate", "synthesize", "bundle", "analyze", "report", "verify", "prove", "board", "grid-part", "grid")
 
 EXAMPLES = """\
 examples (the pipeline, one stage at a time; `snakemake --cores all` runs them all):
@@ -55,13 +55,13 @@ def json_argument(text):
 
 class Stage:
     """What a stage may say while it runs: short lines for the terminal, details for the log."""
-    def __init__(self, name, label):
-        self.name, self.label, self.began = name, label, time.monotonic()
+    def __init__(self, name, label, file=None):
+        self.name, self.label, self.file, self.began = name, label, file, time.monotonic()
 
     def say(self, text):
-        """One line on standard output, with the stage, the run and the seconds so far."""
+        """One line on standard output (or another file), with the stage, the run and the seconds so far."""
         seconds = time.monotonic() - self.began
-        print(f"[{self.name}{' ' + self.label if self.label else ''}] {text} ({seconds:.0f} s)", flush=True)
+        print(f"[{self.name}{' ' + self.label if self.label else ''}] {text} ({seconds:.0f} s)", file=self.file, flush=True)
 
 
 def parser():
@@ -123,7 +123,3 @@ def main(argv=None):
         sys.stderr = terminal
         if log:
             log.close()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,12 +20,12 @@ from .options import Options
 from .pretraining.base import Pretraining
 
 __all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "analysis_file", "load_study", "make", "parse_config", "parse_entry",
-           "read_yaml", "smoke_config", "validate", "with_entries"]
+           "plain_name", "read_yaml", "smoke_config", "validate", "with_entries"]
 
 FLOAT, NO_PRUNER = "float", "none"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 #: Folders of results/ that are not studies.
-RESERVED_STUDIES = ("analyses", "data", "logs", "models", "reference")
+RESERVED_STUDIES = ("analyses", "data", "grids", "logs", "models", "parts", "points", "reference")
 #: Field of a run -> section of the configuration.
 SECTION_OF = {"dataset": "datasets", "architecture": "architectures", "neuron": "neurons", "pretraining": "pretraining",
               "quantizer": "quantizers", "pruner": "pruners"}
@@ -257,7 +257,7 @@ def _mapping(value, where):
     return value
 
 
-def _name(name, where):
+def plain_name(name, where):
     """Names become folders and arguments, so they are plain."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ConfigError(f"{where}: a name must be letters, digits, - and _, and start with a letter or digit, not {name!r}")
@@ -394,7 +394,7 @@ def parse_config(raw, where="config"):
     ConfigError
         At the first unknown key or name, missing key, or value out of range.
     """
-    known = {*CATALOG, "hardware", "study", *MachineOptions.model_fields}
+    known = {*CATALOG, "hardware", "study", "grid", *MachineOptions.model_fields}
     for key in _mapping(raw, where):
         if key not in known:
             raise ConfigError(f"{where}: " + unknown("section", key, known))
@@ -405,7 +405,7 @@ def parse_config(raw, where="config"):
             at = f"{where}: {section}.{name}"
             if name in (FLOAT, NO_PRUNER):
                 raise ConfigError(f"{at}: the names {FLOAT!r} and {NO_PRUNER!r} are reserved")
-            entries[section][_name(name, f"{where}: {section}")] = parse_entry(section, value, at)
+            entries[section][plain_name(name, f"{where}: {section}")] = parse_entry(section, value, at)
     hardware = {} if raw.get("hardware") is None else raw["hardware"]
     machine = {key: raw[key] for key in MachineOptions.model_fields if key in raw}
     return Config(entries, validate(HardwareOptions, hardware, f"{where}: hardware"),
@@ -468,7 +468,7 @@ def with_entries(raw, path):
         for name, value in _mapping(entries, f"{path}: entries.{section}").items():
             if name in present:
                 raise ConfigError(f"{path}: entries.{section}.{name}: the configuration has an entry of this name already")
-            _name(name, f"{path}: entries.{section}")
+            plain_name(name, f"{path}: entries.{section}")
             parse_entry(section, value, f"{path}: entries.{section}.{name}")
         if section == "pretraining":
             entries = {name: _beside(value, path) for name, value in entries.items()}
@@ -500,14 +500,14 @@ def load_study(path, config):
     """
     if Path(path).stem in RESERVED_STUDIES:
         raise ConfigError(f"{path}: a study must not be called {Path(path).stem!r}, which is a folder of results")
-    _name(Path(path).stem, f"{path}: the file")
+    plain_name(Path(path).stem, f"{path}: the file")
     study = validate(StudyOptions, read_yaml(path), f"{path}: ")
     for key in study.defaults:
         if key not in RunNames.model_fields:
             raise ConfigError(f"{path}: defaults: " + unknown("key", key, RunNames.model_fields))
     runs, chains = [], {}
     for name, given in study.runs.items():
-        _name(name, f"{path}: runs")
+        plain_name(name, f"{path}: runs")
         where = f"{path}: runs.{name}"
         names = validate(RunNames, {**study.defaults, **_mapping({} if given is None else given, where)}, where)
         chosen = names.model_dump(exclude={"seeds", "hardware"})

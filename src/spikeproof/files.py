@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 __all__ = ["CorruptFile", "Pieces", "atomic_path", "canonical_json", "read_container", "room", "sha256_file",
-           "write_container", "write_json", "write_text"]
+           "stored_digest", "write_container", "write_json", "write_text"]
 
 #: numpy's names of types -> those of the safetensors format.
 TYPES = {"|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<u2": "U16", "<i2": "I16", "<u4": "U32", "<i4": "I32", "<u8": "U64",
@@ -250,3 +250,20 @@ def read_container(path, kind, remedy, mapped=False):
     if digest != metadata.get("sha256"):
         raise CorruptFile(f"{path} was altered after it was written (its digest does not match): {remedy}")
     return description, tensors, digest
+
+
+def stored_digest(path):
+    """The digest that a container says it has, its content unread: enough to see that it is another one.
+
+    Raises
+    ------
+    FileNotFoundError, CorruptFile
+        If there is no such file, or it is no container.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        with safe_open(path, "numpy") as file:
+            return json.loads(file.metadata()["spikeproof"])["sha256"]
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError):
+        raise CorruptFile(f"{path} is truncated or of another kind: delete it and run its stage again") from None

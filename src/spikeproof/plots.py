@@ -9,8 +9,8 @@ from matplotlib.patches import Rectangle
 
 from .exploration import pareto_front
 
-__all__ = ["accuracy_memory", "bars", "constraint_dynamics", "cycles_area", "detections", "exploration", "lines",
-           "mask_dynamics", "memory_breakdown", "raster", "training_curves"]
+__all__ = ["accuracy_memory", "bars", "cloud", "constraint_dynamics", "cycles_area", "detections", "exploration", "lines",
+           "mask_dynamics", "memory_breakdown", "raster", "setting", "training_curves"]
 
 #: More runs than this get numbers in a figure; so many layers' spikes are shown at most.
 MANY, RASTERS = 14, 5
@@ -61,6 +61,39 @@ def accuracy_memory(rows):
         else:
             axes.legend(frameon=False, loc="lower right")
     return _svg(draw, (8.6, max(4.6, 0.21 * len(rows) * many)), "accuracy-memory")
+
+
+def cloud(rows):
+    """Accuracy over memory of many points without names: dicts with memory_bits, accuracy, accuracy_sd, front (bool)."""
+    def draw(figure):
+        axes = figure.subplots()
+        x, y = np.array([r["memory_bits"] for r in rows]) / 1000, 100 * np.array([r["accuracy"] for r in rows])
+        axes.errorbar(x, y, 100 * np.array([r["accuracy_sd"] for r in rows]), fmt="o", ms=5, capsize=2, lw=0.8, alpha=0.6,
+                      color=COLORS[0], mec="white")
+        front = sorted((r["memory_bits"] / 1000, 100 * r["accuracy"]) for r in rows if r["front"])
+        axes.plot(*zip(*front), "o-", ms=5, color=ACCENT, lw=1.5, label="Pareto front")
+        axes.set(xscale="log", xlabel="memory of the model, kbit", ylabel="test accuracy, %")
+        axes.legend(frameon=False, loc="lower right")
+    return _svg(draw, (8.6, 4.2), "cloud")
+
+
+def setting(points, name):
+    """Accuracy at each value of a setting: list of (value, accuracy); numbers stand in their order, all else as it comes."""
+    number = all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in points)
+    values = list(dict.fromkeys(value for value, _ in points))
+    values = sorted(values) if number else values
+
+    def draw(figure):
+        axes = figure.subplots()
+        axes.plot([values.index(value) for value, _ in points], [100 * of for _, of in points], "o", ms=4.5, alpha=0.45,
+                  color=COLORS[0], mec="white")
+        means = [100 * np.mean([of for at, of in points if at == value]) for value in values]
+        axes.plot(range(len(values)), means, "o-", ms=6, color=ACCENT, lw=1.5, label="mean")
+        axes.set_xticks(range(len(values)), [f"{value:g}" if number else str(value) or "as in the base" for value in values])
+        axes.set(xlabel=name, ylabel="test accuracy, %")
+        axes.margins(x=0.1)
+        axes.legend(frameon=False)
+    return _svg(draw, (6.4, 3.2), f"setting {name}")
 
 
 def exploration(result):

@@ -1,7 +1,6 @@
 """The report of a study: result files in, one table and one self-contained page out."""
 import base64
 import json
-from importlib import resources
 from pathlib import Path
 
 import jinja2
@@ -15,7 +14,7 @@ from .exploration import pareto_front
 from .files import CorruptFile
 from .provenance import provenance
 
-__all__ = ["COLUMNS", "collect", "page", "read_result", "summary"]
+__all__ = ["COLUMNS", "collect", "grid_page", "memory_columns", "page", "read_result", "summary"]
 
 COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "pretraining", "quantizer", "pruner", "accuracy_float", "accuracy",
            "firing_rate", "bits_per_weight", "weight_bits", "membrane_bits", "threshold_bits", "bias_bits", "initial_bits",
@@ -37,6 +36,12 @@ def collect(runs):
              "histories": {stage: read_result(path) for stage, path in run.histories.items()}} for run in runs]
 
 
+def memory_columns(memory):
+    """Columns of a table from bits by kind of memory."""
+    return {"weight_bits": memory["weights"], "membrane_bits": memory["membranes"], "threshold_bits": memory["thresholds"],
+            "bias_bits": memory["biases"], "initial_bits": memory["initials"], "memory_bits": memory["total"]}
+
+
 def _row(result):
     run, evaluated = result["run"], result["evaluate"]
     row = {field: getattr(run, field) for field in
@@ -45,10 +50,7 @@ def _row(result):
     memory = result["export"]["memory_bits"] if "export" in result else evaluated["float_memory_bits"]
     # Of all weights, those of the first and the last layer and of shortcuts included.
     count = sum(layer["weights"] for layer in result["export"]["layers"]) if "export" in result else memory["weights"] / 32
-    row |= {"bits_per_weight": memory["weights"] / count,
-            "weight_bits": memory["weights"], "membrane_bits": memory["membranes"],
-            "threshold_bits": memory["thresholds"], "bias_bits": memory["biases"],
-            "initial_bits": memory["initials"], "memory_bits": memory["total"]}
+    row |= {"bits_per_weight": memory["weights"] / count, **memory_columns(memory)}
     if "export" in result:
         exported = result["export"]
         row |= {"synops_per_image": exported["synops_per_image"], "torch_values_compared": exported["torch_values_compared"]}
@@ -108,6 +110,13 @@ def _figure(title, caption, svg):
     return {"title": title, "caption": caption, "data": base64.b64encode(svg.encode()).decode()}
 
 
+def _render(template, **values):
+    """A page of templates/ as text."""
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("spikeproof", "templates"), autoescape=True,
+                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(template).render(**values)
+
+
 def page(study, results, table, analyses=None, claims=None):
     """The whole page as HTML text; figures are inline SVG images, no script or style comes from elsewhere.
 
@@ -159,11 +168,9 @@ def page(study, results, table, analyses=None, claims=None):
         about = " ".join(kind.__doc__.split("\n\n")[0].replace("``", "").split())
         sections.append({"name": name, "about": about, "tables": kind.tables(result),
                          "figures": [_figure(*figure) for figure in kind.figures(result)]})
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((resources.files("spikeproof") / "templates" / "report.html.j2").read_text())
-    return template.render(
-        study=study, rows=rows, built=built, exported=exported, proved=proved, rasters=rasters, detections=detections,
+    return _render(
+        "report.html.j2", study=study, rows=rows, built=built, exported=exported, proved=proved, rasters=rasters,
+        detections=detections,
         provenance=provenance(),
         analyses=sections, claims=[] if claims is None else claims.fillna("").to_dict("records"), verdicts=VERDICTS,
         values=int(table.values_compared.sum() or 0), torch_values=int(table.torch_values_compared.sum() or 0),
@@ -180,3 +187,30 @@ def page(study, results, table, analyses=None, claims=None):
         area_figure=_figure("Latency against logic", "One image through the core, at the clock rate that nextpnr reports.",
                             plots.cycles_area(built)) if built else None,
         curves=curves)
+
+
+def grid_page(grid, table, settings):
+    """The page of a grid as HTML text.
+
+    Parameters
+    ----------
+    grid : dict: name, title, about
+    table : DataFrame, a row per point and seed: settings, seed, accuracy_float, accuracy, validation_accuracy, memory_bits, seconds
+    settings : list of columns that are settings
+    """
+    rows = []
+    for _, group in table.groupby([table[key].astype(str) for key in settings], sort=False) if settings else [(None, table)]:
+        first = {key: "" if pd.isna(value) else value for key, value in group.iloc[0][settings].items()}
+        means = group[["accuracy", "accuracy_float", "validation_accuracy", "memory_bits", "seconds"]].mean()
+        spread = group.accuracy.std(ddof=1) if len(group) > 1 else 0.0
+        rows.append({"settings": first, "seeds": len(group), "accuracy_sd": spread, "front": False, **means})
+    for i in pareto_front([(r["memory_bits"], r["accuracy"]) for r in rows]):
+        rows[i]["front"] = True
+    varied = [key for key in settings if len({str(r["settings"][key]) for r in rows}) > 1]
+    effects = [_figure(key, "Every point, and the mean over all points with the value.",
+                       plots.setting([(r["settings"][key], r["accuracy"]) for r in rows], key)) for key in varied]
+    values = int(table.torch_values_compared.sum()) if "torch_values_compared" in table else 0
+    return _render("grid.html.j2", grid=grid, rows=rows, count=len(table), settings=settings, effects=effects, values=values,
+                   best=max(rows, key=lambda r: r["accuracy"]), least=min(rows, key=lambda r: r["memory_bits"]),
+                   accuracy_figure=_figure("Accuracy against memory", "Mean over seeds, bars are one standard deviation.",
+                                           plots.cloud(rows)))

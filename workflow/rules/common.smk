@@ -2,6 +2,8 @@
 import json
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 ROOT = Path(str(workflow.current_basedir)).parents[1]
@@ -30,6 +32,8 @@ from spikeproof.config import (
     with_entries,
 )
 
+from spikeproof.grids import Progress, load_grid, tasks
+
 try:
     for path in workflow.configfiles:
         read_yaml(
@@ -52,6 +56,17 @@ try:
         CONFIG = parse_config(smoke_config(WHOLE), "config/config.yaml")
     load_claims(ROOT / "config" / "claims.yaml")
     STUDY_OPTIONS, RUNS = load_study(STUDY_FILE, CONFIG)
+    # A grid in place of a study: a name in config/grids, or a path.
+    GRID, GRID_NAME = None, "none"
+    if config.get("grid") is not None:
+        if "study" in config:
+            raise ConfigError("study and grid are two things to run: give one of them")
+        GRID_FILE = Path(str(config["grid"]))
+        if GRID_FILE.suffix not in (".yaml", ".yml"):
+            GRID_FILE = ROOT / "config" / "grids" / f"{GRID_FILE}.yaml"
+        GRID = load_grid(GRID_FILE, with_entries(config, GRID_FILE), CONFIG, SMOKE)
+        GRID_NAME = GRID_FILE.stem
+        CONFIG.entries["datasets"].update(GRID.datasets)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
@@ -69,6 +84,15 @@ if not CONFIG.machine.download:
     os.environ.update(SPIKEPROOF_OFFLINE="1")
 if CONFIG.machine.device is not None:
     os.environ.update(SPIKEPROOF_DEVICE=CONFIG.machine.device)
+# Trainings ask for a GPU where they use one; `--resources gpu=4` says how many this machine has, and each gets one of its own.
+GPU = int(os.environ.get("SPIKEPROOF_DEVICE", "cpu").startswith("cuda"))
+GPUS = workflow.global_resources.get("gpu") if workflow.is_main_process else None
+GPUS = getattr(GPUS, "value", GPUS)
+os.environ.pop("SPIKEPROOF_GPUS", None)
+if GPUS is not None:
+    if not GPU:
+        raise WorkflowError("--resources gpu=... wants --config device=cuda beside it")
+    os.environ.update(SPIKEPROOF_GPUS=str(GPUS))
 
 
 wildcard_constraints:
@@ -81,6 +105,7 @@ wildcard_constraints:
     seed="[0-9]+",
     analysis="[^/]+",
     part="[0-9]+",
+    level="training|point",
 
 
 BASE = "results/models/{dataset}/{architecture}/{neuron}/{pretraining}/s{seed}"
@@ -159,6 +184,47 @@ def reference_table(wildcards):
             f"results/reference/{STUDY} does not exist: of this study there is no earlier run to compare with"
         )
     return path
+
+
+def growing(amount):
+    """Function for a resource (MB, minutes): more of it at every attempt."""
+
+    def of(wildcards, attempt):
+        return amount * attempt
+
+    return of
+
+
+def grid_batch(wildcards):
+    """The points of one job."""
+    return GRID.batches(wildcards.level)[int(wildcards.part)]
+
+
+def grid_inputs(wildcards):
+    """Prepared data, and of points the pre-trainings that they need."""
+    batch = grid_batch(wildcards)
+    found = sorted({f"results/data/{point.data}.safetensors" for point in batch})
+    if wildcards.level == "point":
+        found += [
+            f"results/grids/{GRID_NAME}/training-{n}.json"
+            for n in GRID.trainings_of(batch)
+        ]
+    return found
+
+
+def watch_grid(progress, every=10):
+    """Tell how far a grid is whenever that has changed, in a thread of this process."""
+
+    def watch():
+        told = None
+        while True:
+            time.sleep(every)
+            line = progress.line()
+            if line != told:
+                print(line, file=sys.stderr, flush=True)
+                told = line
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def log_of(stage, folder):

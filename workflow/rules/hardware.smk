@@ -16,6 +16,9 @@ rule generate:
         log_of("generate", FOLDER),
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         lanes=HARDWARE.lanes,
         updaters=HARDWARE.updaters,
@@ -48,6 +51,9 @@ rule simulate:
     conda:
         "../../environment.yml"
     threads: 2
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         images=SIMULATED_IMAGES,
         code=code_of("simulate"),
@@ -66,6 +72,9 @@ rule synthesize:
         log_of("synthesize", FOLDER),
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         device=HARDWARE.device,
         seed=HARDWARE.placer_seed,
@@ -91,6 +100,9 @@ rule bundle:
     conda:
         "../../environment.yml"
     threads: 2
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         images=HARDWARE.bundle_images,
         code=code_of("bundle"),

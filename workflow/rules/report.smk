@@ -14,6 +14,9 @@ rule explore:
         "results/logs/explore/{analysis}.{seed}-{part}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         config=lambda wildcards: CONFIG.entries["analyses"][
             wildcards.analysis
@@ -36,6 +39,9 @@ rule analyze:
         "results/logs/analyze/{analysis}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         config=entry("analyses", "analysis"),
         code=code_of("analyze", "analyses"),
@@ -77,6 +83,9 @@ rule report_study:
         f"results/logs/report/{STUDY}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         study=json.dumps(
             {
@@ -127,6 +136,9 @@ rule verify:
         f"results/logs/verify/{STUDY}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         label=STUDY,
         claims=lambda wildcards, input: (

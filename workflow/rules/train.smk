@@ -11,6 +11,9 @@ rule prepare:
     conda:
         "../../environment.yml"
     threads: 2
+    resources:
+        mem_mb=growing(6000),
+        runtime=growing(120),
     params:
         config=entry("datasets", "dataset"),
         limit="--limit 16" if SMOKE else "",
@@ -32,6 +35,10 @@ rule pretrain:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(480),
+        gpu=GPU,
     params:
         config=entries("architectures", "neurons", "pretraining"),
         code=code_of("pretrain", "architectures", "neurons", "pretraining"),
@@ -55,6 +62,10 @@ rule quantize:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(480),
+        gpu=GPU,
     params:
         config=entry("quantizers", "quantizer"),
         code=code_of(
@@ -80,6 +91,10 @@ rule prune:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(480),
+        gpu=GPU,
     params:
         config=entry("pruners", "pruner"),
         code=code_of("prune", *CHAIN),
@@ -103,6 +118,9 @@ rule evaluate:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         code=code_of("evaluate", *CHAIN),
         label=label,
@@ -123,6 +141,9 @@ rule export:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         code=code_of("export", *CHAIN),
         label=label,

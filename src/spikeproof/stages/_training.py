@@ -1,5 +1,4 @@
 """What the three training stages share: arguments, start, end."""
-import os
 from pathlib import Path
 
 from ..arguments import whole
@@ -30,11 +29,12 @@ def arguments(args, stage, chain):
     from ..catalog import module_of
     from ..code_digest import code_digest
     from ..config import SECTION_OF
+    from ..devices import training_device
     modules = [module_of(SECTION_OF[part], entry["kind"]) for part, entry in chain.items()]
     context = {"stage": stage.name, "chain": chain, "data": args.data_digest,
                "code": code_digest(f"spikeproof.stages.{stage.name}", *modules)}
     return {"seed": args.seed, "checkpoint": args.checkpoint, "context": context,
-            "label": f"{stage.name} {stage.label}", "say": stage.say, "device": os.environ.get("SPIKEPROOF_DEVICE", "cpu")}
+            "label": f"{stage.name} {stage.label}", "say": stage.say, "device": training_device(stage.say)}
 
 
 def finish(args, stage, history, save, method=None):

@@ -1,0 +1,52 @@
+"""Which device a training runs on: of a machine's GPUs, one that no other training of this program has."""
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+__all__ = ["training_device"]
+
+#: Seconds between two looks for a free GPU.
+POLL = 0.5
+#: Locks that this process holds; the system opens them when it ends, however it ends.
+HELD = []
+
+
+def training_device(say=print):
+    """The device named by SPIKEPROOF_DEVICE (default "cpu"); for "cuda" with SPIKEPROOF_GPUS=N, a free one of cuda:0 to cuda:N-1.
+
+    A GPU is taken until the process ends, by a lock in the system's folder of temporary files, so that trainings of several
+    pipelines of one user on one machine get different ones too. Where all are taken this waits.
+
+    Parameters
+    ----------
+    say : function of a line of text, told once when all are taken
+
+    Raises
+    ------
+    ValueError
+        If SPIKEPROOF_GPUS is no number above 0.
+    """
+    device, gpus = os.environ.get("SPIKEPROOF_DEVICE", "cpu"), os.environ.get("SPIKEPROOF_GPUS")
+    if device != "cuda" or gpus is None:
+        return device
+    if not gpus.isdecimal() or int(gpus) < 1:
+        raise ValueError(f"SPIKEPROOF_GPUS must be a whole number above 0, not {gpus!r}")
+    folder = Path(tempfile.gettempdir()) / f"spikeproof-gpus-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    told = False
+    while True:
+        for n in range(int(gpus)):
+            lock = FileLock(folder / f"{n}.lock")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                continue
+            HELD.append(lock)
+            return f"cuda:{n}"
+        if not told:
+            say(f"all {gpus} GPUs are taken: waiting for one")
+            told = True
+        time.sleep(POLL)

@@ -1,0 +1,378 @@
+"""Grids: many settings of one network, declared as lists or as a table, and run in batches.
+
+A point is a chain of entries with some of their options set, and a seed. What a point needs is kept under a digest of its
+entries, its seed and the code that makes it (``results/points/<digest>``), so a point that is there is never computed again,
+whatever other points are added, taken away or put in another order.
+"""
+import copy
+import csv
+import hashlib
+import itertools
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+from pydantic import Field
+
+from .catalog import load, module_of, unknown
+from .code_digest import code_digest
+from .config import (
+    FLOAT,
+    NO_PRUNER,
+    SECTION_OF,
+    Config,
+    ConfigError,
+    RunNames,
+    parse_entry,
+    plain_name,
+    read_yaml,
+    smoke_config,
+    validate,
+)
+from .files import canonical_json
+from .options import Options
+
+__all__ = ["Grid", "GridOptions", "Point", "Progress", "folder_of", "load_grid"]
+
+#: Longest JSON of a job's tasks: a shell takes arguments of up to 131,072 bytes.
+LONGEST = 60_000
+#: A point whose mark was not touched for so many seconds is not running any more.
+STALE = 60.0
+MOST_POINTS = 100_000
+
+
+class GridOptions(Options):
+    """A grid: a network (``base``, names as of a run), and what is varied.
+
+    ``axes``: key -> list of values, every combination is a point; ``table``: a CSV or TSV file beside this one, whose columns are
+    keys and whose rows are points; with both, every row with every combination. A key is a field of a run (``quantizer``), whose
+    values are names of entries, or an option of that entry (``quantizer.membrane.bits``).
+    Short points share a job: of about ``seconds_per_job``, at ``seconds_per_point`` for a point (quantizing, pruning, evaluating,
+    exporting) and ``seconds_per_training`` for a pre-training; points that need the same one share it.
+    """
+    title: str
+    about: str = ""
+    base: dict
+    seeds: list[int] = Field([0], min_length=1)
+    axes: dict[str, list] = {}
+    table: str | None = None
+    entries: dict = {}
+    seconds_per_point: float = Field(20.0, gt=0)
+    seconds_per_training: float = Field(60.0, gt=0)
+    seconds_per_job: float = Field(300.0, gt=0)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point: its settings (key -> value) and seed, the name of its prepared data, its entries (field -> plain data or None).
+
+    ``training`` and ``key`` are the digests under which its pre-trained network and its own files are kept.
+    """
+    settings: dict
+    seed: int
+    data: str
+    entries: dict
+    training: str
+    key: str
+
+    @property
+    def label(self):
+        """For the terminal."""
+        told = ",".join(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in self.settings.items())
+        return f"{told or 'base'}/{self.seed}".replace(" ", "")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A checked grid.
+
+    Members
+    -------
+    options : GridOptions
+    points : tuple of Point
+    datasets : dict name -> Options, of the data that points need
+    """
+    options: GridOptions
+    points: tuple
+    datasets: dict
+
+    @cached_property
+    def trainings(self):
+        """The first point of every pre-training, in order."""
+        return list({point.training: point for point in reversed(self.points)}.values())[::-1]
+
+    @cached_property
+    def _batches(self):
+        return {level: self._cut(level) for level in ("training", "point")}
+
+    def batches(self, level):
+        """Batches of points that jobs of a level, "training" or "point", work through."""
+        return self._batches[level]
+
+    def _cut(self, level):
+        seconds = self.options.seconds_per_training if level == "training" else self.options.seconds_per_point
+        most, found, size = max(1, int(self.options.seconds_per_job / seconds)), [], 0
+        for point in self.trainings if level == "training" else self.points:
+            own = len(canonical_json(point.entries)) + 200
+            if not found or len(found[-1]) == most or size + own > LONGEST:
+                found.append([])
+                size = 0
+            found[-1].append(point)
+            size += own
+        return found
+
+    def trainings_of(self, batch):
+        """Numbers of the training batches that a batch of points needs."""
+        return sorted({self._training_at[point.training] for point in batch})
+
+    @cached_property
+    def _training_at(self):
+        return {point.training: n for n, batch in enumerate(self.batches("training")) for point in batch}
+
+
+def folder_of(key):
+    """Where the files of a point, or of a pre-training, are kept."""
+    return f"results/points/{key}"
+
+
+def tasks(batch):
+    """A batch as JSON text for a job: every entry once."""
+    entries = {}
+    for point in batch:
+        for entry in point.entries.values():
+            entries.setdefault(_digest(entry), entry)
+    points = [{**vars(point), "entries": {field: _digest(entry) for field, entry in point.entries.items()}} for point in batch]
+    return json.dumps({"entries": entries, "points": points}, separators=(",", ":"))        # settings stay in their order
+
+
+def read_tasks(value):
+    """The points of what :func:`tasks` wrote, as plain data."""
+    return [Point(**{**point, "entries": {field: value["entries"][digest] for field, digest in point["entries"].items()}})
+            for point in value["points"]]
+
+
+def _digest(value):
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def _split(key, where):
+    """"quantizer.membrane.bits" -> ("quantizer", ["membrane", "bits"])."""
+    field, *path = str(key).split(".")
+    if field not in SECTION_OF:
+        raise ConfigError(f"{where}: " + unknown("field", field, SECTION_OF))
+    if not all(path):
+        raise ConfigError(f"{where}: a key must be like quantizer or quantizer.membrane.bits, not {key!r}")
+    return field, path
+
+
+def _rows(path):
+    """Rows of a table: list of (where, dict key -> value); an empty cell is left out."""
+    if path.suffix not in (".csv", ".tsv"):
+        raise ConfigError(f"{path}: a table must be .csv or .tsv")
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            lines = [line for line in csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",") if any(line)]
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise ConfigError(f"{path} must be a table in UTF-8 text") from None
+    if len(lines) < 2:
+        raise ConfigError(f"{path} must have a line of keys and a line for each point")
+    header = [cell.strip() for cell in lines[0]]
+    twice = [key for key, count in Counter(header).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{path}: column {twice[0]!r} stands twice")
+    rows = []
+    for n, line in enumerate(lines[1:], 2):
+        where = f"{path}, line {n}"
+        if len(line) != len(header):
+            raise ConfigError(f"{where} must have {len(header)} cells, not {len(line)}")
+        try:
+            rows.append((where, {key: yaml.safe_load(cell) for key, cell in zip(header, line) if cell.strip()}))
+        except yaml.YAMLError:
+            raise ConfigError(f"{where} has a cell that is no value") from None
+    return rows
+
+
+def _with(entry, path, value, where):
+    """An entry (plain data) with an option set."""
+    entry = inner = copy.deepcopy(entry)
+    for key in path[:-1]:
+        held = inner.get(key)
+        if held is None:
+            held = inner[key] = {}
+        if not isinstance(held, dict):
+            raise ConfigError(f"{where}: {key} has no keys")
+        inner = held
+    inner[path[-1]] = value
+    return entry
+
+
+def _entries(raw, names, settings, smoke, where):
+    """field -> (name, plain entry or None) of a chain with settings."""
+    for key, value in settings.items():
+        if "." not in key:
+            names = {**names, key: value}
+    chosen = {}
+    for field, section in SECTION_OF.items():
+        name = names[field]
+        none = {"quantizer": FLOAT, "pruner": NO_PRUNER}.get(field)
+        known = raw.get(section) or {}
+        if name != none and name not in known:
+            raise ConfigError(f"{where}: {field}: " + unknown(field, name, [*known, *([none] if none else [])]))
+        chosen[field] = None if name == none else known[name]
+    for key, value in settings.items():
+        field, path = _split(key, where)
+        if path:
+            if chosen[field] is None:
+                raise ConfigError(f"{where}: {key} is an option of a {field}, but {field} is {names[field]!r}")
+            chosen[field] = _with(chosen[field], path, value, where)
+    if smoke:
+        small = smoke_config({SECTION_OF[field]: {"it": entry} for field, entry in chosen.items() if entry is not None})
+        chosen = {field: None if entry is None else small[SECTION_OF[field]]["it"] for field, entry in chosen.items()}
+    return names, chosen
+
+
+def _modules(parts, *fields):
+    """Modules that implement the entries (Options) of these fields."""
+    found = []
+    for field in fields:
+        entry = parts.get(field)
+        if entry is not None:
+            found.append(module_of(SECTION_OF[field], entry.kind))
+            inner = getattr(entry, "first", None)
+            found += [] if inner is None else [module_of(SECTION_OF[field], inner["kind"])]
+    return found
+
+
+def load_grid(path, raw, config, smoke=False):
+    """Grid file -> Grid; every point is checked as a run is.
+
+    Parameters
+    ----------
+    raw : the configuration as plain data, with the grid's own entries (:func:`spikeproof.config.with_entries`)
+    config : Config, whose datasets are taken as they are where no setting changes them
+    smoke : bool, as of :func:`spikeproof.config.smoke_config`
+
+    Raises
+    ------
+    ConfigError
+        If a key or name is unknown, a value is out of range, a chain cannot be run, or two points are the same.
+    """
+    path = Path(path)
+    options = validate(GridOptions, read_yaml(path), f"{path}: ")
+    plain_name(path.stem, f"{path}: the file")
+    base = validate(RunNames, options.base, f"{path}: base")
+    if base.seeds != [0] or base.hardware is not None:
+        raise ConfigError(f"{path}: base has no seeds and no hardware: seeds of a grid stand beside it, and it builds no cores")
+    if min(options.seeds) < 0 or len(set(options.seeds)) < len(options.seeds):
+        raise ConfigError(f"{path}: seeds must be different numbers from 0, not {options.seeds}")
+    names = base.model_dump(exclude={"seeds", "hardware"})
+    rows = [(str(path), {})] if options.table is None else _rows(path.parent / options.table)
+    for key, values in options.axes.items():
+        if not values:
+            raise ConfigError(f"{path}: axes.{key} must have a value")
+    both = set(options.axes) & {key for _, row in rows for key in row}
+    if both:
+        raise ConfigError(f"{path}: {min(both)} is an axis and a column of the table")
+    count = len(rows) * len(options.seeds)
+    for values in options.axes.values():
+        count *= len(values)
+    if count > MOST_POINTS:
+        raise ConfigError(f"{path} has {count:,} points; at most {MOST_POINTS:,} are taken")
+    for where, row in [*rows, (f"{path}: axes", options.axes)]:
+        for key in row:
+            _split(key, where)
+    parsed, checked, datasets, points, seen = {}, set(), {}, [], {}
+
+    def parse(field, entry, where):
+        at = canonical_json([field, entry])
+        if at not in parsed:
+            parsed[at] = parse_entry(SECTION_OF[field], entry, f"{where}: {field}")
+        return parsed[at]
+    for (where, row), values in itertools.product(rows, itertools.product(*options.axes.values())):
+        settings = {**row, **dict(zip(options.axes, values))}
+        at = where if options.table else f"{path}: {', '.join(f'{k} {v!r}' for k, v in zip(options.axes, values)) or 'base'}"
+        called, chosen = _entries(raw, names, settings, smoke, at)
+        parts = {field: parse(field, entry, at) for field, entry in chosen.items() if entry is not None}
+        full = {field: parts[field].model_dump(mode="json") if field in parts else None for field in SECTION_OF}
+        chain = canonical_json(full)
+        if chain not in checked:
+            checked.add(chain)
+            _check(called, parts, config, at)
+        data = called["dataset"]
+        if config.entries["datasets"].get(data) != parts["dataset"]:
+            data = f"{data}-{_digest(full['dataset'])[:8]}"
+        datasets[data] = parts["dataset"]
+        first = [full[field] for field in ("dataset", "architecture", "neuron", "pretraining")]
+        code = [code_digest(f"spikeproof.stages.{stage}", *_modules(parts, *fields)) for stage, fields in (
+            ("pretrain", ("architecture", "neuron", "pretraining")), ("grid_part", SECTION_OF),
+            *[(stage, SECTION_OF) for stage in ("quantize", "prune", "evaluate", "export")])]
+        for seed in options.seeds:
+            training = _digest(["training", *first, seed, code[0]])
+            key = _digest(["point", training, full["quantizer"], full["pruner"], code[1:]])
+            if key in seen:
+                raise ConfigError(f"{at}: this is the same network as that of {seen[key]}")
+            seen[key] = at
+            points.append(Point(settings, seed, data, {f: e for f, e in full.items() if f != "dataset"}, training, key))
+    return Grid(options, tuple(points), datasets)
+
+
+def _check(names, parts, config, where):
+    """ConfigError where the entries of a point do not fit each other, with the rules of a study's runs."""
+    neuron = load("neurons", parts["neuron"].kind)
+    if "quantizer" not in parts and "pruner" in parts:
+        raise ConfigError(f"{where}: pruner must be 'none' for a float network")
+    if "quantizer" in parts and neuron.activation != "spike":
+        raise ConfigError(f"{where}: quantizer must be 'float' for neurons that do not spike ({names['neuron']!r})")
+    entries = {section: {names[field]: parts[field]} if field in parts else {} for field, section in SECTION_OF.items()}
+    try:
+        Config(entries, config.hardware, config.machine).check_chain(names)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+class Progress:
+    """How far a grid is, for a line that is told while it runs.
+
+    Parameters
+    ----------
+    name : str
+    grid : Grid
+    root : folder in which results/ is
+    """
+    def __init__(self, name, grid, root="."):
+        self.name, self.grid, self.root = name, grid, Path(root)
+        self.began, self.at_first = time.monotonic(), self._counts()[1]["done"]
+
+    def _state(self, key, result):
+        at = self.root / folder_of(key)
+        try:
+            if time.time() - (at / "running").stat().st_mtime < STALE:
+                return "running"
+        except OSError:
+            pass
+        return "done" if (at / result).exists() else "failed" if (at / "failed.json").exists() else "open"
+
+    def _counts(self):
+        return (Counter(self._state(point.training, "pretrain.json") for point in self.grid.trainings),
+                Counter(self._state(point.key, "result.json") for point in self.grid.points))
+
+    def line(self):
+        """Trainings and points that are done, running and failed, and about how long the rest takes."""
+        trainings, points = self._counts()
+        done, total = points["done"], len(self.grid.points)
+        seconds = time.monotonic() - self.began
+        told = [f"{done} of {total} points done, {points['running']} running, {points['failed']} failed"]
+        if trainings["done"] < len(self.grid.trainings):
+            told.insert(0, f"{trainings['done']} of {len(self.grid.trainings)} trainings done, {trainings['running']} running, "
+                           f"{trainings['failed']} failed")
+        fresh = done - self.at_first
+        if fresh > 0 and done < total:
+            left = seconds / fresh * (total - done)
+            told.append(f"about {left:.0f} s left" if left < 120 else f"about {left / 60:.0f} min left")
+        return f"[grid {self.name}] {'; '.join(told)}"

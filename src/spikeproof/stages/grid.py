@@ -1,0 +1,27 @@
+"""Gather the points of a grid into a table and a page.
+
+A row per point and seed: settings, accuracy on the validation and test parts, memory in bits by kind, operations, seconds.
+"""
+
+
+def add_arguments(parser, json_argument):
+    parser.add_argument("--parts", nargs="+", required=True, help="what the grid-part stage wrote, in order")
+    parser.add_argument("--grid", type=json_argument, required=True, help="{name, title, about}")
+    parser.add_argument("--out", required=True, help="report.html")
+    parser.add_argument("--table", required=True, help="summary.csv")
+
+
+def run(args, stage):
+    import pandas as pd
+
+    from .. import report
+    from ..files import write_text
+    rows = [row for path in args.parts for row in report.read_result(path)["rows"]]
+    results = ["accuracy_float", "accuracy", "validation_accuracy", "firing_rate", "memory_bits"]
+    settings = list(dict.fromkeys(key for row in rows for key in row if "." in key or key in report.COLUMNS[2:8]))
+    others = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*settings, "seed", *results)]
+    table = pd.DataFrame([{key: str(value) if isinstance(value, list | dict) else value for key, value in row.items()}
+                          for row in rows], columns=[*settings, "seed", *results, *others])
+    write_text(args.table, table.to_csv(index=False))
+    write_text(args.out, report.grid_page(args.grid, table, settings))
+    stage.say(f"{len(table)} points in {args.table}; open {args.out}")
