@@ -29,3 +29,18 @@ rule all:
     input:
         rules.grid.output if GRID else rules.report_study.output,
         [run.bundle for run in RUNS if run.hardware and not run.is_float and not GRID],
+
+
+onstart:
+    redate("results")
+    if GRID:
+        watch_grid(Progress(GRID_NAME, GRID))
+
+
+onerror:
+    print(
+        "What finished is kept: run the same command again when the cause is mended. A job that died of SIGKILL (or 137) without a "
+        "sentence of its own was killed by the system, mostly for lack of memory: try --cores 1, or on a cluster "
+        "--set-resources RULE:mem_mb=...",
+        file=sys.stderr,
+    )

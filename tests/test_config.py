@@ -127,8 +127,8 @@ def changed(section, name, **values):
      "numbers, the smaller one first, not [1.0, 0.5]"),
     (changed("neurons", "atif_u", paths=["resets"]), "config: neurons.atif_u.paths.0 must be 'amplitude', 'comparison' or "
      "'reset', not 'resets'"),
-    (changed("architectures", "resnet18", blocks=[2, 0]), "config: architectures.resnet18: blocks must be at least 1 in each "
-     "stage, not [2, 0]"),
+    (changed("architectures", "resnet18", blocks=[2, 0]), "config: architectures.resnet18.blocks.1 must be greater than or "
+     "equal to 1, not 0"),
     ({**SHIPPED, "hardware": {"lane": 8}}, "config: hardware.lane is not a known key; did you mean 'lanes'?"),
     ({**SHIPPED, "hardware": {"device": "12k"}},
      "config: hardware.device must be 'auto', '25k', '45k', '85k' or 'up5k', not '12k'"),

@@ -84,3 +84,11 @@ def test_reference_results_agree_with_themselves_and_see_changes():
     assert found[0] == "conv-float seed 0 is in only one of the tables"
     assert differences(changed.drop(columns="weight_bits"), table)[0] == "column weight_bits must be in both tables"
     assert found[1].startswith("dense-int8 seed 0: accuracy must be ") and "weight_bits must be" in found[2]
+
+
+def test_the_table_of_faults_names_tests_that_exist():
+    rows = _rows((ROOT / "docs" / "faults.md").read_text(), "| fault | what is expected")
+    sources = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    named = [name for _, _, cell in rows for name in re.findall(r"`(test_\w+)`", cell)]
+    assert len(rows) >= 12 and len(named) >= len(rows) and all(f"def {name}(" in sources for name in named)
+    assert all(name in named for name in re.findall(r"^def (test_\w+)", (ROOT / "tests" / "test_faults.py").read_text(), re.M))

@@ -19,7 +19,7 @@ from .audit import load_manifest, read_words
 from .codecs import span
 from .load import INPUTS
 from .neuron import Update
-from .tools import compiler, run, verilator
+from .tools import compiler, ended, run, verilator
 
 __all__ = ["Simulator", "idle_limit", "input_ints", "input_words", "load_ties", "write_golden"]
 
@@ -226,7 +226,7 @@ class Simulator:
             command += [str(Path(waves[0]).resolve()), str(waves[1]), str(waves[2])]
         done = subprocess.run(command, cwd=self._shard(number), capture_output=True, text=True, check=False)
         if done.returncode not in (0, 1) or not done.stdout.strip().endswith("}"):
-            raise RuntimeError(f"the simulation died with status {done.returncode}: {done.stderr.strip()[-500:]}")
+            raise RuntimeError(f"the simulation {ended(done.returncode)}: {done.stderr.strip()[-500:]}".rstrip(": "))
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     def read_back(self):

@@ -2,12 +2,13 @@
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["MissingTool", "abc", "nextpnr", "packer", "run", "synthesis_script", "tool_versions", "verilator", "yosys",
+__all__ = ["MissingTool", "abc", "ended", "nextpnr", "packer", "run", "synthesis_script", "tool_versions", "verilator", "yosys",
            "yosys_share"]
 
 
@@ -39,8 +40,15 @@ def run(command, cwd, log=None, env=None, seconds=None):
         Path(log).write_text(done.stdout)
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-15:])
-        raise RuntimeError(f"{Path(command[0]).name} failed with status {done.returncode}:\n{tail}")
+        raise RuntimeError(f"{Path(command[0]).name} {ended(done.returncode)}:\n{tail}")
     return done.stdout
+
+
+def ended(status):
+    """How a program that failed ended, in words."""
+    if status == -signal.SIGKILL:
+        return "was killed (signal 9, as when memory runs out): run this again, with fewer jobs at once if memory is short"
+    return f"failed with status {status}"
 
 
 def _named(variable, name, wheel):

@@ -54,14 +54,22 @@ def json_argument(text):
 
 
 class Stage:
-    """What a stage may say while it runs: short lines for the terminal, details for the log."""
-    def __init__(self, name, label, file=None):
-        self.name, self.label, self.file, self.began = name, label, file, time.monotonic()
+    """What a stage may say while it runs: short lines for the terminal and the log, details for the log alone.
+
+    Parameters
+    ----------
+    log : open file, or None
+    terminal : bool, whether lines go to standard output
+    """
+    def __init__(self, name, label, log=None, terminal=True):
+        self.name, self.label, self.log, self.terminal, self.began = name, label, log, terminal, time.monotonic()
 
     def say(self, text):
-        """One line on standard output (or another file), with the stage, the run and the seconds so far."""
+        """One line on standard output, with the stage, the run and the seconds so far; and one in the log."""
         seconds = time.monotonic() - self.began
-        print(f"[{self.name}{' ' + self.label if self.label else ''}] {text} ({seconds:.0f} s)", file=self.file, flush=True)
+        line = f"[{self.name}{' ' + self.label if self.label else ''}] {text} ({seconds:.0f} s)"
+        for file in ([sys.stdout] if self.terminal else []) + ([self.log] if self.log else []):
+            print(line, file=file, flush=True)
 
 
 def parser():
@@ -103,7 +111,7 @@ def main(argv=None):
     # A stage that is told to end leaves nothing half-written, as after Ctrl-C.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)
-    stage = Stage(arguments.stage, arguments.label)
+    stage = Stage(arguments.stage, arguments.label, log)
     try:
         arguments.run(arguments, stage)
         return 0
@@ -111,6 +119,8 @@ def main(argv=None):
         print(f"spikeproof {arguments.stage}: interrupted; run it again", file=terminal)
         return 130
     except Exception as error:
+        if isinstance(error, MemoryError):
+            error = RuntimeError(f"there is not enough memory ({error}): run fewer jobs at once (--cores)".replace(" ()", ""))
         if log or os.environ.get("SPIKEPROOF_TRACEBACK"):
             import traceback
             traceback.print_exc(file=log or terminal)

@@ -200,6 +200,16 @@ class Run:
         return {stage: f"{self.folder}/{file}" for stage, file in stages.items()}
 
     @property
+    def files(self):
+        """What a report of the run rests on: data, models, results, and the folder of the core."""
+        found = {self.data, f"{self.base}/pretrain.safetensors", self.model, *self.results.values(), *self.histories.values()}
+        if not self.is_float:
+            found |= {f"{self.base}/{self.quantizer}/quantize.safetensors", f"{self.folder}/network.safetensors"}
+            if self.hardware:
+                found.add(f"{self.folder}/core")
+        return sorted(found)
+
+    @property
     def histories(self):
         """Training histories of the run, by stage."""
         found = {"pretrain": f"{self.base}/pretrain.json"}

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-__all__ = ["CorruptFile", "Pieces", "atomic_path", "canonical_json", "read_container", "room", "sha256_file",
+__all__ = ["CorruptFile", "Pieces", "atomic_path", "canonical_json", "digests", "read_container", "room", "sha256_file",
            "stored_digest", "write_container", "write_json", "write_text"]
 
 #: numpy's names of types -> those of the safetensors format.
@@ -63,21 +63,23 @@ def room(path, size=None):
 
 
 @contextmanager
-def atomic_path(path):
-    """Yield a temporary path beside ``path``; on success it replaces ``path``, else it is removed."""
+def atomic_path(path, size=None):
+    """Yield a temporary path beside ``path``; on success it replaces ``path``, else it is removed. A full disk is told by
+    :func:`room`."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} must be a file to write, but is a folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with room(path, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            yield Path(name)
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 def write_text(path, text):
@@ -100,6 +102,12 @@ def sha256_file(path):
     """SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digests(paths):
+    """{path: SHA-256} of files, and of all files in folders among them, sorted."""
+    files = {file for path in map(Path, paths) for file in (path.rglob("*") if path.is_dir() else [path]) if not file.is_dir()}
+    return {str(file): sha256_file(file) for file in sorted(files)}
 
 
 def _header(shapes, metadata):
@@ -171,20 +179,19 @@ def write_container(path, kind, description, tensors):
         return _header(shapes, canonical_json({"kind": kind, "description": description, "sha256": digest}))
     header, places, size = described(unknown)
     digests = {}
-    with atomic_path(path) as temporary, open(temporary, "r+b") as file:
-        with room(path, size):
-            os.posix_fallocate(file.fileno(), 0, size)      # a map of a file that cannot grow would die
-            file.write(header)
-            for name, place in places.items():
-                file.seek(place)
-                own = hashlib.sha256()
-                for piece in _pieces(name, tensors[name]):
-                    file.write(piece)
-                    own.update(piece)
-                digests[name] = own.hexdigest()
-            digest = _digest(description, shapes, digests)
-            file.seek(0)
-            file.write(described(digest)[0])
+    with atomic_path(path, size) as temporary, open(temporary, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, size)          # a map of a file that cannot grow would die
+        file.write(header)
+        for name, place in places.items():
+            file.seek(place)
+            own = hashlib.sha256()
+            for piece in _pieces(name, tensors[name]):
+                file.write(piece)
+                own.update(piece)
+            digests[name] = own.hexdigest()
+        digest = _digest(description, shapes, digests)
+        file.seek(0)
+        file.write(described(digest)[0])
     return digest
 
 
@@ -228,6 +235,8 @@ def read_container(path, kind, remedy, mapped=False):
         if metadata.get("kind") != kind:
             raise CorruptFile(f"{path} is not a {kind} file: {remedy}")
         description = metadata["description"]
+        if not isinstance(description, dict):
+            raise CorruptFile(f"{path} is not a {kind} file: {remedy}")
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
             entries = json.loads(file.read(length))

@@ -352,7 +352,7 @@ class Progress:
     def _state(self, key, result):
         at = self.root / folder_of(key)
         try:
-            if time.time() - (at / "running").stat().st_mtime < STALE:
+            if abs(time.time() - (at / "running").stat().st_mtime) < STALE:
                 return "running"
         except OSError:
             pass

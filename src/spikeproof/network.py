@@ -5,6 +5,7 @@ Maps are channels-last: the neuron at row y, column x, channel c of a map [H, W,
 """
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from .spec import MAX_MAGNITUDE, Lateral, NeuronSpec, check_choice, check_int
 __all__ = ["InputSpec", "LayerSpec", "NetworkSpec", "Projection"]
 
 INPUT = "input"
+#: Most values of a map: files say shapes, and nothing is laid out for one that no memory holds.
+MAX_MAP = 1 << 26
 
 
 def _check_shape(name, shape):
@@ -22,6 +25,8 @@ def _check_shape(name, shape):
         raise ValueError(f"{name} must be a tuple (height, width, channels), not {shape!r}")
     for axis, size in zip(("height", "width", "channels"), shape):
         check_int(f"{name} {axis}", size, 1, 1 << 20)
+    if prod(shape) > MAX_MAP:
+        raise ValueError(f"{name} must have at most {MAX_MAP:,} values, not {prod(shape):,}")
 
 
 def _frozen(array):

@@ -19,6 +19,10 @@ __all__ = ["DIALECTS", "Dialect", "ImportRefused", "Imported", "import_graph", "
            "write_sidecar"]
 
 
+#: What HDF5's compression can make of a byte at most, and how many bytes a graph may hold.
+DEFLATE, MOST = 1032, 1 << 32
+
+
 class ImportRefused(ValueError):
     """What NIR leaves open and nobody said, or what the integer contract cannot say; one sentence."""
 
@@ -100,8 +104,9 @@ def read_nir(path):
     with open(path, "rb"):
         pass
     try:
+        _check_file(path)
         graph = nir.read(path, type_check=False)                     # of shapes, which sinabs leaves open; maps are checked here
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+    except Exception as error:                                       # whatever a file can do to its reader
         why = " ".join(str(error).split())
         if "type_check" in why:                                      # an option of graphs alone
             raise ImportRefused(f"{path} must hold a graph with an Input and an Output, not a single node") from None
@@ -109,6 +114,34 @@ def read_nir(path):
     if not isinstance(graph, nir.NIRGraph):
         raise ImportRefused(f"{path} must hold a graph with an Input and an Output, not a single node")
     return graph
+
+
+def _check_file(path):
+    """ValueError where an HDF5 file points out of itself, or says that it holds more than it can."""
+    import h5py
+    total, size = 0, Path(path).stat().st_size
+    with h5py.File(path, "r") as file:
+        todo, seen = [file], set()
+        while todo:
+            group = todo.pop()
+            at = h5py.h5o.get_info(group.id).addr
+            if at in seen:
+                raise ValueError("a group stands in it twice")
+            seen.add(at)
+            for name in group:
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise ValueError(f"{name!r} is a link to elsewhere")
+                item = group[name]
+                if isinstance(item, h5py.Group):
+                    todo.append(item)
+                    continue
+                if item.is_virtual or item.external:
+                    raise ValueError(f"the values of {name!r} are in another file")
+                total += item.size * item.dtype.itemsize if item.shape is not None else 0
+                if total > DEFLATE * size:
+                    raise ValueError(f"it says that it holds more than {DEFLATE * size:,} bytes, which a file of {size:,} cannot")
+                if total > MOST:
+                    raise ValueError(f"it holds more than {MOST:,} bytes")
 
 
 def sidecar_of(path):

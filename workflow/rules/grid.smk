@@ -61,8 +61,3 @@ rule grid:
     shell:
         "python -m spikeproof grid --label {params.label} --log {log} --grid {params.grid:q} --parts {input} "
         "--out {output.html} --table {output.table}"
-
-
-onstart:
-    if GRID:
-        watch_grid(Progress(GRID_NAME, GRID))

@@ -79,6 +79,7 @@ rule report_study:
             labels={"study": STUDY, "what": "table"},
         ),
         claims=f"results/{STUDY}/claims.csv",
+        manifest=f"results/{STUDY}/manifest.json",
     log:
         f"results/logs/report/{STUDY}.log",
     conda:
@@ -114,7 +115,8 @@ rule report_study:
         ),
     shell:
         "python -m spikeproof report --label {params.label} --log {log} --study {params.study:q} "
-        "--claims {input.claims} --out {output.html} --table {output.table} --claims-table {output.claims}"
+        "--claims {input.claims} --out {output.html} --table {output.table} --claims-table {output.claims} "
+        "--manifest {output.manifest}"
 
 
 # A study that tests no claims has no verdicts to compare.
@@ -130,6 +132,7 @@ rule verify:
     input:
         table=rules.report_study.output.table,
         claims=rules.report_study.output.claims,
+        manifest=rules.report_study.output.manifest,
         reference=reference_table,
         reference_claims=REFERENCE_CLAIMS,
     log:
@@ -147,5 +150,5 @@ rule verify:
             else ""
         ),
     shell:
-        "python -m spikeproof verify --label {params.label} --log {log} --table {input.table} --reference {input.reference} "
-        "{params.claims}"
+        "python -m spikeproof verify --label {params.label} --log {log} --manifest {input.manifest} --table {input.table} "
+        "--reference {input.reference} {params.claims}"

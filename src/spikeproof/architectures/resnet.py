@@ -1,6 +1,6 @@
 """Residual networks of basic blocks (He et al., 2016), as spiking networks use them."""
 from math import gcd
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,7 +26,7 @@ class ResNet(Architecture):
     class Options(Options):
         kind: Literal["resnet"]
         width: int = Field(64, ge=1, le=4096)
-        blocks: list[int] = Field([2, 2, 2, 2], min_length=1, max_length=6)
+        blocks: list[Annotated[int, Field(ge=1, le=200)]] = Field([2, 2, 2, 2], min_length=1, max_length=6)
         stem_stride: int = Field(1, ge=1, le=4)
         stem_kernel: int = Field(3, ge=1, le=15)
         stem_pool: int = Field(1, ge=1, le=8)
@@ -34,8 +34,6 @@ class ResNet(Architecture):
 
         @model_validator(mode="after")
         def _has_blocks(self):
-            if min(self.blocks) < 1:
-                raise ValueError(f"blocks must be at least 1 in each stage, not {self.blocks}")
             if self.stem_kernel % 2 == 0:
                 raise ValueError(f"stem_kernel must be odd, so that padding keeps the map, not {self.stem_kernel}")
             return self

@@ -8,7 +8,7 @@ same at every step or [N, T, H, W, C] a frame for each, for instance binned even
 from functools import partial
 from pathlib import Path
 from typing import Literal
-from zipfile import BadZipFile, is_zipfile
+from zipfile import is_zipfile
 
 import numpy as np
 from pydantic import Field
@@ -100,7 +100,7 @@ class Folder:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (BadZipFile, EOFError, OSError, ValueError) as error:
+        except Exception as error:                                  # whatever a file can do to numpy's reader
             raise CorruptFile(f"{path} is no whole .npz file of plain arrays ({' '.join(str(error).split())[:150]})") from None
         names = [("x_train", "y_train"), ("x_test", "y_test")] if "x_train" in arrays else [("x", "y")]
         for name in (name for pair in names for name in pair):

@@ -41,7 +41,7 @@ def read_boxes(path):
         rows = np.load(path, allow_pickle=False)
         t = rows["t" if "t" in rows.dtype.names else "ts"].astype(np.int64)
         boxes = np.stack([rows[name].astype(np.float32) for name in ("x", "y", "w", "h", "class_id")], 1)
-    except (AttributeError, EOFError, OSError, TypeError, ValueError) as error:
+    except Exception as error:                                      # whatever a file can do to numpy's reader
         raise CorruptFile(f"{path} is no whole array of boxes with fields t, x, y, w, h, class_id "
                           f"({' '.join(str(error).split())[:150]}): get it again") from None
     wrong = boxes[(boxes[:, 4] < 0) | (boxes[:, 4] >= len(CLASSES)), 4]

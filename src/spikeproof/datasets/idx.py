@@ -1,6 +1,7 @@
 """MNIST's file format, and what datasets in it share."""
 import gzip
 import zlib
+from math import prod
 
 import numpy as np
 
@@ -12,6 +13,8 @@ __all__ = ["IdxDataset", "read_idx", "remotes"]
 
 #: What the third and fourth byte of an IDX file say: unsigned bytes in so many dimensions.
 UNSIGNED_BYTES = 8
+#: Most values of a file: a header may lie.
+MOST = 1 << 30
 
 
 def read_idx(path, dimensions):
@@ -26,22 +29,28 @@ def read_idx(path, dimensions):
     """
     remedy = "delete it and run prepare again"
     with open(path, "rb") as file:
-        raw = file.read()
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (EOFError, OSError, zlib.error) as error:
-            raise CorruptFile(f"{path} is truncated or damaged ({error}): {remedy}") from None
-    magic = int.from_bytes(raw[:4], "big")
-    expected = UNSIGNED_BYTES << 8 | dimensions
-    if len(raw) < 4 or magic != expected:
-        raise CorruptFile(f"{path} must begin with the magic number {expected}, not {magic}: it is not the file that its name "
-                          f"says; {remedy}")
+        zipped = file.read(2) == b"\x1f\x8b"
     start = 4 + 4 * dimensions
-    shape = np.frombuffer(raw[4:start], ">u4").tolist()
-    if len(raw) - start != np.prod(shape, dtype=np.int64) or len(shape) != dimensions:
-        raise CorruptFile(f"{path} must have {' x '.join(map(str, shape))} values, but has {len(raw) - start}: {remedy}")
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+    try:
+        with gzip.open(path) if zipped else open(path, "rb") as file:
+            head = file.read(start)
+            magic, shape = int.from_bytes(head[:4], "big"), np.frombuffer(head[4:len(head) // 4 * 4], ">u4").tolist()
+            expected = UNSIGNED_BYTES << 8 | dimensions
+            if len(head) < 4 or magic != expected:
+                raise CorruptFile(f"{path} must begin with the magic number {expected}, not {magic}: it is not the file that its "
+                                  f"name says; {remedy}")
+            count = prod(shape)
+            if count > MOST:
+                raise CorruptFile(f"{path} must have at most {MOST:,} values, but says {' x '.join(map(str, shape))}: {remedy}")
+            raw = bytearray()
+            while len(raw) <= count and (piece := file.read(min(1 << 20, count + 1 - len(raw)))):
+                raw += piece                                        # a byte more than there should be, and none before it comes
+    except (EOFError, OSError, zlib.error) as error:
+        raise CorruptFile(f"{path} is truncated or damaged ({error}): {remedy}") from None
+    if len(raw) != count or len(shape) != dimensions:
+        found = len(raw) if len(raw) <= count else "more"
+        raise CorruptFile(f"{path} must have {' x '.join(map(str, shape))} values, but has {found}: {remedy}")
+    return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
 def remotes(mirrors, page, files):

@@ -50,7 +50,7 @@ def read_clip(path, options):
     import soundfile
     try:
         clip, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (RuntimeError, OSError) as error:
+    except (MemoryError, RuntimeError, OSError) as error:
         raise CorruptFile(f"{path} is no whole WAV file ({' '.join(str(error).split())[:150]}): replace or delete it") from None
     if rate != RATE or clip.shape[1] != 1:
         raise CorruptFile(f"{path} must have one channel at {RATE} Hz, not {clip.shape[1]} at {rate} Hz")

@@ -44,7 +44,7 @@ def _stage(name, point, args, *arguments):
     """Run a stage for a point in this process; what it says goes to the log."""
     from ..cli import Stage, parser
     args = parser().parse_args([name, "--threads", str(args.threads), *map(str, arguments)])
-    args.run(args, Stage(name, point.label, sys.stderr))
+    args.run(args, Stage(name, point.label, log=sys.stderr, terminal=False))
 
 
 def _checkpoint(key):

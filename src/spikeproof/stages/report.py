@@ -12,12 +12,14 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--out", required=True, help="report.html")
     parser.add_argument("--table", required=True, help="summary.csv")
     parser.add_argument("--claims-table", help="claims.csv: verdicts on the claims that the study tests")
+    parser.add_argument("--manifest", help="manifest.json: SHA-256 of all files that the report rests on, for the verify stage")
 
 
 def run(args, stage):
     from .. import claims, report
     from ..config import Run, analysis_file
-    from ..files import write_text
+    from ..files import digests, write_json, write_text
+    from ..provenance import provenance
     study = {**args.study, "runs": [Run(*fields) for fields in args.study["runs"]]}
     results = report.collect(study["runs"])
     table = report.summary(results)
@@ -28,5 +30,9 @@ def run(args, stage):
     if args.claims_table:
         write_text(args.claims_table, verdicts.to_csv(index=False))
     write_text(args.out, report.page(study, results, table, analyses, verdicts))
+    if args.manifest:
+        paths = {path for run in study["runs"] for path in run.files} | {analysis_file(name) for name in analyses}
+        paths |= {args.out, args.table} | ({args.claims_table} if args.claims_table else set())
+        write_json(args.manifest, {"study": args.study, "files": digests(paths), "provenance": provenance()})
     said = ", ".join(f"{count} {verdict}" for verdict in claims.VERDICTS if (count := int((verdicts.verdict == verdict).sum())))
     stage.say(f"{len(table)} rows in {args.table}{f'; claims: {said}' if said else ''}; open {args.out}")

@@ -1,4 +1,6 @@
-"""Compare a study's table with the reference table of an earlier run, within stated tolerances.
+"""Check a study's results: no file changed since its report, and its table agrees with that of an earlier run.
+
+Of the manifest that the report stage wrote, the SHA-256 of every file is computed again. Tables agree within stated tolerances.
 
 Exact: runs, memory of weights and membranes, what was compared, equality, no DSP, verdicts on claims. Accuracies may differ between
 machines (floating-point training), and so may all that follows from trained weights.
@@ -12,10 +14,23 @@ RELATIVE = {"memory_bits": 0.05, "cycles_per_image": 0.3, "synops_per_image": 0.
 
 
 def add_arguments(parser, json_argument):
-    parser.add_argument("--table", required=True, help="summary.csv of this run")
-    parser.add_argument("--reference", required=True, help="summary.csv to compare with (results/reference/<study>/)")
+    parser.add_argument("--manifest", help="results/<study>/manifest.json; its paths are seen from the current folder")
+    parser.add_argument("--table", help="summary.csv of this run")
+    parser.add_argument("--reference", help="summary.csv to compare with (results/reference/<study>/)")
     parser.add_argument("--claims", help="claims.csv of this run")
     parser.add_argument("--reference-claims", help="claims.csv to compare with: verdicts must be the same")
+
+
+def changed_files(manifest):
+    """List of sentences, one per file of a manifest that is absent or has another SHA-256 now."""
+    from ..files import sha256_file
+    found = []
+    for path, digest in manifest["files"].items():
+        try:
+            found += [f"{path} was changed after the report"] if sha256_file(path) != digest else []
+        except OSError as error:
+            found.append(f"{path} cannot be read: {error.strerror}")
+    return found
 
 
 def differences(table, reference):
@@ -58,10 +73,26 @@ def changed_verdicts(claims, reference):
 
 def run(args, stage):
     import pandas as pd
-    table, reference = (pd.read_csv(path) for path in (args.table, args.reference))
-    found = differences(table, reference)
-    if args.claims and args.reference_claims:
-        found += changed_verdicts(*(pd.read_csv(path) for path in (args.claims, args.reference_claims)))
-    if found:
-        raise RuntimeError(f"{len(found)} values differ from {args.reference}: " + "; ".join(found))
-    stage.say(f"{len(table)} rows agree with {args.reference}")
+
+    from ..report import read_result
+    if not args.manifest and not args.table or bool(args.table) != bool(args.reference):
+        raise ValueError("--manifest must be given, or --table and --reference")
+    said = []
+    if args.manifest:
+        manifest = read_result(args.manifest)
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+            raise ValueError(f"{args.manifest} is no manifest of a study: run the report stage again")
+        found = changed_files(manifest)
+        if found:
+            raise RuntimeError(f"{len(found)} of {len(manifest['files'])} files are not what {args.manifest} says: "
+                               + "; ".join(found))
+        said.append(f"{len(manifest['files'])} files are those of the report")
+    if args.table:
+        table, reference = (pd.read_csv(path) for path in (args.table, args.reference))
+        found = differences(table, reference)
+        if args.claims and args.reference_claims:
+            found += changed_verdicts(*(pd.read_csv(path) for path in (args.claims, args.reference_claims)))
+        if found:
+            raise RuntimeError(f"{len(found)} values differ from {args.reference}: " + "; ".join(found))
+        said.append(f"{len(table)} rows agree with {args.reference}")
+    stage.say("; ".join(said))
