@@ -37,7 +37,14 @@ onstart:
         watch_grid(Progress(GRID_NAME, GRID))
 
 
+onsuccess:
+    if GRID:
+        print(Progress(GRID_NAME, GRID).line(final=True), file=sys.stderr)
+
+
 onerror:
+    if GRID:
+        print(Progress(GRID_NAME, GRID).line(final=True), file=sys.stderr)
     print(
         "What finished is kept: run the same command again when the cause is mended. A job that died of SIGKILL (or 137) without a "
         "sentence of its own was killed by the system, mostly for lack of memory: try --cores 1, or on a cluster "

@@ -14,8 +14,8 @@ from source_tree import SourceTree
 from test_pipeline import CONFIG, STUDY
 
 PROFILES = ROOT / "workflow" / "profiles"
-HOLD = ("import sys; from spikeproof.devices import training_device; print(training_device(lambda text: print(text, flush=True)), "
-        "flush=True); sys.stdin.read()")
+HOLD = ("import sys; from spikeproof.devices import training_device as of; first = of(lambda text: print(text, flush=True)); "
+        "print(first if first == of() else 'two GPUs', flush=True); sys.stdin.read()")
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,16 @@ def test_a_submit_command_runs_jobs(tree, tmp_path_factory):
         tree.snakemake(target, "--workflow-profile", "workflow/profiles/cluster", "--latency-wait", "5", **slurm.environment)
         states = slurm.call("squeue", "-h", "-t", "all", "-o", "%T").stdout.split()
     assert states == ["COMPLETED"] * 2
+    with Slurm(tmp_path_factory.mktemp("s") / "s") as slurm:         # a job that somebody cancels is seen to be gone
+        command = tree.command(target, "--forceall", "--workflow-profile", "workflow/profiles/cluster", "--latency-wait", "5")
+        process = subprocess.Popen(command, cwd=tree.at, env=slurm.environment, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        while "R" not in slurm.call("squeue", "-h", "-o", "%t").stdout.split():
+            assert process.poll() is None
+        slurm.call("scancel", "1")
+        assert process.wait(300) == 0
+        states = slurm.call("squeue", "-h", "-t", "all", "-o", "%T").stdout.split()
+    assert sorted(states) == ["CANCELLED", "COMPLETED", "COMPLETED"]
     there = Path(tree.at, target).read_bytes()
     tree.snakemake(target, "--forceall")
     assert Path(tree.at, target).read_bytes() == there

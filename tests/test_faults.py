@@ -97,17 +97,20 @@ def test_a_killed_snakemake_leaves_its_job_which_harms_nobody(undisturbed, tmp_p
     orphan = child(process, "spikeproof", "pretrain")
     process.send_signal(signal.SIGKILL)
     process.wait()
+    orphan.suspend()                                                 # so that it does not end before the next one begins
     locked = tree.snakemake(MODEL, check=False)
     assert "--unlock" in locked and orphan.is_running()
     tree.snakemake("--unlock")
+    orphan.resume()
     tree.snakemake(MODEL, "--rerun-incomplete")
     psutil.wait_procs([orphan], 120)
     assert tree.digest() == undisturbed.digest() and not tree.checkpoints()
     assert not list((tree.at / BASE).glob(".*"))                      # no half-written file
 
 
-def test_a_killed_slurm_job_is_tried_again_with_more(undisturbed, tmp_path, tmp_path_factory):
-    """scancel of a running training: the next job asks for more memory and time, and continues."""
+@pytest.mark.parametrize("how", [("--signal=KILL", "--full"), ()], ids=["killed", "cancelled"])
+def test_a_killed_slurm_job_is_tried_again_with_more(undisturbed, tmp_path, tmp_path_factory, how):
+    """A running training is killed, or its job cancelled: the next job asks for more memory and time, and continues."""
     reason = missing()
     if reason:
         not_run(reason)
@@ -116,7 +119,7 @@ def test_a_killed_slurm_job_is_tried_again_with_more(undisturbed, tmp_path, tmp_
         process = tree.start(MODEL, "--workflow-profile", "workflow/profiles/slurm", "--latency-wait", "5",
                              "--slurm-init-seconds-before-status-checks", "2", **slurm.environment)
         until(tree.checkpoints, process)
-        slurm.call("scancel", "--signal=KILL", "--full", "2")
+        slurm.call("scancel", *how, "2")
         status, out = process.wait(300), tree.said()
         assert status == 0, out[-3000:]
         jobs = [line.split() for line in slurm.call("squeue", "-h", "-t", "all", "-o", "%i %T %m %l").stdout.splitlines()]
@@ -244,7 +247,10 @@ def test_two_snakemakes_at_once(undisturbed, tmp_path):
     tree = Tree(tmp_path / "tree")
     process = tree.start(MODEL)
     until(tree.checkpoints, process)
+    training = child(process, "spikeproof", "pretrain")
+    training.suspend()
     second = tree.snakemake(MODEL, check=False)
+    training.resume()
     assert "Directory cannot be locked" in second
     assert process.wait(120) == 0 and tree.digest() == undisturbed.digest()
 
@@ -258,9 +264,9 @@ def test_a_clock_that_jumps(tmp_path, days):
     before = tree.digest(network)
     then = time.time() + days * 86400
     for path in (tree.at / "results").rglob("*"):
-        os.utime(path, (then, then))
-    tree.snakemake(network)
-    assert tree.digest(network) == before
+        at = path.stat().st_mtime + then - time.time()              # each as far off as the others
+        os.utime(path, (at, at))
+    assert "Nothing to be done" in tree.snakemake(network) and tree.digest(network) == before
     config = yaml.safe_load((tree.at / "config" / "config.yaml").read_text())
     config["quantizers"]["ternary"]["membrane"]["bits"] = 8
     (tree.at / "config" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))

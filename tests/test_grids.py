@@ -1,6 +1,11 @@
 """Grids: what is declared becomes points, points run once, and one that fails costs nobody else anything."""
 import csv
 import json
+import os
+import re
+import resource
+import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -44,6 +49,8 @@ def test_axes_are_combined_in_order(tmp_path):
     assert last.entries["pruner"]["kind"] == "channel" and grid.points[0].entries["pruner"] is None
     assert last.data == "digits" and len(grid.trainings) == 2 and len({point.key for point in grid.points}) == 16
     assert read_tasks(json.loads(tasks(grid.points))) == list(grid.points)
+    other = load(tmp_path, axes={"quantizer.bits": [3], "pruner": ["half"]}, seeds=[0, 3])
+    assert tasks(grid.trainings, "training") == tasks(other.trainings, "training")      # a training does not know of what follows
 
 
 def test_rows_of_a_table(tmp_path):
@@ -52,6 +59,13 @@ def test_rows_of_a_table(tmp_path):
                                                          {"quantizer": "ternary", "dataset.steps": 5}]
     assert grid.points[0].data == "digits" and grid.points[1].data.startswith("digits-")
     assert grid.datasets[grid.points[1].data].steps == 5 and len(grid.trainings) == 2
+
+
+def test_tables_as_programs_write_them(tmp_path):
+    """A mark at the beginning, as Excel has it; numbers as pandas writes them; names that YAML would take for something else."""
+    (tmp_path / "x").mkdir()
+    grid = load(tmp_path, "\ufeffquantizer.training.learning_rate,quantizer\n1e-05,int4\n", table="rows.csv")
+    assert grid.points[0].settings == {"quantizer.training.learning_rate": 1e-05, "quantizer": "int4"}
 
 
 @pytest.mark.parametrize("keys, rows, sentence", [
@@ -82,6 +96,10 @@ def test_rows_of_a_table(tmp_path):
     ({"table": "rows.txt"}, None, "a table must be .csv or .tsv"),
     ({"axes": {"architecture.layers": ["8C3-AP3-10"]}}, None, "architecture 'tiny' on dataset 'digits'"),
     ({"axes": {"quantizer": ["float"], "pruner": ["half"]}}, None, "pruner must be 'none' for a float network"),
+    ({"axes": {"quantizer": [["int4"]]}}, None, "quantizer ['int4']: quantizer: quantizer ['int4'] is unknown"),
+    ({"axes": {"quantizer.bits": [float("nan")]}}, None, "quantizer has a value that is no number, text, list or mapping"),
+    ({"table": "rows.csv"}, "quantizer.bits\n2020-01-01\n", "quantizer has a value that is no number, text, list or mapping"),
+    ({"table": "rows.csv"}, "quantizer.bits\n3\n\n\n99\n", "line 5: quantizer.bits must be less than or equal to 16, not 99"),
     ({"axis": 3}, None, "axis is not a known key; did you mean 'axes'?"),
 ])
 def test_mistakes(tmp_path, keys, rows, sentence):
@@ -108,15 +126,6 @@ def test_a_point_is_known_by_what_it_is(tmp_path):
     assert len({point.training for point in few.points + more.points}) == 1
     other = load(tmp_path, axes={"quantizer.bits": [2, 4]}, seeds=[1])
     assert not {point.key for point in few.points} & {point.key for point in other.points}
-
-
-def test_a_thousand_points_are_planned_in_seconds(tmp_path):
-    axes = {"quantizer.bits": [2, 3, 4, 6, 8], "quantizer.membrane.bits": [6, 8, 10, 12, 16], "pruner": ["none", "half"],
-            "quantizer.training.learning_rate": [0.001, 0.002]}
-    began = time.process_time()
-    grid = load(tmp_path, axes=axes, seeds=list(range(10)))
-    assert len(grid.points) == 1000 and len(grid.batches("point")) == 67
-    assert time.process_time() - began < 20
 
 
 def test_shipped_grids_are_valid():
@@ -163,6 +172,7 @@ def test_failed_points_cost_the_others_nothing_and_are_tried_again(tree):
     tree.write(axes={**AXES, "quantizer.training.learning_rate": [1.0e30, 0.001]}, seeds=[0, 1])
     out = tree.snakemake("--config", "grid=bits", check=False)
     assert "4 of 8 failed, first quantizer.bits=2,quantizer.training.learning_rate=1e+30/0: " in out
+    assert "[grid bits] 4 of 8 points done, 0 running, 4 failed" in out
     assert "the loss is not finite" in out and "the others are kept: run it again for these alone" in out
     kept = tree.points()
     assert len(kept) == 4 + 2 and not tree.folder.joinpath("summary.csv").exists()        # four points, two trainings
@@ -175,7 +185,7 @@ def test_adding_rows_computes_only_them(tree):
     tree.write(axes=AXES, seeds=[0, 1])
     before = tree.points()
     out = tree.snakemake("--config", "grid=bits")
-    assert "8 points in results/grids/bits/summary.csv" in out
+    assert "8 points in results/grids/bits/summary.csv" in out and "[grid bits] 8 of 8 points done, 0 running, 0 failed" in out
     now = tree.points()
     assert before.items() <= now.items()
     rows = tree.rows()
@@ -190,6 +200,75 @@ def test_adding_rows_computes_only_them(tree):
     out = tree.snakemake("--config", "grid=bits")
     assert "4 of 12 points computed, 8 were there" in out
     assert now.items() <= tree.points().items() and len(tree.rows()) == 12
+
+
+@SLOW
+def test_a_failed_training_costs_its_own_points_alone(tree):
+    """Of two pre-trainings in one batch one diverges; its points can be listed in place of stopping the table."""
+    axes = {"pretraining.training.learning_rate": [1.0e30, 0.002], "quantizer.bits": [2, 4]}
+    tree.write(axes=axes, seconds_per_training=10)
+    out = tree.snakemake("--config", "grid=bits", check=False)
+    assert "2 of 4 failed, first" in out and "its pre-training: " in out and "set `failures: leave_out` in the grid" in out
+    assert "2 of 4 points done, 0 running, 2 failed" in out
+    kept = tree.points()
+    tree.write(axes=axes, seconds_per_training=10, failures="leave_out")
+    out = tree.snakemake("--config", "grid=bits")
+    assert "4 points in results/grids/bits/summary.csv, 2 of them failed" in out and kept.items() <= tree.points().items()
+    rows = tree.rows()
+    assert ["the loss is not finite" in row["error"] for row in rows] == [True, True, False, False]
+    assert [bool(row["accuracy"]) for row in rows] == [False, False, True, True]
+
+
+@SLOW
+def test_what_is_gone_or_cut_short_is_made_again(tree):
+    """A pre-trained network of points that are there is lost: only what needs it is made again, to the same bits."""
+    tree.write(axes=AXES, seeds=[5])
+    tree.snakemake("--config", "grid=bits")
+    first = tree.rows()
+    key = json.loads((tree.at / "results/points" / first[0]["key"] / "result.json").read_text())["point"]["training"]
+    model = tree.at / "results/points" / key / "pretrain.safetensors"
+    whole = model.read_bytes()
+    for spoil in (model.unlink, lambda: model.write_bytes(whole[:100])):
+        spoil()
+        tree.write(axes={**AXES, "quantizer.bits": [2, 4, 8]}, seeds=[5])
+        tree.snakemake("--config", "grid=bits", "--forceall")
+        assert model.read_bytes() == whole
+        rows = tree.rows()
+        assert len(rows) == 6 and [row["accuracy"] for row in rows[:4]] == [row["accuracy"] for row in first]
+
+
+@SLOW
+def test_a_killed_job_keeps_what_its_point_had_trained(tree):
+    """kill -9 while a point is pruned: the next run does not quantize it again."""
+    tree.write(axes={"pruner": ["half"], "pruner.training.epochs": [400], "quantizer.training.epochs": [3]})
+    command = tree.command("--config", "grid=bits")
+    process = subprocess.Popen(command, cwd=tree.at, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 200
+    while not list(tree.at.glob("scratch/points/[!.]*.prune.safetensors")):
+        assert time.monotonic() < end and process.poll() is None, "no checkpoint was written"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    folder, = (path.parent for path in tree.at.glob("results/points/*/quantize.safetensors")
+               if not (path.parent / "result.json").exists())
+    quantized = (folder / "quantize.safetensors").stat().st_mtime_ns
+    tree.snakemake("--unlock", "--config", "grid=bits")
+    tree.snakemake("--config", "grid=bits", "--rerun-incomplete")
+    log, = tree.at.glob("results/logs/grid_part/bits/point-0.log")
+    assert "[prune" in log.read_text() and "continuing after epoch" in log.read_text() and "[quantize" not in log.read_text()
+    assert (folder / "quantize.safetensors").stat().st_mtime_ns == quantized and (folder / "result.json").exists()
+
+
+@SLOW
+def test_a_thousand_points_have_their_jobs_in_seconds(tree):
+    axes = {"quantizer.bits": [2, 3, 4, 6, 8], "quantizer.membrane.bits": [6, 8, 10, 12, 16], "pruner": ["none", "half"],
+            "quantizer.training.learning_rate": [0.001, 0.002]}
+    tree.write(axes=axes, seeds=list(range(10)))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    out = tree.snakemake("-n", "--quiet", "rules", "--config", "grid=bits")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert re.search(r"grid_part +69\n", out)                         # 67 batches of points, two of trainings
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
 
 
 @SLOW

@@ -4,6 +4,7 @@ Files that once did harm are kept in tests/corpus/ and read again by every run.
 """
 import gzip
 import json
+import resource
 import struct
 import tracemalloc
 import zipfile
@@ -190,18 +191,23 @@ def test_lying_descriptions(whole, tmp_path, name, kind):
     fuzz()
 
 
-@pytest.mark.parametrize("lie", [
-    lambda d: d["input"].update(shape=[1 << 20, 1 << 20, 1]),
-    lambda d: d["chain"]["architecture"].update(layers="999999C3-AP2-10"),
-    lambda d: d.update(classes=1 << 40),
-    lambda d: d["chain"].update(architecture={"kind": "resnet", "width": 4096, "blocks": [10_000] * 6})])
-def test_a_model_that_says_it_is_huge(whole, tmp_path, lie):
+@pytest.mark.parametrize("lie, sentence", [
+    (lambda d: d["input"].update(shape=[1 << 20, 1 << 20, 1]), "must have at most 67,108,864 values"),
+    (lambda d: d["input"].update(shape=[8192, 8192, 1]), "it tells of has 939,524,171 numbers, and the file has 969"),
+    (lambda d: d["chain"]["architecture"].update(layers="99999C3-AP2-10"), "the network that it tells of has "),
+    (lambda d: d.update(classes=1 << 40), "layers must end in 1099511627776"),
+    (lambda d: d.update(steps=1 << 33), "steps must be an integer from 1 to 4096"),
+    (lambda d: d["chain"].update(architecture={"kind": "resnet", "width": 4096, "blocks": [10_000] * 6}), "blocks.0 must be less")])
+def test_a_model_that_says_it_is_huge(whole, tmp_path, lie, sentence):
     path, _ = whole["float"]
     description, tensors, _ = read_container(path, "spikeproof model", "")
     description = json.loads(json.dumps(description))
     lie(description)
     write_container(tmp_path / "model", "spikeproof model", description, tensors)
-    assert isinstance(take(load_model, tmp_path / "model"), CorruptFile)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = take(load_model, tmp_path / "model")
+    assert isinstance(found, CorruptFile) and sentence in str(found)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000          # kB; torch's own memory counts here
 
 
 def test_an_input_that_no_memory_holds():

@@ -77,9 +77,9 @@ def export_core(plan, out, core=None, network=None):
     dict, the manifest: the plan, every memory of the Verilog (kind, layer, width, depth, image), digests of files
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     core = core or Core(plan)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".export.") as work:
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export.") as work:
         work = Path(work)
         (work / "core.il").write_text(rtlil.convert(core, name="core", ports=ports(core), emit_src=False))
         run([yosys(), "-q", "-p", f"read_rtlil core.il; {ASSIGNMENTS} -extmem core.v"], work)
@@ -92,17 +92,20 @@ def export_core(plan, out, core=None, network=None):
                 raise RuntimeError(f"the Verilog declares a memory of unknown kind: {path}")
             kind = contents[whole][0] if whole in contents else "buffers"
             memories[path] = {**shape, "kind": kind, "of": whole, "bank": int(bank or 0), "image": images.get(path)}
+        write_text(work / "core.v", verilog)
+        made = sorted({"core.v", *images.values()})
+        manifest = {"top": "core", "steps": plan.net.steps, "readout": plan.net.readout,
+                    "input": plan.net.input.to_dict(),
+                    "plan": plan.to_dict(), "network_sha256": network,
+                    "engines": {engine.name: [plan.net.layers[k].name for k in engine.layers] for engine in plan.engine_plans},
+                    "memories": memories, "loadable": list(loadable_memories(plan)) if plan.loadable else [],
+                    "contents": {path: {"kind": kind, "layers": layers} for path, (kind, layers) in contents.items()},
+                    "files": {name: sha256_file(work / name) for name in made}}
+        write_json(work / "manifest.json", manifest)
+        # All is there: it takes the place of what was.
+        out.mkdir(exist_ok=True)
         for old in out.glob("*.mem"):
             old.unlink()
-        for image in images.values():
-            (work / image).replace(out / image)
-        write_text(out / "core.v", verilog)
-    manifest = {"top": "core", "steps": plan.net.steps, "readout": plan.net.readout,
-                "input": plan.net.input.to_dict(),
-                "plan": plan.to_dict(), "network_sha256": network,
-                "engines": {engine.name: [plan.net.layers[k].name for k in engine.layers] for engine in plan.engine_plans},
-                "memories": memories, "loadable": list(loadable_memories(plan)) if plan.loadable else [],
-                "contents": {path: {"kind": kind, "layers": layers} for path, (kind, layers) in contents.items()},
-                "files": {p.name: sha256_file(p) for p in sorted([out / "core.v", *out.glob("*.mem")])}}
-    write_json(out / "manifest.json", manifest)
+        for name in [*made, "manifest.json"]:
+            (work / name).replace(out / name)
     return manifest

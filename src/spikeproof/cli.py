@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import __version__
 from .arguments import count
+from .files import FULL, NO_ROOM
 
 __all__ = ["STAGES", "Stage", "main", "parser"]
 
@@ -119,6 +120,8 @@ def main(argv=None):
         print(f"spikeproof {arguments.stage}: interrupted; run it again", file=terminal)
         return 130
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL and "there is no room" not in str(error):
+            error = OSError(error.errno, f"a file was not written: {NO_ROOM.format('', error.strerror)}")
         if isinstance(error, MemoryError):
             error = RuntimeError(f"there is not enough memory ({error}): run fewer jobs at once (--cores)".replace(" ()", ""))
         if log or os.environ.get("SPIKEPROOF_TRACEBACK"):

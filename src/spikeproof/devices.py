@@ -10,14 +10,14 @@ __all__ = ["training_device"]
 
 #: Seconds between two looks for a free GPU.
 POLL = 0.5
-#: Locks that this process holds; the system opens them when it ends, however it ends.
-HELD = []
+#: The GPU that this process has, and its lock; the system opens it when the process ends, however it ends.
+HELD = {}
 
 
 def training_device(say=print):
     """The device named by SPIKEPROOF_DEVICE (default "cpu"); for "cuda" with SPIKEPROOF_GPUS=N, a free one of cuda:0 to cuda:N-1.
 
-    A GPU is taken until the process ends, by a lock in the system's folder of temporary files, so that trainings of several
+    A GPU is taken, once, until the process ends, by a lock in the system's folder of temporary files, so that trainings of several
     pipelines of one user on one machine get different ones too. Where all are taken this waits.
 
     Parameters
@@ -34,6 +34,8 @@ def training_device(say=print):
         return device
     if not gpus.isdecimal() or int(gpus) < 1:
         raise ValueError(f"SPIKEPROOF_GPUS must be a whole number above 0, not {gpus!r}")
+    if HELD:
+        return next(iter(HELD))
     folder = Path(tempfile.gettempdir()) / f"spikeproof-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     told = False
@@ -44,7 +46,7 @@ def training_device(say=print):
                 lock.acquire(blocking=False)
             except Timeout:
                 continue
-            HELD.append(lock)
+            HELD[f"cuda:{n}"] = lock
             return f"cuda:{n}"
         if not told:
             say(f"all {gpus} GPUs are taken: waiting for one")

@@ -17,14 +17,15 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-__all__ = ["CorruptFile", "Pieces", "atomic_path", "canonical_json", "digests", "read_container", "room", "sha256_file",
-           "stored_digest", "write_container", "write_json", "write_text"]
+__all__ = ["CorruptFile", "Pieces", "atomic_path", "canonical_json", "digests", "read_container", "read_result", "room",
+           "sha256_file", "stored_digest", "write_container", "write_json", "write_text"]
 
 #: numpy's names of types -> those of the safetensors format.
 TYPES = {"|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<u2": "U16", "<i2": "I16", "<u4": "U32", "<i4": "I32", "<u8": "U64",
          "<i8": "I64", "<f2": "F16", "<f4": "F32", "<f8": "F64"}
 BLOCK = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = "there is no room{} ({}); free some, or put the folder on another disk"
 
 
 class CorruptFile(ValueError):
@@ -58,8 +59,7 @@ def room(path, size=None):
         if error.errno not in FULL:
             raise
         need = "" if size is None else f" for its {size / 1e6:,.1f} MB"
-        raise OSError(error.errno, f"{path} was not written: there is no room{need} ({os.strerror(error.errno)}); free some, or "
-                      "put the folder on another disk") from None
+        raise OSError(error.errno, f"{path} was not written: {NO_ROOM.format(need, os.strerror(error.errno))}") from None
 
 
 @contextmanager
@@ -253,9 +253,11 @@ def read_container(path, kind, remedy, mapped=False):
                 else:
                     file.seek(8 + length + begin)
                     tensors[name] = np.frombuffer(bytearray(file.read(end - begin)), dtype).reshape(shape)
-    except (SafetensorError, AttributeError, KeyError, TypeError, json.JSONDecodeError):
+        digest = _digest(description, shapes, digests)
+    except CorruptFile:
+        raise
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise CorruptFile(f"{path} is truncated or not a {kind} file: {remedy}") from None
-    digest = _digest(description, shapes, digests)
     if digest != metadata.get("sha256"):
         raise CorruptFile(f"{path} was altered after it was written (its digest does not match): {remedy}")
     return description, tensors, digest
@@ -274,5 +276,13 @@ def stored_digest(path):
     try:
         with safe_open(path, "numpy") as file:
             return json.loads(file.metadata()["spikeproof"])["sha256"]
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError):
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         raise CorruptFile(f"{path} is truncated or of another kind: delete it and run its stage again") from None
+
+
+def read_result(path):
+    """A stage's result file -> its JSON value."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise CorruptFile(f"{path} is truncated or no JSON: delete it and run Snakemake again") from None

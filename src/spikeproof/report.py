@@ -1,7 +1,5 @@
 """The report of a study: result files in, one table and one self-contained page out."""
 import base64
-import json
-from pathlib import Path
 
 import jinja2
 import pandas as pd
@@ -11,10 +9,11 @@ from .catalog import load
 from .claims import VERDICTS
 from .config import FLOAT
 from .exploration import pareto_front
-from .files import CorruptFile
+from .files import read_result
+from .metrics import memory_columns
 from .provenance import provenance
 
-__all__ = ["COLUMNS", "collect", "grid_page", "memory_columns", "page", "read_result", "summary"]
+__all__ = ["COLUMNS", "collect", "grid_page", "page", "summary"]
 
 COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "pretraining", "quantizer", "pruner", "accuracy_float", "accuracy",
            "firing_rate", "bits_per_weight", "weight_bits", "membrane_bits", "threshold_bits", "bias_bits", "initial_bits",
@@ -22,24 +21,10 @@ COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "pretraining", "q
            "cycles_per_image", "latency_cycles", "latency_us", "synops_per_image", "lanes", "lut", "ff", "bram", "dsp", "fmax_mhz"]
 
 
-def read_result(path):
-    """A stage's result file -> its JSON value."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
-        raise CorruptFile(f"{path} is truncated or no JSON: delete it and run Snakemake again") from None
-
-
 def collect(runs):
     """Read every result file of the runs -> list of dicts: run, one entry per stage, histories."""
     return [{"run": run, **{stage: read_result(path) for stage, path in run.results.items()},
              "histories": {stage: read_result(path) for stage, path in run.histories.items()}} for run in runs]
-
-
-def memory_columns(memory):
-    """Columns of a table from bits by kind of memory."""
-    return {"weight_bits": memory["weights"], "membrane_bits": memory["membranes"], "threshold_bits": memory["thresholds"],
-            "bias_bits": memory["biases"], "initial_bits": memory["initials"], "memory_bits": memory["total"]}
 
 
 def _row(result):

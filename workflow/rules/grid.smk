@@ -16,11 +16,14 @@ rule grid_part:
         runtime=growing(480),
         gpu=GPU,
     params:
-        tasks=lambda wildcards: tasks(grid_batch(wildcards)),
+        tasks=lambda wildcards: tasks(grid_batch(wildcards), wildcards.level),
+        leave_out=(
+            "--leave-out" if GRID and GRID.options.failures == "leave_out" else ""
+        ),
         label=lambda wildcards: f"{GRID_NAME}/{wildcards.level}-{wildcards.part}",
     shell:
         "python -m spikeproof grid-part --label {params.label} --log {log} --threads {threads} --level {wildcards.level} "
-        "--tasks {params.tasks:q} --out {output}"
+        "--tasks {params.tasks:q} {params.leave_out} --out {output}"
 
 
 rule grid:
@@ -40,6 +43,7 @@ rule grid:
             category="Grids",
             labels={"grid": GRID_NAME, "what": "table"},
         ),
+        manifest=f"results/grids/{GRID_NAME}/manifest.json",
     log:
         f"results/logs/grid/{GRID_NAME}.log",
     conda:
@@ -60,4 +64,4 @@ rule grid:
         code=code_digest("spikeproof.stages.grid"),
     shell:
         "python -m spikeproof grid --label {params.label} --log {log} --grid {params.grid:q} --parts {input} "
-        "--out {output.html} --table {output.table}"
+        "--out {output.html} --table {output.table} --manifest {output.manifest}"

@@ -61,8 +61,7 @@ rule analyze:
 
 rule report_study:
     input:
-        results=[path for run in RUNS for path in run.results.values()],
-        histories=[path for run in RUNS for path in run.histories.values()],
+        files=sorted({path for run in RUNS for path in run.files}),
         analyses=[analysis_file(name) for name in STUDY_OPTIONS.analyses],
         claims=ROOT / "config" / "claims.yaml",
     output:

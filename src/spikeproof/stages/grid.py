@@ -9,19 +9,28 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--grid", type=json_argument, required=True, help="{name, title, about}")
     parser.add_argument("--out", required=True, help="report.html")
     parser.add_argument("--table", required=True, help="summary.csv")
+    parser.add_argument("--manifest", help="manifest.json: SHA-256 of the points' files, for the verify stage")
 
 
 def run(args, stage):
     import pandas as pd
 
     from .. import report
-    from ..files import write_text
-    rows = [row for path in args.parts for row in report.read_result(path)["rows"]]
+    from ..files import digests, read_result, write_json, write_text
+    from ..points import folder_of
+    from ..provenance import provenance
+    rows = [row for path in args.parts for row in read_result(path)["rows"]]
+    failed = sum("error" in row for row in rows)
+    if failed == len(rows):
+        raise RuntimeError(f"all {failed} points failed, first: {rows[0]['error']}")
     results = ["accuracy_float", "accuracy", "validation_accuracy", "firing_rate", "memory_bits"]
     settings = list(dict.fromkeys(key for row in rows for key in row if "." in key or key in report.COLUMNS[2:8]))
     others = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*settings, "seed", *results)]
     table = pd.DataFrame([{key: str(value) if isinstance(value, list | dict) else value for key, value in row.items()}
                           for row in rows], columns=[*settings, "seed", *results, *others])
     write_text(args.table, table.to_csv(index=False))
-    write_text(args.out, report.grid_page(args.grid, table, settings))
-    stage.say(f"{len(table)} points in {args.table}; open {args.out}")
+    write_text(args.out, report.grid_page(args.grid, table[table.accuracy.notna()], settings))
+    if args.manifest:
+        paths = [args.out, args.table, *(folder_of(row["key"]) for row in rows)]
+        write_json(args.manifest, {"grid": args.grid, "files": digests(paths), "provenance": provenance()})
+    stage.say(f"{len(table)} points in {args.table}{f', {failed} of them failed' if failed else ''}; open {args.out}")

@@ -1,11 +1,10 @@
 """One job of a grid: some of its pre-trainings, or some of its points.
 
-What is there already is left as it is, and what fails does not stop the rest: the job fails at its end, and the next try takes up
-what is missing.
+What is there already is left as it is, and what fails does not stop the rest: a job with points that failed fails at its end, and
+the next try takes up what is missing.
 """
 import os
 import socket
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ BEAT = 10.0
 def add_arguments(parser, json_argument):
     parser.add_argument("--tasks", type=json_argument, required=True, help="points, as the pipeline writes them")
     parser.add_argument("--level", choices=("training", "point"), required=True, help="pre-train networks, or all that follows")
+    parser.add_argument("--leave-out", action="store_true", help="list points that fail, without results, in place of failing")
     parser.add_argument("--out", required=True, help="rows of the points, .json")
 
 
@@ -40,100 +40,75 @@ def marked(folder):
         mark.unlink(missing_ok=True)
 
 
-def _stage(name, point, args, *arguments):
-    """Run a stage for a point in this process; what it says goes to the log."""
-    from ..cli import Stage, parser
-    args = parser().parse_args([name, "--threads", str(args.threads), *map(str, arguments)])
-    args.run(args, Stage(name, point.label, log=sys.stderr, terminal=False))
-
-
-def _checkpoint(key):
-    return f"scratch/points/{key}.safetensors"
-
-
-def _pretrain(point, folder, args):
-    """Pre-train the network of a point."""
-    from ..files import canonical_json
-    chain = canonical_json({field: point.entries[field] for field in ("architecture", "neuron", "pretraining")})
-    _stage("pretrain", point, args, "--data", f"results/data/{point.data}.safetensors", "--config", chain, "--seed", point.seed,
-           "--checkpoint", _checkpoint(point.training), "--out", folder / "pretrain.safetensors",
-           "--history", folder / "pretrain.json")
-
-
-def _compress(point, folder, args):
-    """Quantize, prune, evaluate and export a point -> its row."""
-    from ..files import canonical_json
-    from ..grids import folder_of
-    from ..report import memory_columns, read_result
-    data = f"results/data/{point.data}.safetensors"
-    trained = model = Path(folder_of(point.training)) / "pretrain.safetensors"
-    for name, field in (("quantize", "quantizer"), ("prune", "pruner")):
-        if point.entries[field] is not None:
-            made = folder / f"{name}.safetensors"
-            _stage(name, point, args, "--data", data, "--model", model, "--config", canonical_json(point.entries[field]), "--seed",
-                   point.seed, "--checkpoint", _checkpoint(point.key), "--out", made, "--history", folder / f"{name}.json")
-            model = made
-    _stage("evaluate", point, args, "--data", data, "--float-model", trained, "--model", model, "--out", folder / "evaluate.json")
-    evaluated = read_result(folder / "evaluate.json")
-    row = {key: evaluated[key] for key in ("accuracy_float", "accuracy", "validation_accuracy", "firing_rate")}
-    memory = evaluated["float_memory_bits"]
-    if point.entries["quantizer"] is not None:
-        _stage("export", point, args, "--data", data, "--model", model, "--out", folder / "network.safetensors",
-               "--result", folder / "export.json")
-        exported = read_result(folder / "export.json")
-        memory = exported["memory_bits"]
-        row |= {"torch_values_compared": exported["torch_values_compared"], "synops_per_image": exported["synops_per_image"]}
-    return row | memory_columns(memory)
-
-
-def _kept(folder, result, data):
-    """What is kept of a task on these data, or None."""
-    from ..files import CorruptFile
-    from ..report import read_result
-    try:
-        found = read_result(folder / result)
-        return found if found["data_sha256"] == data else None
-    except (FileNotFoundError, CorruptFile, KeyError, TypeError):
-        return None
-
-
 def run(args, stage):
     import time
 
     from tqdm import tqdm
 
     from ..files import stored_digest, write_json
-    from ..grids import folder_of, read_tasks
+    from ..grids import read_tasks
+    from ..points import Failed, compress, folder_of, kept, pretrain
     from ..provenance import provenance
     points = read_tasks(args.tasks)
-    rows, failed, fresh = [], [], 0
-    for point in tqdm(points, desc=f"grid {stage.label}", unit=args.level, mininterval=1):
-        key = point.training if args.level == "training" else point.key
-        folder = Path(folder_of(key))
-        data = stored_digest(f"results/data/{point.data}.safetensors")
-        result = _kept(folder, "result.json", data)
-        if result is None:
-            began = time.monotonic()
+    rows, failed, fresh = [], {}, 0
+
+    def result_of(key, inputs, make, point):
+        """What is kept under a key, or is made now; its failure is kept too."""
+        nonlocal fresh
+        found = kept(key, **inputs)
+        if found is None:
+            from .. import integer, training  # noqa: F401  (before the clock starts)
+            folder, began = Path(folder_of(key)), time.monotonic()
+            for name in ("failed.json", "result.json"):
+                (folder / name).unlink(missing_ok=True)
             with marked(folder):
-                (folder / "failed.json").unlink(missing_ok=True)
-                (folder / "result.json").unlink(missing_ok=True)
                 try:
-                    row = _compress(point, folder, args) if args.level == "point" else _pretrain(point, folder, args)
-                except Exception as error:                          # of this point alone: the others do not suffer
-                    failed.append(f"{point.label}: {error if isinstance(error, ValueError | RuntimeError) else repr(error)}")
-                    write_json(folder / "failed.json", {"point": vars(point), "error": failed[-1]})
-                    stage.say(f"failed: {failed[-1]}")
-                    continue
-                result = {"point": vars(point), "row": row, "seconds": time.monotonic() - began, "data_sha256": data,
-                          "provenance": provenance()}
-                write_json(folder / "result.json", result)
+                    row = make()
+                except Exception as error:                          # of this one alone: the others do not suffer
+                    said = str(error) if isinstance(error, ValueError | RuntimeError | ArithmeticError) else repr(error)
+                    write_json(folder / "failed.json", {"point": vars(point), "error": said})
+                    raise Failed(said) from None
+                found = {"point": vars(point), "row": row, "seconds": time.monotonic() - began, "inputs": inputs,
+                         "provenance": provenance()}
+                write_json(folder / "result.json", found)
             fresh += 1
-            told = "" if row is None else f": {100 * row['accuracy']:.2f} %, {row['memory_bits'] / 1000:.1f} kbit"
-            stage.say(f"{point.label}{told}")
-        if args.level == "point":
-            rows.append({**point.settings, "seed": point.seed, **result["row"], "seconds": result["seconds"], "key": key})
-    if failed:
-        raise RuntimeError(f"{len(failed)} of {len(points)} failed, first {failed[0]}; the others are kept: run it again for these "
-                           "alone")
-    write_json(args.out, {"rows": rows})
-    stage.say(f"{fresh} of {len(points)} {args.level}s computed, {len(points) - fresh} were there")
+        return found
+
+    def trained(point):
+        """(path, digest) of the pre-trained network of a point, which is made if it is not there; a failure is tried once a job."""
+        if point.training in failed:
+            raise Failed(failed[point.training])
+        try:
+            result_of(point.training, {"data": stored_digest(point.path)}, lambda: pretrain(point, args.threads) and {}, point)
+            return pretrain(point, args.threads)                    # nothing to do where the model is whole
+        except Failed as error:
+            failed[point.training] = f"its pre-training: {error}"
+            raise Failed(failed[point.training]) from None
+    errors = []
+    for point in tqdm(points, desc=f"grid {stage.label}", unit=args.level, mininterval=1):
+        row = {**point.settings, "seed": point.seed, "key": point.key}
+        before = fresh
+        try:
+            network = trained(point)
+            if args.level == "training":
+                told = "trained"
+            else:
+                inputs = {"data": stored_digest(point.path), "pretrain": network[1]}
+                result = result_of(point.key, inputs, lambda: compress(point, network, args.threads), point)   # noqa: B023
+                row |= {**result["row"], "seconds": result["seconds"]}
+                told = f"{100 * row['accuracy']:.2f} %, {row['memory_bits'] / 1000:.1f} kbit"
+            if fresh > before:
+                stage.say(f"{point.label}: {told}")
+        except Failed as error:
+            errors.append(f"{point.label}: {error}")
+            stage.say(f"failed: {errors[-1]}")
+            row["error"] = str(error)
+            if args.level == "point" and not (Path(folder_of(point.key)) / "failed.json").exists():
+                write_json(Path(folder_of(point.key)) / "failed.json", {"point": vars(point), "error": str(error)})
+        rows.append(row)
+    if errors and args.level == "point" and not args.leave_out:
+        raise RuntimeError(f"{len(errors)} of {len(points)} failed, first {errors[0]}; the others are kept: run it again for these "
+                           "alone, or set `failures: leave_out` in the grid")
+    write_json(args.out, {"rows": rows if args.level == "point" else [], "failed": errors})
+    stage.say(f"{fresh} of {len(points)} {args.level}s computed, {len(points) - fresh - len(errors)} were there"
+              + (f", {len(errors)} failed" if errors else ""))

@@ -18,12 +18,12 @@ def add_arguments(parser, json_argument):
 def run(args, stage):
     from .. import claims, report
     from ..config import Run, analysis_file
-    from ..files import digests, write_json, write_text
+    from ..files import digests, read_result, write_json, write_text
     from ..provenance import provenance
     study = {**args.study, "runs": [Run(*fields) for fields in args.study["runs"]]}
     results = report.collect(study["runs"])
     table = report.summary(results)
-    analyses = {name: report.read_result(analysis_file(name)) for name in study["analyses"]}
+    analyses = {name: read_result(analysis_file(name)) for name in study["analyses"]}
     verdicts = claims.table(claims.load_claims(args.claims) if args.claims else {}, study["name"], study["scaled_down"], table,
                             analyses, attempted=not study["smoke"])
     write_text(args.table, table.to_csv(index=False))

@@ -23,10 +23,16 @@ def add_arguments(parser, json_argument):
 
 def changed_files(manifest):
     """List of sentences, one per file of a manifest that is absent or has another SHA-256 now."""
+    from pathlib import Path
+
     from ..files import sha256_file
     found = []
     for path, digest in manifest["files"].items():
+        if not Path(path).resolve().is_relative_to(Path.cwd()):
+            raise ValueError(f"the manifest names {path}, which is not below this folder: run this where its paths are seen from")
         try:
+            if Path(path).exists() and not Path(path).is_file():
+                raise OSError(None, "it is no plain file")
             found += [f"{path} was changed after the report"] if sha256_file(path) != digest else []
         except OSError as error:
             found.append(f"{path} cannot be read: {error.strerror}")
@@ -74,7 +80,7 @@ def changed_verdicts(claims, reference):
 def run(args, stage):
     import pandas as pd
 
-    from ..report import read_result
+    from ..files import read_result
     if not args.manifest and not args.table or bool(args.table) != bool(args.reference):
         raise ValueError("--manifest must be given, or --table and --reference")
     said = []
