@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 
+import yaml
 from conftest import ROOT
 
 
@@ -15,6 +16,13 @@ class SourceTree:
             shutil.copytree(ROOT / name, at / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         for name in ("Snakefile", "environment.yml"):
             shutil.copy(ROOT / name, at)
+
+    def write(self, config=None, study=None):
+        """Replace the configuration, or the default study, by plain data."""
+        if config:
+            (self.at / "config" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        if study:
+            (self.at / "config" / "studies" / "default.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
 
     def command(self, *arguments):
         return [sys.executable, "-m", "snakemake", "--cores", "2", "--scheduler", "greedy", *arguments]

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,7 @@ HOLD = ("import sys; from spikeproof.devices import training_device as of; first
 def tree(tmp_path_factory):
     """A tree with a tiny study."""
     tree = SourceTree(tmp_path_factory.mktemp("cluster"))
-    (tree.at / "config" / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
-    (tree.at / "config" / "studies" / "default.yaml").write_text(yaml.safe_dump({**STUDY, "hardware": False}, sort_keys=False))
+    tree.write(CONFIG, {**STUDY, "hardware": False})
     return tree
 
 
@@ -93,6 +93,7 @@ def test_a_submit_command_runs_jobs(tree, tmp_path_factory):
                                    stderr=subprocess.DEVNULL)
         while "R" not in slurm.call("squeue", "-h", "-o", "%t").stdout.split():
             assert process.poll() is None
+            time.sleep(0.2)
         slurm.call("scancel", "1")
         assert process.wait(300) == 0
         states = slurm.call("squeue", "-h", "-t", "all", "-o", "%T").stdout.split()

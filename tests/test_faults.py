@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 import yaml
-from conftest import not_run
+from conftest import ROOT, not_run
 from one_machine_slurm import Slurm, missing
 from source_tree import SourceTree
 from test_cli import cli, files, simulate  # noqa: F401
@@ -27,8 +27,7 @@ class Tree(SourceTree):
         super().__init__(at)
         config = json.loads(json.dumps(CONFIG))
         config["pretraining"]["quick"]["training"]["epochs"] = epochs
-        (self.at / "config" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        (self.at / "config" / "studies" / "default.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
+        self.write(config, STUDY)
 
     def start(self, *arguments, **environment):
         """Snakemake in the background, in a session of its own; what it says goes to a file."""
@@ -139,7 +138,6 @@ def test_a_killed_simulator_proves_nothing(files, tmp_path):  # noqa: F811
     out = tmp_path / "equivalence.json"
     command = [sys.executable, "-m", "spikeproof", "simulate", "--network", files / "network.safetensors", "--rtl", files / "rtl",
                "--data", many, "--out", out]
-    from conftest import ROOT
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "hdl")])})
     until(lambda: child(process, "harness", "golden"), process, 300).kill()
@@ -269,7 +267,7 @@ def test_a_clock_that_jumps(tmp_path, days):
     assert "Nothing to be done" in tree.snakemake(network) and tree.digest(network) == before
     config = yaml.safe_load((tree.at / "config" / "config.yaml").read_text())
     config["quantizers"]["ternary"]["membrane"]["bits"] = 8
-    (tree.at / "config" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    tree.write(config)
     out = tree.snakemake(network)
     assert "quantize" in out and tree.digest(network) != before
     after = tree.digest(network)

@@ -140,12 +140,10 @@ class Tree(SourceTree):
     """A copy of the source tree with a grid."""
     def __init__(self, at):
         super().__init__(at)
-        (self.at / "config" / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
-        study = {"title": "Tiny", "defaults": GRID["base"], "runs": {"a": {}}, "hardware": False}
-        (self.at / "config" / "studies" / "default.yaml").write_text(yaml.safe_dump(study))
+        self.write(CONFIG, {"title": "Tiny", "defaults": GRID["base"], "runs": {"a": {}}, "hardware": False})
         self.folder = self.at / "results" / "grids" / "bits"
 
-    def write(self, **grid):
+    def declare(self, **grid):
         path = self.at / "config" / "grids" / "bits.yaml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(yaml.safe_dump({**GRID, **grid}, sort_keys=False))
@@ -169,7 +167,7 @@ AXES = {"quantizer.bits": [2, 4], "quantizer.training.learning_rate": [0.001, 0.
 
 @SLOW
 def test_failed_points_cost_the_others_nothing_and_are_tried_again(tree):
-    tree.write(axes={**AXES, "quantizer.training.learning_rate": [1.0e30, 0.001]}, seeds=[0, 1])
+    tree.declare(axes={**AXES, "quantizer.training.learning_rate": [1.0e30, 0.001]}, seeds=[0, 1])
     out = tree.snakemake("--config", "grid=bits", check=False)
     assert "4 of 8 failed, first quantizer.bits=2,quantizer.training.learning_rate=1e+30/0: " in out
     assert "[grid bits] 4 of 8 points done, 0 running, 4 failed" in out
@@ -182,7 +180,7 @@ def test_failed_points_cost_the_others_nothing_and_are_tried_again(tree):
 
 @SLOW
 def test_adding_rows_computes_only_them(tree):
-    tree.write(axes=AXES, seeds=[0, 1])
+    tree.declare(axes=AXES, seeds=[0, 1])
     before = tree.points()
     out = tree.snakemake("--config", "grid=bits")
     assert "8 points in results/grids/bits/summary.csv" in out and "[grid bits] 8 of 8 points done, 0 running, 0 failed" in out
@@ -196,7 +194,7 @@ def test_adding_rows_computes_only_them(tree):
     page = tree.folder.joinpath("report.html").read_text()
     assert "quantizer.training.learning_rate" in page and page.count("<figure>") == 3
     assert "Nothing to be done" in tree.snakemake("--config", "grid=bits")
-    tree.write(axes={**AXES, "quantizer.bits": [3, 2, 4]}, seeds=[0, 1])
+    tree.declare(axes={**AXES, "quantizer.bits": [3, 2, 4]}, seeds=[0, 1])
     out = tree.snakemake("--config", "grid=bits")
     assert "4 of 12 points computed, 8 were there" in out
     assert now.items() <= tree.points().items() and len(tree.rows()) == 12
@@ -206,12 +204,12 @@ def test_adding_rows_computes_only_them(tree):
 def test_a_failed_training_costs_its_own_points_alone(tree):
     """Of two pre-trainings in one batch one diverges; its points can be listed in place of stopping the table."""
     axes = {"pretraining.training.learning_rate": [1.0e30, 0.002], "quantizer.bits": [2, 4]}
-    tree.write(axes=axes, seconds_per_training=10)
+    tree.declare(axes=axes, seconds_per_training=10)
     out = tree.snakemake("--config", "grid=bits", check=False)
     assert "2 of 4 failed, first" in out and "its pre-training: " in out and "set `failures: leave_out` in the grid" in out
     assert "2 of 4 points done, 0 running, 2 failed" in out
     kept = tree.points()
-    tree.write(axes=axes, seconds_per_training=10, failures="leave_out")
+    tree.declare(axes=axes, seconds_per_training=10, failures="leave_out")
     out = tree.snakemake("--config", "grid=bits")
     assert "4 points in results/grids/bits/summary.csv, 2 of them failed" in out and kept.items() <= tree.points().items()
     rows = tree.rows()
@@ -222,7 +220,7 @@ def test_a_failed_training_costs_its_own_points_alone(tree):
 @SLOW
 def test_what_is_gone_or_cut_short_is_made_again(tree):
     """A pre-trained network of points that are there is lost: only what needs it is made again, to the same bits."""
-    tree.write(axes=AXES, seeds=[5])
+    tree.declare(axes=AXES, seeds=[5])
     tree.snakemake("--config", "grid=bits")
     first = tree.rows()
     key = json.loads((tree.at / "results/points" / first[0]["key"] / "result.json").read_text())["point"]["training"]
@@ -230,7 +228,7 @@ def test_what_is_gone_or_cut_short_is_made_again(tree):
     whole = model.read_bytes()
     for spoil in (model.unlink, lambda: model.write_bytes(whole[:100])):
         spoil()
-        tree.write(axes={**AXES, "quantizer.bits": [2, 4, 8]}, seeds=[5])
+        tree.declare(axes={**AXES, "quantizer.bits": [2, 4, 8]}, seeds=[5])
         tree.snakemake("--config", "grid=bits", "--forceall")
         assert model.read_bytes() == whole
         rows = tree.rows()
@@ -240,7 +238,7 @@ def test_what_is_gone_or_cut_short_is_made_again(tree):
 @SLOW
 def test_a_killed_job_keeps_what_its_point_had_trained(tree):
     """kill -9 while a point is pruned: the next run does not quantize it again."""
-    tree.write(axes={"pruner": ["half"], "pruner.training.epochs": [400], "quantizer.training.epochs": [3]})
+    tree.declare(axes={"pruner": ["half"], "pruner.training.epochs": [400], "quantizer.training.epochs": [3]})
     command = tree.command("--config", "grid=bits")
     process = subprocess.Popen(command, cwd=tree.at, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 200
@@ -263,7 +261,7 @@ def test_a_killed_job_keeps_what_its_point_had_trained(tree):
 def test_a_thousand_points_have_their_jobs_in_seconds(tree):
     axes = {"quantizer.bits": [2, 3, 4, 6, 8], "quantizer.membrane.bits": [6, 8, 10, 12, 16], "pruner": ["none", "half"],
             "quantizer.training.learning_rate": [0.001, 0.002]}
-    tree.write(axes=axes, seeds=list(range(10)))
+    tree.declare(axes=axes, seeds=list(range(10)))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     out = tree.snakemake("-n", "--quiet", "rules", "--config", "grid=bits")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -273,14 +271,14 @@ def test_a_thousand_points_have_their_jobs_in_seconds(tree):
 
 @SLOW
 def test_a_point_is_the_run_of_a_study(tree):
-    tree.write(axes=AXES, seeds=[0, 1])
+    tree.declare(axes=AXES, seeds=[0, 1])
     tree.snakemake("--config", "grid=bits")
     folder = "results/models/digits/tiny/lif/quick/s0/int4/none"
     tree.snakemake(f"{folder}/network.safetensors")
     study = json.loads((tree.at / folder / "export.json").read_text())
     config = CONFIG["quantizers"]["int4"]
     default = parse_config(CONFIG).entry("quantizers", "int4")["training"]["learning_rate"]
-    tree.write(axes={"quantizer.bits": [config["bits"]], "quantizer.training.learning_rate": [default]})
+    tree.declare(axes={"quantizer.bits": [config["bits"]], "quantizer.training.learning_rate": [default]})
     tree.snakemake("--config", "grid=bits")
     point, = tree.rows()
     exported = json.loads((tree.at / "results/points" / point["key"] / "export.json").read_text())
@@ -293,10 +291,10 @@ def test_a_grid_on_slurm_gives_the_same_table(tree, tmp_path_factory):
     reason = missing()
     if reason:
         not_run(reason)
-    tree.write(axes=AXES, seeds=[0, 1], seconds_per_point=150)
+    tree.declare(axes=AXES, seeds=[0, 1], seconds_per_point=150)
     tree.snakemake("--config", "grid=bits")
     there = Tree(tmp_path_factory.mktemp("on-slurm"))
-    there.write(axes=AXES, seeds=[0, 1], seconds_per_point=150)
+    there.declare(axes=AXES, seeds=[0, 1], seconds_per_point=150)
     with Slurm(tmp_path_factory.mktemp("s") / "s") as slurm:
         out = there.snakemake("--workflow-profile", "workflow/profiles/slurm", "--slurm-init-seconds-before-status-checks", "2",
                               "--latency-wait", "5", "--config", "grid=bits", **slurm.environment)

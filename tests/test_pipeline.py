@@ -9,7 +9,6 @@ import sys
 import time
 
 import pytest
-import yaml
 from conftest import not_run
 from source_tree import SourceTree
 
@@ -34,12 +33,6 @@ class Tree(SourceTree):
     def __init__(self, at):
         super().__init__(at)
         self.write(CONFIG, STUDY)
-
-    def write(self, config=None, study=None):
-        if config:
-            (self.at / "config" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        if study:
-            (self.at / "config" / "studies" / "default.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
 
     def planned(self):
         """{rule: number of jobs} of a dry run."""

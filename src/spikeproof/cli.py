@@ -6,13 +6,14 @@ import signal
 import sys
 import threading
 import time
+from functools import cache
 from importlib import import_module
 from keyword import iskeyword
 from pathlib import Path
 
 from . import __version__
 from .arguments import count
-from .files import FULL, NO_ROOM
+from .files import room
 
 __all__ = ["STAGES", "Stage", "main", "parser"]
 
@@ -73,6 +74,7 @@ class Stage:
             print(line, file=file, flush=True)
 
 
+@cache
 def parser():
     """The argument parser, with every stage's own arguments."""
     top = argparse.ArgumentParser(prog="spikeproof", description="Compressed spiking neural networks, from pixels to "
@@ -114,14 +116,13 @@ def main(argv=None):
         signal.signal(signal.SIGTERM, _terminated)
     stage = Stage(arguments.stage, arguments.label, log)
     try:
-        arguments.run(arguments, stage)
+        with room("a file"):
+            arguments.run(arguments, stage)
         return 0
     except KeyboardInterrupt:
         print(f"spikeproof {arguments.stage}: interrupted; run it again", file=terminal)
         return 130
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL and "there is no room" not in str(error):
-            error = OSError(error.errno, f"a file was not written: {NO_ROOM.format('', error.strerror)}")
         if isinstance(error, MemoryError):
             error = RuntimeError(f"there is not enough memory ({error}): run fewer jobs at once (--cores)".replace(" ()", ""))
         if log or os.environ.get("SPIKEPROOF_TRACEBACK"):

@@ -19,8 +19,8 @@ from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
 from .pretraining.base import Pretraining
 
-__all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "analysis_file", "load_study", "make", "parse_config", "parse_entry",
-           "plain_name", "read_yaml", "smoke_config", "validate", "with_entries"]
+__all__ = ["Config", "ConfigError", "HardwareOptions", "Run", "analysis_file", "data_file", "load_study", "make", "modules_of",
+           "parse_config", "parse_entry", "plain_name", "read_yaml", "smoke_config", "validate", "with_entries"]
 
 FLOAT, NO_PRUNER = "float", "none"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -44,6 +44,11 @@ class HardwareOptions(Options):
     placer_seed: int = Field(1, ge=0)
     target_mhz: int = Field(100, ge=1, le=1000)
     bundle_images: int = Field(4, ge=1)
+
+
+def data_file(dataset):
+    """The prepared data of a dataset."""
+    return f"results/data/{dataset}.safetensors"
 
 
 def analysis_file(name):
@@ -163,7 +168,7 @@ class Run:
 
     @property
     def data(self):
-        return f"results/data/{self.dataset}.safetensors"
+        return data_file(self.dataset)
 
     @property
     def base(self):
@@ -298,6 +303,12 @@ def parse_entry(section, value, where):
     return validate(load(section, kind).Options, value, where)
 
 
+def modules_of(section, entry):
+    """Modules that implement an entry (Options), and one that it holds."""
+    inner = getattr(entry, "first", None)
+    return [module_of(section, entry.kind), *([] if inner is None else [module_of(section, inner["kind"])])]
+
+
 def make(section, entry):
     """The object of a configuration entry (plain data); ConfigError where the entry is not valid."""
     options = parse_entry(section, entry, section)
@@ -390,10 +401,8 @@ class Config:
             if jobs > 1 else []
 
     def modules(self, section, name):
-        """Modules that implement an entry (and one that it holds), for the stage's code digest."""
-        entry = self.entries[section][name]
-        inner = getattr(entry, "first", None)
-        return [module_of(section, entry.kind), *([] if inner is None else [module_of(section, inner["kind"])])]
+        """Modules that implement an entry, for the stage's code digest."""
+        return modules_of(section, self.entries[section][name])
 
 
 def parse_config(raw, where="config"):

@@ -17,15 +17,20 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-__all__ = ["CorruptFile", "Pieces", "atomic_path", "canonical_json", "digests", "read_container", "read_result", "room",
-           "sha256_file", "stored_digest", "write_container", "write_json", "write_text"]
+__all__ = ["DEFLATE", "CorruptFile", "NoRoom", "Pieces", "atomic_path", "canonical_json", "digests", "read_container",
+           "read_result", "room", "sha256_file", "stored_digest", "write_container", "write_json", "write_text"]
 
 #: numpy's names of types -> those of the safetensors format.
 TYPES = {"|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<u2": "U16", "<i2": "I16", "<u4": "U32", "<i4": "I32", "<u8": "U64",
          "<i8": "I64", "<f2": "F16", "<f4": "F32", "<f8": "F64"}
 BLOCK = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_ROOM = "there is no room{} ({}); free some, or put the folder on another disk"
+#: What deflate, the compression of PNG and HDF5, makes of a byte at most: files that say more lie.
+DEFLATE = 1032
+
+
+class NoRoom(OSError):
+    """A disk or quota is full; the message says what to do."""
 
 
 class CorruptFile(ValueError):
@@ -55,11 +60,14 @@ def room(path, size=None):
     """Say in one sentence that a disk (or quota) is full, when writing ``path`` of ``size`` bytes fails for that reason."""
     try:
         yield
+    except NoRoom:
+        raise
     except OSError as error:
         if error.errno not in FULL:
             raise
         need = "" if size is None else f" for its {size / 1e6:,.1f} MB"
-        raise OSError(error.errno, f"{path} was not written: {NO_ROOM.format(need, os.strerror(error.errno))}") from None
+        raise NoRoom(error.errno, f"{path} was not written: there is no room{need} ({os.strerror(error.errno)}); free some, or "
+                     "put the folder on another disk") from None
 
 
 @contextmanager

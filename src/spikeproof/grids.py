@@ -19,7 +19,7 @@ from typing import Literal
 import yaml
 from pydantic import Field
 
-from .catalog import load, module_of, unknown
+from .catalog import load, unknown
 from .code_digest import code_digest
 from .config import (
     FLOAT,
@@ -28,6 +28,8 @@ from .config import (
     Config,
     ConfigError,
     RunNames,
+    data_file,
+    modules_of,
     parse_entry,
     plain_name,
     read_yaml,
@@ -86,7 +88,7 @@ class Point:
     @property
     def path(self):
         """Its prepared data."""
-        return f"results/data/{self.data}.safetensors"
+        return data_file(self.data)
 
     @property
     def label(self):
@@ -233,7 +235,7 @@ def _with(entry, path, value, where):
 
 
 def _entries(raw, names, settings, smoke, where):
-    """field -> (name, plain entry or None) of a chain with settings."""
+    """A chain with settings: (field -> name, field -> entry as plain data or None)."""
     for key, value in settings.items():
         if "." not in key:
             names = {**names, key: value}
@@ -257,16 +259,10 @@ def _entries(raw, names, settings, smoke, where):
     return names, chosen
 
 
-def _modules(parts, *fields):
-    """Modules that implement the entries (Options) of these fields."""
-    found = []
-    for field in fields:
-        entry = parts.get(field)
-        if entry is not None:
-            found.append(module_of(SECTION_OF[field], entry.kind))
-            inner = getattr(entry, "first", None)
-            found += [] if inner is None else [module_of(SECTION_OF[field], inner["kind"])]
-    return found
+def _code(parts, stages, *fields):
+    """Digest of the code of stages and of the entries of fields."""
+    modules = [module for field in fields for module in modules_of(SECTION_OF[field], parts[field])]
+    return code_digest(*[f"spikeproof.stages.{stage}" for stage in stages], *modules)
 
 
 def load_grid(path, raw, config, smoke=False):
@@ -332,12 +328,11 @@ def load_grid(path, raw, config, smoke=False):
             data = f"{data}-{_digest(full['dataset'])[:8]}"
         datasets[data] = parts["dataset"]
         first = [full[field] for field in ("dataset", "architecture", "neuron", "pretraining")]
-        code = [code_digest(*[f"spikeproof.stages.{stage}" for stage in stages], *_modules(parts, *fields)) for stages, fields in (
-            (("pretrain",), ("architecture", "neuron", "pretraining")),
-            (("quantize", "prune", "evaluate", "export"), SECTION_OF))]
+        trains = _code(parts, ("pretrain",), "architecture", "neuron", "pretraining")
+        follows = _code(parts, ("quantize", "prune", "evaluate", "export"), *parts)
         for seed in options.seeds:
-            training = _digest(["training", *first, seed, code[0]])
-            key = _digest(["point", FORMAT, training, full["quantizer"], full["pruner"], code[1]])
+            training = _digest(["training", *first, seed, trains])
+            key = _digest(["point", FORMAT, training, full["quantizer"], full["pruner"], follows])
             if key in seen:
                 raise ConfigError(f"{at}: this is the same network as that of {seen[key]}")
             seen[key] = at
@@ -366,15 +361,14 @@ class Progress:
     ----------
     name : str
     grid : Grid
-    root : folder in which results/ is
     """
-    def __init__(self, name, grid, root="."):
-        self.name, self.grid, self.root = name, grid, Path(root)
+    def __init__(self, name, grid):
+        self.name, self.grid = name, grid
         self.first = None                                           # (when, how many) points were done when one was seen to be done
         self.at_start = self._counts()[1]["done"]
 
     def _state(self, key):
-        at = self.root / folder_of(key)
+        at = Path(folder_of(key))
         try:
             if abs(time.time() - (at / "running").stat().st_mtime) < STALE:
                 return "running"

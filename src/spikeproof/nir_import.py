@@ -12,15 +12,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from .files import sha256_file, write_json
+from .files import DEFLATE, sha256_file, write_json
 from .spec import check_choice
 
 __all__ = ["DIALECTS", "Dialect", "ImportRefused", "Imported", "import_graph", "read_nir", "read_sidecar", "sidecar_of",
            "write_sidecar"]
 
 
-#: What HDF5's compression can make of a byte at most, and how many bytes a graph may hold.
-DEFLATE, MOST = 1032, 1 << 30
+#: How many bytes a graph may hold.
+MOST = 1 << 30
 
 
 class ImportRefused(ValueError):

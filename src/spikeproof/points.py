@@ -16,7 +16,7 @@ FORMAT = 1
 
 
 class Failed(RuntimeError):
-    """A pre-training that points need has failed."""
+    """A pre-training or a point has failed; the sentence says why."""
 
 
 def folder_of(key):

@@ -31,8 +31,15 @@ from spikeproof.config import (
     smoke_config,
     with_entries,
 )
-
 from spikeproof.grids import Progress, load_grid, tasks
+
+
+def file_of(given, folder):
+    """The file of a study or grid: the path that was given, or of a name its file in config/."""
+    if given.suffix in (".yaml", ".yml"):
+        return given
+    return ROOT / "config" / folder / f"{given}.yaml"
+
 
 try:
     for path in workflow.configfiles:
@@ -45,8 +52,7 @@ try:
         raise ConfigError(
             "study must be a name in config/studies, or the path of a study file"
         )
-    if STUDY_FILE.suffix not in (".yaml", ".yml"):
-        STUDY_FILE = ROOT / "config" / "studies" / f"{STUDY_FILE}.yaml"
+    STUDY_FILE = file_of(STUDY_FILE, "studies")
     STUDY = STUDY_FILE.stem
     WHOLE = with_entries(config, STUDY_FILE)
     CONFIG = parse_config(WHOLE, "config/config.yaml")
@@ -61,9 +67,7 @@ try:
     if config.get("grid") is not None:
         if "study" in config:
             raise ConfigError("study and grid are two things to run: give one of them")
-        GRID_FILE = Path(str(config["grid"]))
-        if GRID_FILE.suffix not in (".yaml", ".yml"):
-            GRID_FILE = ROOT / "config" / "grids" / f"{GRID_FILE}.yaml"
+        GRID_FILE = file_of(Path(str(config["grid"])), "grids")
         GRID = load_grid(GRID_FILE, with_entries(config, GRID_FILE), CONFIG, SMOKE)
         GRID_NAME = GRID_FILE.stem
         CONFIG.entries["datasets"].update(GRID.datasets)
@@ -203,7 +207,7 @@ def grid_batch(wildcards):
 def grid_inputs(wildcards):
     """Prepared data, and of points the pre-trainings that they need."""
     batch = grid_batch(wildcards)
-    found = sorted({f"results/data/{point.data}.safetensors" for point in batch})
+    found = sorted({point.path for point in batch})
     if wildcards.level == "point":
         found += [
             f"results/grids/{GRID_NAME}/training-{n}.json"
@@ -214,13 +218,18 @@ def grid_inputs(wildcards):
 
 def redate(folder):
     """Date what lies in the future (a clock was wrong) to now, in its order: Snakemake takes outputs older than inputs for stale."""
-    now, ahead = time.time_ns(), []
-    for path in Path(folder).rglob("*"):
-        if path.is_file() and path.stat().st_mtime_ns > now:
-            ahead.append((path.stat().st_mtime_ns, path))
-    times = sorted({at for at, _ in ahead})
+    now = time.time_ns()
+    dated = [
+        (path.stat().st_mtime_ns, path)
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    ]
+    ahead = [(at, path) for at, path in dated if at > now]
+    places = {
+        at: n for n, at in enumerate(sorted({at for at, _ in ahead}, reverse=True), 1)
+    }
     for at, path in ahead:
-        back = now - (len(times) - times.index(at)) * 1000
+        back = now - places[at] * 1000
         os.utime(path, ns=(back, back))
     if ahead:
         print(

@@ -33,7 +33,7 @@ class ResNet(Architecture):
         hidden: int | None = Field(None, ge=1, le=1 << 16)
 
         @model_validator(mode="after")
-        def _has_blocks(self):
+        def _has_an_odd_stem(self):
             if self.stem_kernel % 2 == 0:
                 raise ValueError(f"stem_kernel must be odd, so that padding keeps the map, not {self.stem_kernel}")
             return self

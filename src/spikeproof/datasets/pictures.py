@@ -4,15 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import CorruptFile
+from ..files import DEFLATE, CorruptFile
 
 __all__ = ["class_folders", "read_picture"]
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 #: Pillow's modes that lose nothing in 8 bits.
 EIGHT_BIT = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
-#: Pixels that a byte of a file can be at most: what deflate makes of one.
-LARGEST = 1032
 
 
 def _foreign(name):
@@ -72,7 +70,7 @@ def read_picture(path, shape, resize=None):
         raw = Path(path).read_bytes()                               # of a file, Pillow would ask for as much as a header says
         with Image.open(io.BytesIO(raw)) as image:
             mode = image.mode
-            if image.width * image.height > LARGEST * len(raw) + (1 << 20):
+            if image.width * image.height > DEFLATE * len(raw) + (1 << 20):
                 raise ValueError(f"it says that it is {image.width} x {image.height}, which its {len(raw):,} bytes cannot be")
             image = image.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:

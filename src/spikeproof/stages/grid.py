@@ -16,6 +16,7 @@ def run(args, stage):
     import pandas as pd
 
     from .. import report
+    from ..config import SECTION_OF
     from ..files import digests, read_result, write_json, write_text
     from ..points import folder_of
     from ..provenance import provenance
@@ -24,7 +25,7 @@ def run(args, stage):
     if failed == len(rows):
         raise RuntimeError(f"all {failed} points failed, first: {rows[0]['error']}")
     results = ["accuracy_float", "accuracy", "validation_accuracy", "firing_rate", "memory_bits"]
-    settings = list(dict.fromkeys(key for row in rows for key in row if "." in key or key in report.COLUMNS[2:8]))
+    settings = list(dict.fromkeys(key for row in rows for key in row if "." in key or key in SECTION_OF))
     others = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*settings, "seed", *results)]
     table = pd.DataFrame([{key: str(value) if isinstance(value, list | dict) else value for key, value in row.items()}
                           for row in rows], columns=[*settings, "seed", *results, *others])
