@@ -1,0 +1,202 @@
+"""The network in full precision."""
+import torch
+from torch import nn
+
+from ..network import INPUT
+from ..neuron_steps import float_steps
+from ..neurons.base import Stateless
+from ..surrogates import Surrogate, filtered
+from ..thresholds import FixedThreshold
+from .operations import attended, convolve, folded, gated, initial_of, last_use, pooled, total, weight_of
+
+__all__ = ["FloatNetwork"]
+
+
+class FloatConnection(nn.Module):
+    """Pool, convolve, normalise. Values.
+
+    Parameters
+    ----------
+    connection : Connection, no identity
+    norm : bool, batch normalisation (else a bias)
+    """
+    def __init__(self, connection, norm):
+        super().__init__()
+        self.connection = connection
+        self.weight = weight_of(connection)
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.norm = nn.BatchNorm2d(connection.out_channels) if norm else None
+        self.bias = None if norm else nn.Parameter(torch.zeros(connection.out_channels))
+
+    def forward(self, x, amplitude):
+        """Source [T or 1, B, C, H, W] whose entries count ``amplitude`` each -> current [T or 1, B, C_out, Ho, Wo]."""
+        weight = self.weight if isinstance(amplitude, float) and amplitude == 1 else self.weight * amplitude
+
+        def one(x):
+            x = convolve(pooled(x, self.connection), weight, self.bias, self.connection)
+            return x if self.norm is None else self.norm(x)
+        return folded(x, one)
+
+    def affine(self):
+        """(gain [C], offset [C]): it is gain * convolution + offset, with the running statistics."""
+        if self.norm is None:
+            return torch.ones_like(self.bias), self.bias
+        gain = self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)
+        return gain, self.norm.bias - gain * self.norm.running_mean
+
+
+class Addition(nn.Module):
+    """A residual addition: the values of the (pooled) source themselves."""
+    def __init__(self, connection):
+        super().__init__()
+        self.connection = connection
+
+    def forward(self, x, amplitude):
+        return folded(x, lambda x: pooled(x, self.connection)).expand(-1, -1, self.connection.out_channels, -1, -1) * amplitude
+
+
+class FloatLayer(nn.Module):
+    """The connections of a layer and its thresholds.
+
+    Parameters
+    ----------
+    shape : LayerShape
+    norm : bool, batch normalisation in each connection that wants it (else a bias)
+    threshold : a module of :mod:`spikeproof.thresholds`
+    leak : a module of :mod:`spikeproof.leaks`, or None where the leak is not trained
+
+    Members
+    -------
+    initial : [C, H, W], membranes at the start of an image, values; not trained
+    """
+    def __init__(self, shape, norm, threshold, leak=None):
+        super().__init__()
+        self.shape, self.threshold, self.leak = shape, threshold, leak
+        self.register_buffer("initial", initial_of(shape))
+        self.connections = nn.ModuleList(Addition(c) if c.identity else FloatConnection(c, norm and c.norm)
+                                         for c in shape.connections)
+
+    def forward(self, maps):
+        """dict source -> (tensor, amplitude) -> current [T or 1, B, C, H, W]."""
+        if self.shape.attention is not None:
+            return attended(maps, self.shape.attention)
+        return total([connection(*maps[connection.connection.source]) for connection in self.connections])
+
+
+class FloatNetwork(nn.Module):
+    """The network in full precision.
+
+    Members
+    -------
+    head : :class:`spikeproof.detection.BoxHead` where the readout are boxes, or None where it is a class
+    membrane_bound : (lower bound of membranes in values, whether they are rounded to integers), in evaluation; or None
+
+    Parameters
+    ----------
+    layers : tuple of LayerShape
+    neuron : a neuron of the catalog (leak, beta, reset, readout, activation, threshold())
+    input_spec : InputSpec; codes are scaled to 0 .. 1
+    steps : int
+    """
+    head = membrane_bound = None
+
+    def __init__(self, layers, neuron, input_spec, steps):
+        super().__init__()
+        self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
+        self.surrogate = Surrogate()
+        self.layers = nn.ModuleList(
+            FloatLayer(shape, k < len(layers) - 1, self._threshold(k),
+                       self.neuron_of(k).trained_leak() if shape.emits == "spikes" else None)
+            for k, shape in enumerate(layers))
+
+    def neuron_of(self, k):
+        """The neuron of layer k, or of the currents that drive it."""
+        if self.shapes[k].stateless:
+            return Stateless()
+        neuron = self.neuron.of(self.shapes[k].name)
+        return neuron if self.fires(k) or self.shapes[k].emits != "spikes" else neuron.of_readout()
+
+    def _threshold(self, k):
+        """A new threshold module for layer k; one that is not used where the layer does not fire."""
+        return self.neuron_of(k).threshold(self.steps, self.shapes[k].out_channels) if self.fires(k) else FixedThreshold()
+
+    def lateral_of(self, k):
+        """Inhibition among the neurons of layer k, or None; only spikes inhibit."""
+        return self.neuron_of(k).lateral if self.fires(k) else None
+
+    def fires(self, k):
+        """Whether layer k spikes: all but sums and currents, and the last under a membrane readout; none of a ReLU network."""
+        return self.neuron.activation == "spike" and self.shapes[k].emits == "spikes" \
+            and (k < len(self.shapes) - 1 or self.neuron.readout == "spike_count")
+
+    def walk(self, x, seen=None):
+        """Layer by layer: (output, amplitude, membranes); ``seen`` is told (k, drive, output) of layers of neurons.
+
+        The output is spikes [T, B, C, H, W] of value ``amplitude``, or sums or currents in values; of a ReLU network activations
+        [T or 1, B, C, H, W], the last layer's as they are; of a last layer without thresholds its drive [T or 1, B, C, H, W].
+        Membranes are those after the last step [B, C, H, W], or None.
+        """
+        maps, uses = {INPUT: (x, 1 / self.input_spec.max_code)}, last_use(self.shapes)
+        for k, layer in enumerate(self.layers):
+            drive = layer(maps)
+            if layer.shape.gate is not None:
+                drive = gated(drive, maps[layer.shape.gate][0], layer.shape)
+            for source in [name for name in maps if uses[name] == k]:
+                del maps[source]
+            if layer.shape.emits == "sums":
+                out, amplitude, v = drive, 1.0, None
+            elif layer.shape.emits == "currents":
+                out, amplitude, v = self._filtered(drive, layer.shape.synapse), 1.0, None
+            elif self.neuron.activation == "relu":
+                out, amplitude, v = drive if k == len(self.layers) - 1 else drive.relu(), 1.0, None
+            else:
+                theta, amplitude = layer.threshold()
+                beta = None
+                if layer.leak is not None:
+                    beta, gain = layer.leak()
+                    drive = drive * gain
+                out, v = float_steps(drive, theta, self.steps, self.neuron_of(k), self.fires(k), self.surrogate,
+                                     layer.threshold.paths, beta, layer.initial, self.membrane_bound if self.fires(k) else None,
+                                     self.lateral_of(k))
+                out = drive if out is None else out
+                if seen is not None:
+                    seen(k, drive, out)
+            if layer.shape.name in uses:
+                maps[layer.shape.name] = out, amplitude
+            yield out, amplitude, v
+
+    def first_membranes(self, x):
+        """Of each layer that fires: (spikes [T, B, C, H, W], membranes after integrating in the first step [B, C, H, W])."""
+        maps = {}
+
+        def seen(k, drive, out):
+            if self.fires(k) and not self.shapes[k].stateless:
+                first = drive[0] if self.layers[k].initial is None else drive[0] + self.neuron_of(k).beta * self.layers[k].initial
+                maps[k] = out, first
+        for _ in self.walk(x, seen):
+            pass
+        return list(maps.values())
+
+    def _filtered(self, drive, synapse):
+        """Drive [T or 1, B, C, H, W] -> currents [T, B, C, H, W] of the synapses' time constant."""
+        drive = drive * synapse.gain
+        return filtered(drive.expand(self.steps, *drive.shape[1:]), synapse.beta)
+
+    def forward(self, x):
+        """Input codes [T or 1, B, C, H, W] -> (logits [B, classes], spikes of each firing layer, output of each step).
+
+        The output of a step, [T or 1, B, classes], are the last layer's spikes, or its drive where it has no thresholds.
+        """
+        spikes = []
+        for k, (out, _, v) in enumerate(self.walk(x)):               # noqa: B007 - the last layer's is what is read
+            if self.fires(k):
+                spikes.append(out)
+        if self.neuron.activation == "relu":
+            logits = out.mean(0)
+        else:
+            logits = v if self.neuron.readout == "membrane" else out.sum(0)
+        return logits.flatten(1), spikes, out.flatten(2)
+
+    def decide(self, x):
+        """Predicted classes [B]; a tie goes to the lowest index."""
+        return self(x)[0].cpu().numpy().argmax(1)
