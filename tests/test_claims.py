@@ -9,7 +9,8 @@ from conftest import ROOT
 
 from spikeproof.analyses.atif_sqnr import AtifSqnr, Decoder, general_rule, printed_equations, spike_counts, wrong_share
 from spikeproof.claims import VERDICTS, Claim, Control, Measure, Outcome, judge, load_claims, measured, table
-from spikeproof.config import ConfigError, load_study, parse_config, read_yaml, with_entries
+from spikeproof.config import load_study, parse_config, with_entries
+from spikeproof.entries import ConfigError, read_yaml
 from spikeproof.report import COLUMNS
 from spikeproof.stages.verify import changed_verdicts
 

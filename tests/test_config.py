@@ -8,7 +8,8 @@ import yaml
 from conftest import ROOT
 
 from spikeproof.catalog import CATALOG
-from spikeproof.config import ConfigError, load_study, parse_config, parse_entry, read_yaml, with_entries
+from spikeproof.config import load_study, parse_config, with_entries
+from spikeproof.entries import ConfigError, parse_entry, read_yaml
 
 SHIPPED = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 CONFIG = parse_config(SHIPPED)

@@ -24,11 +24,11 @@ from native_files import (
 )
 
 from spikeproof.cli import main
-from spikeproof.config import parse_entry
 from spikeproof.datasets import event_files, moving_shapes
 from spikeproof.datasets.base import PARTS, PreparedData, limited, load_prepared, save_prepared
 from spikeproof.datasets.events import BinOptions, bin_events
 from spikeproof.datasets.sources import Sources
+from spikeproof.entries import parse_entry
 from spikeproof.files import CorruptFile, Pieces
 from spikeproof.model_files import build, make
 from spikeproof.network import InputSpec

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from spikeproof.augmentation import Targets
-from spikeproof.config import parse_entry
 from spikeproof.convert import check_equal, to_spec
 from spikeproof.datasets.base import PreparedData
 from spikeproof.decolle import LocalLosses, local_spikes
+from spikeproof.entries import parse_entry
 from spikeproof.model_files import build, make
 from spikeproof.models import CodeNetwork
 from spikeproof.network import InputSpec

@@ -7,9 +7,9 @@ from test_models import tiny_data, tiny_of
 
 from spikeproof import integer
 from spikeproof.cli import main
-from spikeproof.config import ConfigError, validate
 from spikeproof.convert import check_equal, to_spec
 from spikeproof.datasets.base import load_prepared, save_prepared
+from spikeproof.entries import ConfigError, validate
 from spikeproof.exploration import PARAMETERS, Candidate, ExplorationOptions, Explorer, chosen, explore, pareto_front, shard
 from spikeproof.metrics import float_bits_of
 from spikeproof.model_files import load_model, make, save_model

@@ -15,7 +15,8 @@ from conftest import ROOT, not_run
 from one_machine_slurm import Slurm, missing
 from source_tree import SourceTree
 
-from spikeproof.config import ConfigError, parse_config, read_yaml, with_entries
+from spikeproof.config import parse_config, with_entries
+from spikeproof.entries import ConfigError, read_yaml
 from spikeproof.grids import load_grid, read_tasks, tasks
 
 CONFIG = {"datasets": {"digits": {"kind": "digits", "steps": 2}},

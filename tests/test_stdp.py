@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from spikeproof.catalog import load
-from spikeproof.config import parse_entry
 from spikeproof.convert import check_equal, to_spec
 from spikeproof.datasets.base import PreparedData
+from spikeproof.entries import parse_entry
 from spikeproof.model_files import build, make
 from spikeproof.models import CodeNetwork
 from spikeproof.network import InputSpec

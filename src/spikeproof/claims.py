@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from .config import ConfigError, read_yaml, validate
+from .entries import ConfigError, read_yaml, validate
 from .options import Options
 
 __all__ = ["Claim", "Measure", "Outcome", "judge", "load_claims", "measured", "table"]

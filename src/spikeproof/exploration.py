@@ -50,7 +50,7 @@ class ExplorationOptions(Options):
     @field_validator("quantizer")
     @classmethod
     def _valid(cls, value):
-        from .config import parse_entry
+        from .entries import parse_entry
         return parse_entry("quantizers", value, "quantizer").model_dump()
 
     @field_validator("weights", "membranes", "thresholds", "leaks", "roundings", "lanes")
@@ -80,7 +80,7 @@ class ExplorationOptions(Options):
         ValueError
             If the quantizer cannot have it.
         """
-        from .config import parse_entry
+        from .entries import parse_entry
         entry = {**self.quantizer, "training": {**self.quantizer["training"], "epochs": 0}}
         if candidate.weights is not None:
             if "bits" not in entry:

@@ -21,24 +21,12 @@ from pydantic import Field
 
 from .catalog import load, unknown
 from .code_digest import code_digest
-from .config import (
-    FLOAT,
-    NO_PRUNER,
-    SECTION_OF,
-    Config,
-    ConfigError,
-    RunNames,
-    data_file,
-    modules_of,
-    parse_entry,
-    plain_name,
-    read_yaml,
-    smoke_config,
-    validate,
-)
+from .config import Config, smoke_config
+from .entries import ConfigError, modules_of, parse_entry, plain_name, read_yaml, validate
 from .files import canonical_json
 from .options import Options
 from .points import FORMAT, folder_of
+from .runs import FLOAT, NO_PRUNER, SECTION_OF, RunNames, data_file
 
 __all__ = ["Grid", "GridOptions", "Point", "Progress", "load_grid", "read_tasks", "tasks"]
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 import torch
 
 from .architectures.shapes import with_currents
-from .config import make
+from .entries import make
 from .files import CorruptFile, read_container, write_container
 from .models import CodeNetwork, FloatNetwork
 from .network import InputSpec

@@ -7,11 +7,11 @@ import pandas as pd
 from . import plots
 from .catalog import load
 from .claims import VERDICTS
-from .config import FLOAT
 from .exploration import pareto_front
 from .files import read_result
 from .metrics import memory_columns
 from .provenance import provenance
+from .runs import FLOAT
 
 __all__ = ["COLUMNS", "collect", "grid_page", "page", "summary"]
 

@@ -18,19 +18,9 @@ os.environ.update(
 
 from spikeproof.claims import load_claims
 from spikeproof.code_digest import code_digest
-from spikeproof.config import (
-    FLOAT,
-    NO_PRUNER,
-    SECTION_OF,
-    ConfigError,
-    Run,
-    analysis_file,
-    load_study,
-    parse_config,
-    read_yaml,
-    smoke_config,
-    with_entries,
-)
+from spikeproof.config import load_study, parse_config, smoke_config, with_entries
+from spikeproof.entries import ConfigError, read_yaml
+from spikeproof.runs import FLOAT, NO_PRUNER, SECTION_OF, Run, analysis_file
 from spikeproof.grids import Progress, load_grid, tasks
 
 

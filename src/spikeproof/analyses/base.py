@@ -27,7 +27,7 @@ class ArchitectureOf(Options):
     @field_validator("architecture")
     @classmethod
     def _valid(cls, value):
-        from ..config import parse_entry
+        from ..entries import parse_entry
         return parse_entry("architectures", value, "architecture").model_dump()
 
     @model_validator(mode="after")
@@ -37,5 +37,5 @@ class ArchitectureOf(Options):
 
     def layers(self, bits):
         """tuple of LayerShape, on a constant input of so many bits."""
-        from ..config import make
+        from ..entries import make
         return make("architectures", self.architecture).layers(InputSpec(self.shape, bits, True), self.classes)

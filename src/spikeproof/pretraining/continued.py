@@ -32,7 +32,7 @@ class Continued(Pretraining):
         @field_validator("first")
         @classmethod
         def _valid(cls, value):
-            from ..config import parse_entry
+            from ..entries import parse_entry
             return parse_entry("pretraining", value, "first").model_dump()
 
     def check(self, neuron, input_spec, shapes):
@@ -40,7 +40,7 @@ class Continued(Pretraining):
         self._first().check(neuron, input_spec, shapes)
 
     def _first(self):
-        from ..config import make
+        from ..entries import make
         return make("pretraining", self.options.first)
 
     def train(self, model, data, checkpoint=None, **kwargs):

@@ -28,8 +28,8 @@ def arguments(args, stage, chain):
     """Keyword arguments of :func:`spikeproof.training.fit`; ``chain`` is that of the model that comes out."""
     from ..catalog import module_of
     from ..code_digest import code_digest
-    from ..config import SECTION_OF
     from ..devices import training_device
+    from ..runs import SECTION_OF
     modules = [module_of(SECTION_OF[part], entry["kind"]) for part, entry in chain.items()]
     context = {"stage": stage.name, "chain": chain, "data": args.data_digest,
                "code": code_digest(f"spikeproof.stages.{stage.name}", *modules)}

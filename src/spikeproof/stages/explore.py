@@ -76,8 +76,8 @@ def run(args, stage):
 
     from tqdm import tqdm
 
-    from ..config import validate
     from ..datasets.base import load_prepared
+    from ..entries import validate
     from ..exploration import ExplorationOptions, Explorer, explore, shard
     from ..files import write_json, write_text
     from ..model_files import load_model

@@ -16,10 +16,10 @@ def run(args, stage):
     import pandas as pd
 
     from .. import report
-    from ..config import SECTION_OF
     from ..files import digests, read_result, write_json, write_text
     from ..points import folder_of
     from ..provenance import provenance
+    from ..runs import SECTION_OF
     rows = [row for path in args.parts for row in read_result(path)["rows"]]
     failed = sum("error" in row for row in rows)
     if failed == len(rows):

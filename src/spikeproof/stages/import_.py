@@ -38,7 +38,8 @@ def run(args, stage):
     import yaml
 
     from ..catalog import load
-    from ..config import NAME, ConfigError, load_study, parse_config, read_yaml, with_entries
+    from ..config import load_study, parse_config, with_entries
+    from ..entries import NAME, ConfigError, read_yaml
     from ..files import sha256_file, write_container, write_text
     from ..netfile import save_network
     from ..nir_export import network_of

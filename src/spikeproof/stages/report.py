@@ -17,9 +17,9 @@ def add_arguments(parser, json_argument):
 
 def run(args, stage):
     from .. import claims, report
-    from ..config import Run, analysis_file
     from ..files import digests, read_result, write_json, write_text
     from ..provenance import provenance
+    from ..runs import Run, analysis_file
     study = {**args.study, "runs": [Run(*fields) for fields in args.study["runs"]]}
     results = report.collect(study["runs"])
     table = report.summary(results)
