@@ -22,7 +22,8 @@ from spikeproof.models import CodeNetwork
 from spikeproof.netfile import VERSION, describe, load_network, save_network
 from spikeproof.network import InputSpec
 from spikeproof.nir_export import ExportRefused, export_float, export_integer, network_of
-from spikeproof.nir_import import DIALECTS, Dialect, ImportRefused, import_graph, read_nir, read_sidecar, sidecar_of
+from spikeproof.nir_files import DIALECTS, Dialect, ImportRefused, read_nir, read_sidecar, sidecar_of
+from spikeproof.nir_import import import_graph
 from spikeproof.pretraining.imported import WEIGHTS, take_over
 
 WHOLE = Dialect(1e-4, "euler", "euler", ">", "hard")

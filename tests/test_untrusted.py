@@ -31,7 +31,8 @@ from spikeproof.files import CorruptFile, read_container, write_container
 from spikeproof.model_files import build, load_model, save_model
 from spikeproof.netfile import load_network, save_network
 from spikeproof.network import InputSpec
-from spikeproof.nir_import import Dialect, import_graph, read_nir
+from spikeproof.nir_files import Dialect, read_nir
+from spikeproof.nir_import import import_graph
 
 CORPUS = Path(__file__).parent / "corpus"
 #: What a reader may raise: sentences.

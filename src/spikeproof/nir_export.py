@@ -9,7 +9,7 @@ import numpy as np
 from .files import atomic_path
 from .netfile import VERSION, describe, rebuild
 from .network import INPUT
-from .nir_import import Dialect, ImportRefused, write_sidecar
+from .nir_files import Dialect, ImportRefused, write_sidecar
 
 __all__ = ["ExportRefused", "export_float", "export_integer", "network_of"]
 

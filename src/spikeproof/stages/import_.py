@@ -9,7 +9,7 @@ network again.
 
 
 def add_arguments(parser, json_argument):
-    from ..nir_import import DIALECTS, Dialect
+    from ..nir_files import DIALECTS, Dialect
     parser.add_argument("file", help="the network, .nir")
     parser.add_argument("--from", dest="library", choices=sorted(DIALECTS), help="the library that wrote the file")
     parser.add_argument("--data", metavar="DATASET", help="a dataset of the configuration: input and time steps")
@@ -43,7 +43,8 @@ def run(args, stage):
     from ..files import sha256_file, write_container, write_text
     from ..netfile import save_network
     from ..nir_export import network_of
-    from ..nir_import import DIALECTS, Dialect, ImportRefused, import_graph, read_nir, read_sidecar
+    from ..nir_files import DIALECTS, Dialect, ImportRefused, read_nir, read_sidecar
+    from ..nir_import import import_graph
     from ..pretraining.imported import WEIGHTS
     name = args.name or Path(args.file).stem
     if not Path(args.file).is_file():
