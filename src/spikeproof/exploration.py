@@ -6,7 +6,7 @@ be exported, on validation images; the test part is looked at once, for the fron
 """
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -16,15 +16,17 @@ from .options import Options
 __all__ = ["Candidate", "Explorer", "ExplorationOptions", "PARAMETERS", "explore", "pareto_front", "shard"]
 
 #: Parameters by their share of the memory of most networks, the largest first: the order in which precision is lowered.
-PARAMETERS = ("weights", "membranes", "thresholds", "leaks")
+PARAMETERS = ("weights", "membranes", "currents", "thresholds", "leaks")
+#: Below a bound by so little is at it: means of several networks are rounded.
+TOLERANCE = 1e-9
 
 
 class ExplorationOptions(Options):
     """A search space and what is wanted of its best network.
 
     ``quantizer`` is an entry whose ``bits``, ``rounding``, ``membrane``, ``thresholds`` and ``leak`` the candidates fill in.
-    ``weights``, ``membranes``, ``thresholds``, ``leaks`` list bits (null: as the quantizer entry has it), ``roundings`` the
-    schemes of all of them, ``lanes`` the widths of the core.
+    ``weights``, ``membranes``, ``currents`` (of synapses that have a time constant), ``thresholds``, ``leaks`` list bits (null: as
+    the quantizer entry has it), ``roundings`` the schemes of all of them, ``lanes`` the widths of the core.
 
     ``strategy``: every combination (``grid``); parameter by parameter, in the order of their significance, each as low as
     ``most_loss`` allows (``ordered``); or ``trials`` of Optuna's genetic multi-objective search (``optuna``, NSGA-II).
@@ -35,10 +37,11 @@ class ExplorationOptions(Options):
     quantizer: dict = Field({"kind": "fixed_point"}, validate_default=True)
     weights: list[int | None] = Field([4, 6, 8, 16], min_length=1)
     membranes: list[int | None] = Field([4, 6, 8, 16], min_length=1)
+    currents: list[int | None] = Field([None], min_length=1)
     thresholds: list[int | None] = Field([None], min_length=1)
     leaks: list[int | None] = Field([None], min_length=1)
     roundings: list[Literal["floor", "half_up", "stochastic"]] = Field(["floor", "half_up", "stochastic"], min_length=1)
-    lanes: list[int] = Field([4, 16], min_length=1)
+    lanes: list[Annotated[int, Field(ge=1, le=256)]] = Field([4, 16], min_length=1)
     strategy: Literal["grid", "ordered", "optuna"] = "grid"
     trials: int = Field(100, ge=1)
     seed: int = Field(0, ge=0)
@@ -47,13 +50,20 @@ class ExplorationOptions(Options):
     most_loss: float | None = Field(None, ge=0)
     most_kbit: float | None = Field(None, gt=0)
 
+    @field_validator("quantizer", mode="before")
+    @classmethod
+    def _entry(cls, value):
+        if isinstance(value, str):
+            raise ValueError(f"must be a whole entry, such as {{kind: fixed_point}}, not the name {value!r}")
+        return value
+
     @field_validator("quantizer")
     @classmethod
     def _valid(cls, value):
         from .entries import parse_entry
         return parse_entry("quantizers", value, "quantizer").model_dump()
 
-    @field_validator("weights", "membranes", "thresholds", "leaks", "roundings", "lanes")
+    @field_validator(*PARAMETERS, "roundings", "lanes")
     @classmethod
     def _different(cls, value):
         if len(set(value)) < len(value):
@@ -67,7 +77,7 @@ class ExplorationOptions(Options):
         for name in PARAMETERS:
             for bits in getattr(self, name):
                 try:
-                    self.entry(replace(Candidate(*([None] * 4), self.roundings[0]), **{name: bits}))
+                    self.entry(replace(Candidate(*[None] * len(PARAMETERS), self.roundings[0]), **{name: bits}))
                 except ValueError as error:
                     raise ValueError(f"{name}: {bits} of {self.quantizer['kind']}: {error}") from None
         return self
@@ -92,6 +102,8 @@ class ExplorationOptions(Options):
         if candidate.membranes is not None:
             membrane |= {"bits": candidate.membranes, "levels": None, "unit": "half_threshold", "gradient": "clip",
                          "temperature": 2.0}
+        if candidate.currents is not None:
+            membrane["current_bits"] = candidate.currents
         entry["membrane"] = membrane
         if candidate.thresholds is not None:
             entry["thresholds"] = {"bits": candidate.thresholds, "rounding": candidate.rounding}
@@ -103,8 +115,13 @@ class ExplorationOptions(Options):
     @property
     def candidates(self):
         """Every Candidate of the space, those of equal weights next to each other."""
-        return [Candidate(w, v, theta, leak, rounding) for rounding in self.roundings for w in self.weights
-                for theta in self.thresholds for leak in self.leaks for v in self.membranes]
+        return [Candidate(w, v, i, theta, leak, rounding) for rounding in self.roundings for w in self.weights
+                for theta in self.thresholds for leak in self.leaks for i in self.currents for v in self.membranes]
+
+    @property
+    def of_rows(self):
+        """What rows of a grid depend on, plain data: neither bounds nor the weight of memory, nor what the front alone is asked."""
+        return self.model_dump(mode="json", exclude={"lanes", "mu", "most_loss", "most_kbit"} if self.strategy == "grid" else set())
 
     def finest(self, name):
         """The most bits of a parameter; null, which leaves it to the quantizer, counts as more than any number."""
@@ -116,6 +133,7 @@ class Candidate:
     """Bits of each parameter (None: as the quantizer entry has it), and how they are rounded."""
     weights: int | None
     membranes: int | None
+    currents: int | None
     thresholds: int | None
     leaks: int | None
     rounding: str
@@ -170,7 +188,7 @@ class Explorer:
         self.kept = taking(data, "validation", options.images)
         self.accuracy_float = accuracy(model, self.kept, "validation")
         self.float_bits = float_bits_of(model)["total"]
-        self._sums = {}
+        self._sums, self._currents = {}, {shape.name for shape in model.shapes if shape.emits == "currents"}
 
     def network(self, candidate):
         """NetworkSpec of a candidate."""
@@ -179,15 +197,14 @@ class Explorer:
         return to_spec(_requantized(self.model, make("quantizers", self.options.entry(candidate))))
 
     def evaluate(self, candidate):
-        """What a candidate reaches: a row (dict) with its bits, accuracy on validation images, memory and benefit."""
+        """What a candidate reaches: a row (dict) with its bits, accuracy on validation images, and memory."""
         net = self.network(candidate)
         right = self._right(net, "validation", self.kept.frames["validation"], self.kept.labels["validation"], self._sums)
         bits = net.memory_bits()
-        share = bits["total"] / self.float_bits
-        reached = right / len(self.kept.labels["validation"])
-        return {**asdict(candidate), "accuracy": reached, "memory_bits": bits["total"],
-                **{f"{kind}_bits": bits[kind] for kind in ("weights", "membranes", "thresholds")},
-                "memory_share": share, "benefit": reached - self.options.mu * share}
+        currents = sum(layer.memory_bits()["membranes"] for layer in net.layers if layer.name in self._currents)
+        return {**asdict(candidate), "accuracy": right / len(self.kept.labels["validation"]), "memory_bits": bits["total"],
+                "weights_bits": bits["weights"], "membranes_bits": bits["membranes"] - currents, "currents_bits": currents,
+                "thresholds_bits": bits["thresholds"], "memory_share": bits["total"] / self.float_bits}
 
     def _right(self, net, part, frames, labels, sums):
         from . import integer
@@ -216,18 +233,19 @@ class Explorer:
                          "bram_estimate": estimate_brams(plan)})
         return rows
 
-    def search(self, part=0, parts=1, seen=None):
+    def search(self, part=0, parts=1, seen=None, known=()):
         """Rows of the candidates that the strategy tries; of a grid, those of one part.
 
         Parameters
         ----------
         seen : function of each row as it is found, or None
+        known : rows that an earlier search has found, which are not evaluated again
         """
-        rows = {}
+        rows, known = {}, {Candidate(*(row[key] for key in COLUMNS)): row for row in known}
 
         def tried(candidate):
             if candidate not in rows:
-                rows[candidate] = self.evaluate(candidate)
+                rows[candidate] = known[candidate] if candidate in known else self.evaluate(candidate)
                 if seen is not None:
                     seen(rows[candidate])
             return rows[candidate]
@@ -250,7 +268,7 @@ class Explorer:
                 choices = sorted((bits for bits in getattr(self.options, name) if bits is not None), reverse=True)
                 for bits in choices:
                     lower = replace(best, **{name: bits})
-                    if tried(lower)["accuracy"] < self.accuracy_float - self.options.most_loss / 100:
+                    if not within(tried(lower), self.accuracy_float, self.options.most_loss):
                         break
                     best = lower
 
@@ -293,14 +311,19 @@ def _spread(values):
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
+def within(row, accuracy_float, points):
+    """Whether a row's accuracy is at most so many points below full precision."""
+    return row["accuracy"] >= accuracy_float - points / 100 - TOLERANCE
+
+
 def chosen(rows, accuracy_float, options):
     """Of rows, the one of the largest benefit within the bounds of ExplorationOptions, or None."""
-    within = [row for row in rows if (options.most_loss is None or row["accuracy"] >= accuracy_float - options.most_loss / 100)
-              and (options.most_kbit is None or row["memory_bits"] <= 1000 * options.most_kbit)]
-    return max(within, key=lambda row: (row["benefit"], -row["memory_bits"]), default=None)
+    good = [row for row in rows if (options.most_loss is None or within(row, accuracy_float, options.most_loss))
+            and (options.most_kbit is None or row["memory_bits"] <= 1000 * options.most_kbit)]
+    return max(good, key=lambda row: (row["benefit"], -row["memory_bits"]), default=None)
 
 
-def explore(models, data, options, found=None, seen=None, watch=iter):
+def explore(models, data, options, found=None, seen=None, watch=iter, known=()):
     """Search, and look closer at the front.
 
     Parameters
@@ -311,6 +334,7 @@ def explore(models, data, options, found=None, seen=None, watch=iter):
     found : rows of each model where they were made elsewhere, as a list of lists; or None to search now
     seen : function of each row as it is found, or None
     watch : function of the list of the front's rows that gives them one by one, as a progress bar does
+    known : rows of a single model that an earlier search has found
 
     Returns
     -------
@@ -327,7 +351,9 @@ def explore(models, data, options, found=None, seen=None, watch=iter):
     if len(models) > 1 and options.strategy != "grid":
         raise ValueError(f"strategy {options.strategy} searches for one network, not for {len(models)}: use grid, or one seed")
     explorers = [Explorer(model, data, options) for model in models]
-    rows = _merged(found or [explorer.search(seen=seen) for explorer in explorers])
+    rows = _merged(found or [explorer.search(seen=seen, known=known) for explorer in explorers])
+    for row in rows:
+        row["benefit"] = row["accuracy"] - options.mu * row["memory_share"]
     reached = float(np.mean([explorer.accuracy_float for explorer in explorers]))
     front = []
     for row in watch([rows[i] for i in pareto_front([(row["memory_bits"], row["accuracy"]) for row in rows])]):

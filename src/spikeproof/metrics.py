@@ -15,19 +15,27 @@ def overall_rate(rates, shapes):
 
 
 def float_bits_of(model):
-    """:func:`float_memory_bits` of a trained network, by its initial membranes and its thresholds of neurons, where it has any."""
+    """:func:`float_memory_bits` of a trained network, by the biases, initial membranes and thresholds of neurons that it has."""
     layers = [layer for layer in model.layers if layer.shape.emits == "spikes"]
+    biases = sum(layer.shape.out_channels for layer in model.layers if layer.shape.weighted and _biased(layer))
     initials = sum(layer.initial.numel() for layer in layers if layer.initial is not None and layer.initial.any())
-    return float_memory_bits(model.shapes, initials, sum(of.numel() for layer in layers if (of := layer.threshold()[0]).dim() > 1))
+    thresholds = sum(of.numel() for layer in layers if (of := layer.threshold()[0]).dim() > 1)
+    return float_memory_bits(model.shapes, biases, initials, thresholds)
 
 
-def float_memory_bits(shapes, initials=0, thresholds=0):
-    """32 bits for every weight, bias and membrane, and for so many initial membranes and thresholds that differ from neuron to
+def _biased(layer):
+    """Whether anything is added to the sums of a layer, a normalisation's offset or a bias: zeros need no memory."""
+    if hasattr(layer, "offset"):                                     # in codes
+        return bool(layer.offset.any())
+    return any(bool(of.affine()[1].any()) for of in layer.connections if not of.connection.identity)
+
+
+def float_memory_bits(shapes, biases=0, initials=0, thresholds=0):
+    """32 bits for every weight and membrane, and for so many biases, initial membranes and thresholds that differ from neuron to
     neuron: dict with the kinds of memory, and total."""
     weights = 32 * sum(c.weights for s in shapes for c in s.connections if not c.identity)
     membranes = 32 * sum(s.neurons for s in shapes if s.emits != "sums" and not s.stateless)
-    biases = 32 * sum(s.out_channels for s in shapes if s.weighted)
-    kinds = {"weights": weights, "membranes": membranes, "thresholds": 32 * thresholds, "biases": biases,
+    kinds = {"weights": weights, "membranes": membranes, "thresholds": 32 * thresholds, "biases": 32 * biases,
              "initials": 32 * initials}
     return {**kinds, "total": sum(kinds.values())}
 

@@ -160,6 +160,7 @@ def page(study, results, table, analyses=None, claims=None):
         analyses=sections, claims=[] if claims is None else claims.fillna("").to_dict("records"), verdicts=VERDICTS,
         values=int(table.values_compared.sum() or 0), torch_values=int(table.torch_values_compared.sum() or 0),
         words=sum(result["simulate"]["memory"]["words_compared"] for result in proved),
+        whole_part=all(result["simulate"]["images_compared"] == result["export"]["images"] for result in proved),
         all_equal=bool(proved) and bool(table.equal.dropna().all()) and bool(table.memory_equal.dropna().all()),
         data={result["evaluate"]["data"]["name"]: result["evaluate"]["data"] for result in results},
         accuracy_figure=_figure("Accuracy against memory",

@@ -33,6 +33,8 @@ __all__ = ["Lateral", "Leak", "NeuronSpec", "Store", "check_int"]
 
 #: The widest integer of the contract, so that float64 matrix products are exact.
 MAX_MAGNITUDE = 1 << 52
+#: The largest power of two that a stored code of a membrane may count in.
+MAX_SHIFT = 24
 
 
 def check_int(field_name, value, lo, hi):
@@ -96,7 +98,7 @@ class Store:
     Parameters
     ----------
     lo, hi : int, smallest and largest code stored, lo <= 0 <= hi. (-1, 1) is a ternary membrane.
-    shift : int, 0 to 24; a code counts in units of 2^shift.
+    shift : int, 0 to MAX_SHIFT; a code counts in units of 2^shift.
     rounding : "floor", "half_up", "half_even" or "stochastic"
     seed : int, code, LFSR seed, 1 to 2^32 - 1; only with "stochastic", else 0.
     """
@@ -111,7 +113,7 @@ class Store:
         check_int("store.hi", self.hi, 0, (1 << 31) - 1)
         if self.lo == self.hi:
             raise ValueError("store.hi must be above store.lo, not both 0")
-        check_int("store.shift", self.shift, 0, 24)
+        check_int("store.shift", self.shift, 0, MAX_SHIFT)
         check_choice("store.rounding", self.rounding, fp.ROUNDINGS)
         stochastic = self.rounding == "stochastic"
         check_int("store.seed", self.seed, 1 if stochastic else 0, (1 << 32) - 1 if stochastic else 0)

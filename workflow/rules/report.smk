@@ -18,9 +18,9 @@ rule explore:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        config=lambda wildcards: CONFIG.entries["analyses"][
-            wildcards.analysis
-        ].space.model_dump_json(),
+        config=lambda wildcards: json.dumps(
+            CONFIG.entries["analyses"][wildcards.analysis].space.of_rows
+        ),
         part=lambda wildcards: f"{wildcards.part}/{CONFIG.entries['analyses'][wildcards.analysis].jobs}",
         code=code_of("explore", "analyses"),
         label=label,

@@ -57,7 +57,7 @@ class Exploration:
         """
         from tqdm import tqdm
 
-        from ..exploration import explore
+        from ..exploration import explore, within
         with tqdm(desc="exploration", unit="candidate", mininterval=1) as bar:
             result = explore(list(models), data, self.options.space, found, lambda row: bar.update(),
                              lambda front: tqdm(front, desc="front", unit="network", mininterval=1))
@@ -72,7 +72,7 @@ class Exploration:
                     f"times{suffix}": result["float_bits"] / row["memory_bits"], f"benefit{suffix}": row["benefit"]}
         quantities = {"accuracy_float": full, **told(best)}
         for points in (1, 2):
-            near = [row for row in front if row["accuracy"] >= result["accuracy_float"] - points / 100]
+            near = [row for row in front if within(row, result["accuracy_float"], points)]
             quantities |= told(near[0] if near else None, f"_within_{points}")
         said = f"{len(result['candidates'])} candidates, {len(front)} on the front"
         if best is not None:

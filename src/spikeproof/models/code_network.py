@@ -7,7 +7,7 @@ from torch import nn
 
 from ..architectures.shapes import pruned_shapes
 from ..network import INPUT
-from ..spec import NeuronSpec, Store
+from ..spec import MAX_SHIFT, NeuronSpec, Store
 from ..surrogates import Surrogate
 from .code_layers import CodeLayer, SumLayer
 from .float_network import FloatNetwork
@@ -147,9 +147,13 @@ class CodeNetwork(nn.Module):
                     sums += weight.clamp(min=0).reshape(len(sums), -1).sum(1) * largest
                 # What a leak keeps: the sum of its powers.
                 kept = sum(leak.factor**t for t in range(self.steps))
-                reach, hi = kept * float(sums.max().clamp(min=1)), (1 << membrane.output_bits - 1) - 1
+                bits = membrane.current_bits if layer.shape.emits == "currents" and membrane.current_bits else membrane.output_bits
+                reach, hi = kept * float(sums.max().clamp(min=1)), (1 << bits - 1) - 1
                 lo = -hi - 1
                 shift = max(0, math.ceil(math.log2(reach / hi)))
+            if shift > MAX_SHIFT:
+                raise ValueError(f"layer {layer.shape.name}: its membranes must reach {reach:,.0f} times what a weight of 1 adds, "
+                                 f"which {hi - lo + 1} codes cannot: thresholds are too large for the weights")
             rounding = membrane.rounding if shift else "floor"
             # Seeds of many ones: from a sparse one the LFSR takes a hundred steps to look random.
             seed = 0x9E3779B9 * (k + 1) % (1 << 32) if rounding == "stochastic" else 0

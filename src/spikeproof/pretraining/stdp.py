@@ -36,14 +36,14 @@ class Stdp(Pretraining):
     class Options(Options):
         kind: Literal["stdp"]
         epochs: int = Field(1, ge=1)
-        learning_rate: float = Field(0.1, gt=0)
+        learning_rate: float = Field(0.1, gt=0, le=100)
         final_rate: float = Field(0.1, gt=0, le=1)
         target: float = Field(0.2, ge=0, lt=1)
         exponent: float = Field(1.0, ge=0, le=4)
         trace_decay: float = Field(0.95, gt=0, lt=1)
-        largest_weight: float = Field(0.0625, gt=0)
-        weight_sum: float = Field(6.0, gt=0)
-        theta_plus: float = Field(0.3, ge=0)
+        largest_weight: float = Field(0.0625, gt=0, le=1000)
+        weight_sum: float = Field(6.0, gt=0, le=1e6)
+        theta_plus: float = Field(0.3, ge=0, le=1000)
         theta_decay: float = Field(2e-6, ge=0, lt=1)
         label_images: int = Field(10000, ge=1)
         vote: Literal["proportion", "label"] = "proportion"

@@ -32,6 +32,7 @@ class MembraneOptions(Options):
     temperature: float = Field(2.0, gt=0)
     rounding: Literal[ROUNDINGS] = "half_up"
     output_bits: int = Field(16, ge=2, le=24)
+    current_bits: int | None = Field(None, ge=2, le=24)
 
     @field_validator("levels", mode="before")
     @classmethod
@@ -91,7 +92,8 @@ class QuantizerOptions(Options):
     """What all quantizers may say.
 
     ``scale``: one scale (and threshold) per output channel, or one per layer. ``membrane.output_bits``
-    is the width of the last layer's membrane where it is the readout. ``shortcut_bits`` is the width of the convolutions on the
+    is the width of the last layer's membrane where it is the readout, ``membrane.current_bits`` that of currents of synapses with a
+    time constant (by default the same). ``shortcut_bits`` is the width of the convolutions on the
     shortcuts of a residual network, which share their layer's unit; by default what holds four times the largest weight code.
     ``edge_bits`` makes the first and the last layer integers of so many bits, as many methods leave them finer; 16 stands for full
     precision. ``power_of_two_scale`` rounds scales to the nearest power of two (SpQuant-SNN's alpha): behind spikes, a threshold of

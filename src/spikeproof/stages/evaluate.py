@@ -52,4 +52,7 @@ def run(args, stage):
         result["detections"] = [{"image": data.frames["test"][k].tolist(), "found": found[k].tolist(), "boxes": boxes[k].tolist()}
                                 for k in range(min(SHOWN, len(found)))]
     write_json(args.out, result)
+    silent = [shape.name for shape, of in zip((s for k, s in enumerate(model.shapes) if model.fires(k)), rates) if not of.any()]
+    if silent:
+        stage.say(f"no neuron of {', '.join(silent)} ever fires on the test part: nothing passes there")
     stage.say(f"test {result['metric']} {100 * result['accuracy']:.2f} % (float {100 * result['accuracy_float']:.2f} %)")

@@ -7,9 +7,18 @@ width of the core. Example:
   spikeproof explore --model .../s0/pretrain.safetensors --data results/data/mnist.safetensors --out front.json \\
       --config '{"weights": [2, 4, 6, 8], "membranes": [4, 8, 12], "thresholds": [6, 8], "most_loss": 1.0}'
 
-A grid on several machines: --part 1/8 to --part 8/8 write rows, and a last call takes them by --rows.
+A search that was stopped goes on where it was, from the rows in <out>.partial. A grid on several machines: --part 1/8 to --part 8/8
+write rows, and a last call takes them by --rows; bounds, mu and lanes may be others then.
 """
 import argparse
+import json
+import time
+from pathlib import Path
+
+#: Seconds after which rows are kept.
+KEEP_EVERY = 5.0
+#: Width of a column of the table.
+WIDTH = 10
 
 
 def part(text):
@@ -54,21 +63,51 @@ def read_rows(paths, options, model):
     ValueError
         If they are of another search or model, or a candidate is missing.
     """
-    import json
-
     from ..exploration import COLUMNS, Candidate
     found = {}
     for path in paths:
-        with open(path) as file:
-            given = json.load(file)
-        if given.get("space") != options.model_dump(mode="json") or given.get("model") != model:
+        try:
+            given = json.loads(Path(path).read_text(encoding="utf-8"))
+            rows = {Candidate(*(row[key] for key in COLUMNS)): row for row in given["rows"]}
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ValueError(f"{path} has no rows of a part, as --part writes them") from None
+        if given.get("space") != options.of_rows or given.get("model") != model:
             raise ValueError(f"{path} has rows of another search, model or data: evaluate its part again")
-        found |= {Candidate(*(row[key] for key in COLUMNS)): row for row in given["rows"]}
+        found |= rows
     missing = [candidate for candidate in options.candidates if candidate not in found]
     if missing:
         raise ValueError(f"{len(missing)} of {len(options.candidates)} candidates are in none of {', '.join(map(str, paths))}: "
                          f"first {missing[0]}")
     return [found[candidate] for candidate in options.candidates]
+
+
+class _Rows:
+    """Rows that are kept while they are found, so that a search that is stopped goes on.
+
+    Parameters
+    ----------
+    path : of the file
+    which : JSON value, what rows depend on: others are not taken
+    """
+    def __init__(self, path, which):
+        from ..files import CorruptFile, read_result
+        self.path, self.which, self.rows, self.kept = Path(path), which, [], time.monotonic()
+        try:
+            given = read_result(self.path) if self.path.exists() else {}
+        except CorruptFile:
+            given = {}
+        self.known = given["rows"] if given.get("which") == which else []
+
+    def add(self, row):
+        from ..files import write_json
+        self.rows.append(row)
+        if time.monotonic() - self.kept > KEEP_EVERY:
+            write_json(self.path, {"which": self.which, "rows": self.rows})
+            self.kept = time.monotonic()
+
+    def done(self):
+        """What they were kept for is written."""
+        self.path.unlink(missing_ok=True)
 
 
 def run(args, stage):
@@ -87,26 +126,36 @@ def run(args, stage):
     set_up(args.threads)
     options = validate(ExplorationOptions, args.config, "space")
     (model, _), (data, data_digest) = load_model(args.model), load_prepared(args.data)
-    which = {"space": options.model_dump(mode="json"), "model": digests(args.model, data_digest)}
+    which = {"space": options.of_rows, "model": digests(args.model, data_digest)}
+    if args.part and args.rows:
+        raise ValueError("--part evaluates rows and --rows takes them: leave out one of them")
     if args.part and options.strategy != "grid":
         raise ValueError(f"--part must be left out for strategy {options.strategy}, which goes from candidate to candidate")
     total = {"grid": len(options.candidates), "optuna": options.trials, "ordered": None}[options.strategy]
     if args.part:
         total = len(shard(options.candidates, *args.part))
     found = None if args.rows is None else [read_rows(args.rows, options, which["model"])]
-    name = f"explore {stage.label}".strip()
+    name, kept = f"explore {stage.label}".strip(), _Rows(f"{args.out}.partial", which)
+    if kept.known and not found:
+        stage.say(f"{len(kept.known)} candidates are known from a search that was stopped")
+
+    def seen(row):
+        kept.add(row)
+        bar.update()
 
     def watch(front):
         return tqdm(front, desc=f"{name}: front", unit="network", mininterval=1)
     with tqdm(total=0 if found else total, desc=name, unit="candidate", mininterval=1) as bar:
         if args.part:
-            rows = Explorer(model, data, options).search(*args.part, seen=lambda row: bar.update())
+            rows = Explorer(model, data, options).search(*args.part, seen=seen, known=kept.known)
             write_json(args.out, {**which, "rows": rows, "provenance": provenance()})
+            kept.done()
             stage.say(f"part {args.part[0] + 1} of {args.part[1]}: {len(rows)} candidates")
             return
-        result = explore([model], data, options, found, seen=lambda row: bar.update(), watch=watch)
+        result = explore([model], data, options, found, seen, watch, kept.known)
     print(table(result), file=sys.stdout, flush=True)
-    write_json(args.out, {**which, **result, "provenance": provenance()})
+    write_json(args.out, {**which, "options": options.model_dump(mode="json"), **result, "provenance": provenance()})
+    kept.done()
     if args.table:
         import pandas as pd
         write_text(args.table, pd.DataFrame(result["candidates"]).to_csv(index=False))
@@ -118,16 +167,17 @@ def run(args, stage):
 
 
 def table(result):
-    """The front as text: one line for each network, and below it one for each width of its core."""
+    """The front as text: a line for each network."""
+    from ..exploration import PARAMETERS
     share = 100 * result["accuracy_float"]
     lines = [f"full precision: validation {share:.2f} %, test {100 * result['test_accuracy_float']:.2f} %, "
              f"{result['float_bits'] / 1000:.1f} kbit",
-             f"{'':2}{'weights':>7} {'membranes':>9} {'thresholds':>10} {'leaks':>5} {'rounding':>10} {'kbit':>9} {'val. %':>7} "
+             f"{'':2}{' '.join(f'{name:>{WIDTH}}' for name in (*PARAMETERS, 'rounding'))} {'kbit':>9} {'val. %':>7} "
              f"{'test %':>7} {'benefit':>7}   lanes: cycles, LUT est."]
     for n, row in enumerate(result["front"]):
-        bits = [("-" if row[key] is None else str(row[key])) for key in ("weights", "membranes", "thresholds", "leaks")]
+        bits = [*("-" if row[key] is None else str(row[key]) for key in PARAMETERS), row["rounding"]]
         core = "; ".join(f"{of['lanes']}: {of['cycles']:,}, {of['lut_estimate']:,}" for of in row["hardware"])
-        lines.append(f"{'* ' if n == result['chosen'] else '  '}{bits[0]:>7} {bits[1]:>9} {bits[2]:>10} {bits[3]:>5} "
-                     f"{row['rounding']:>10} {row['memory_bits'] / 1000:9.1f} {100 * row['accuracy']:7.2f} "
+        lines.append(f"{'* ' if n == result['chosen'] else '  '}{' '.join(f'{text:>{WIDTH}}' for text in bits)} "
+                     f"{row['memory_bits'] / 1000:9.1f} {100 * row['accuracy']:7.2f} "
                      f"{100 * row['test_accuracy']:7.2f} {row['benefit']:7.4f}   {core}")
     return "\n".join(lines)
