@@ -276,7 +276,7 @@ class Explorer:
         try:
             import optuna
         except ImportError:
-            raise ValueError("strategy optuna needs the package optuna: pip install 'spikeproof[optuna]'") from None
+            raise ValueError("strategy optuna needs the package optuna: pip install optuna") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
         def objective(trial):
