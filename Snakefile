@@ -43,11 +43,18 @@ onsuccess:
 
 
 onerror:
+    FAILURES = []
     if GRID:
-        print(Progress(GRID_NAME, GRID).line(final=True), file=sys.stderr)
+        PROGRESS = Progress(GRID_NAME, GRID)
+        FAILURES = PROGRESS.failures()
+        print(PROGRESS.line(final=True), *FAILURES, sep="\n", file=sys.stderr)
     print(
-        "What finished is kept: run the same command again when the cause is mended. A job that died of SIGKILL (or 137) without a "
-        "sentence of its own was killed by the system, mostly for lack of memory: try --cores 1, or on a cluster "
-        "--set-resources RULE:mem_mb=...",
+        "What finished is kept: run the same command again when the cause is mended.",
         file=sys.stderr,
     )
+    if not FAILURES:
+        print(
+            "A job that died of SIGKILL (or 137) without a sentence of its own was killed by the system, mostly for lack of memory: "
+            "try --cores 1, or on a cluster --set-resources RULE:mem_mb=...",
+            file=sys.stderr,
+        )

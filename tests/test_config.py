@@ -1,4 +1,5 @@
 """Configuration: every shipped study is valid; every kind of mistake gets its sentence; names need no torch."""
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -369,3 +370,17 @@ def test_what_a_nested_entry_leaves_out_keeps_the_default_of_its_kind():
     entry = parse_entry("pretraining", {"kind": "stbp", "training": {"epochs": 7, "augmentation": {"flip": True}}}, "x")
     assert entry.training.epochs == 7 and entry.training.augmentation.flip and entry.training.augmentation.crop == 0
     assert (entry.training.loss, entry.training.learning_rate, entry.training.surrogate) == ("mse_rate", 1.2, "rectangle")
+
+
+@pytest.mark.parametrize("text, sentence", [
+    ("a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+        f"{y}: &{y} [*{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}]\n" for x, y in zip("abcdefgh", "bcdefghi")),
+     "says more than 1,000,000 values: aliases of aliases are too many"),
+    ("a: &a [*a]\n", "says more than 1,000,000 values"),
+    ("a: " + "[" * 20_000, "is not valid YAML: lists or mappings in one another are too many"),
+])
+def test_files_that_say_too_much_are_refused(tmp_path, text, sentence):
+    path = tmp_path / "bomb.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="^" + re.escape(f"{path} {sentence}")):
+        read_yaml(path)

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from conftest import ROOT, not_run
 from one_machine_slurm import Slurm, missing
 from source_tree import SourceTree
 
+from spikeproof.cli import main
 from spikeproof.config import parse_config, with_entries
 from spikeproof.entries import ConfigError, read_yaml
 from spikeproof.grids import load_grid, read_tasks, tasks
@@ -98,9 +101,13 @@ def test_tables_as_programs_write_them(tmp_path):
     ({"axes": {"architecture.layers": ["8C3-AP3-10"]}}, None, "architecture 'tiny' on dataset 'digits'"),
     ({"axes": {"quantizer": ["float"], "pruner": ["half"]}}, None, "pruner must be 'none' for a float network"),
     ({"axes": {"quantizer": [["int4"]]}}, None, "quantizer ['int4']: quantizer: quantizer ['int4'] is unknown"),
-    ({"axes": {"quantizer.bits": [float("nan")]}}, None, "quantizer has a value that is no number, text, list or mapping"),
-    ({"table": "rows.csv"}, "quantizer.bits\n2020-01-01\n", "quantizer has a value that is no number, text, list or mapping"),
+    ({"axes": {"quantizer.bits": [float("nan")]}}, None, "quantizer has a value that is no finite number, text, list or mapping"),
+    ({"table": "rows.csv"}, "quantizer.bits\n2020-01-01\n", "quantizer has a value that is no finite number, text, list"),
     ({"table": "rows.csv"}, "quantizer.bits\n3\n\n\n99\n", "line 5: quantizer.bits must be less than or equal to 16, not 99"),
+    ({"axes": {"quantizer.membrane.bits": [8], "quantizer.membrane": [{"bits": 4}]}}, None,
+     "quantizer.membrane and quantizer.membrane.bits are both set, and the one holds the other: leave out one of them"),
+    ({"table": "rows.csv", "axes": {"quantizer.membrane.bits": [8]}}, "quantizer.membrane\n{bits: 4}\n",
+     "quantizer.membrane and quantizer.membrane.bits are both set"),
     ({"axis": 3}, None, "axis is not a known key; did you mean 'axes'?"),
 ])
 def test_mistakes(tmp_path, keys, rows, sentence):
@@ -153,6 +160,13 @@ class Tree(SourceTree):
         with open(self.folder / "summary.csv") as file:
             return list(csv.DictReader(file))
 
+    def spikeproof(self, *arguments, check=True):
+        """A stage by hand -> what it said."""
+        done = subprocess.run([sys.executable, "-m", "spikeproof", *arguments], cwd=self.at, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join(["src", "hdl"])})
+        assert (done.returncode == 0) == check, done.stderr
+        return done.stdout + done.stderr
+
     def points(self):
         """{file of a finished point or training: when it was written}."""
         return {path: path.stat().st_mtime_ns for path in self.at.glob("results/points/*/result.json")}
@@ -173,6 +187,8 @@ def test_failed_points_cost_the_others_nothing_and_are_tried_again(tree):
     assert "4 of 8 failed, first quantizer.bits=2,quantizer.training.learning_rate=1e+30/0: " in out
     assert "[grid bits] 4 of 8 points done, 0 running, 4 failed" in out
     assert "the loss is not finite" in out and "the others are kept: run it again for these alone" in out
+    said = out.split("0 running, 4 failed")[-1]
+    assert "quantizer.bits=2,quantizer.training.learning_rate=1e+30/0: " in said and "and 1 more" in said and "SIGKILL" not in said
     kept = tree.points()
     assert len(kept) == 4 + 2 and not tree.folder.joinpath("summary.csv").exists()        # four points, two trainings
     out = tree.snakemake("--config", "grid=bits", check=False)
@@ -216,24 +232,84 @@ def test_a_failed_training_costs_its_own_points_alone(tree):
     rows = tree.rows()
     assert ["the loss is not finite" in row["error"] for row in rows] == [True, True, False, False]
     assert [bool(row["accuracy"]) for row in rows] == [False, False, True, True]
+    page = tree.folder.joinpath("report.html").read_text()
+    assert "2 failed" in page and page.count("the loss is not finite") == 2
+    out = tree.snakemake("--config", "grid=bits")                    # what failed is tried again, and nothing else
+    assert "0 of 4 points computed, 2 were there, 2 failed" in out and kept.items() <= tree.points().items()
 
 
 @SLOW
 def test_what_is_gone_or_cut_short_is_made_again(tree):
-    """A pre-trained network of points that are there is lost: only what needs it is made again, to the same bits."""
+    """Whatever file of a finished point or pre-training is lost: the same command makes it again, to the same bits."""
     tree.declare(axes=AXES, seeds=[5])
     tree.snakemake("--config", "grid=bits")
-    first = tree.rows()
-    key = json.loads((tree.at / "results/points" / first[0]["key"] / "result.json").read_text())["point"]["training"]
-    model = tree.at / "results/points" / key / "pretrain.safetensors"
-    whole = model.read_bytes()
-    for spoil in (model.unlink, lambda: model.write_bytes(whole[:100])):
-        spoil()
-        tree.declare(axes={**AXES, "quantizer.bits": [2, 4, 8]}, seeds=[5])
-        tree.snakemake("--config", "grid=bits", "--forceall")
-        assert model.read_bytes() == whole
-        rows = tree.rows()
-        assert len(rows) == 6 and [row["accuracy"] for row in rows[:4]] == [row["accuracy"] for row in first]
+    first, points = tree.rows(), tree.at / "results/points"
+    files = [points / row["key"] for row in first]
+    training = points / json.loads((files[0] / "result.json").read_text())["point"]["training"]
+
+    def content():
+        """{file: bytes} of networks, but not of what says when they were made."""
+        return {path: path.read_bytes() for folder in (*files, training) for path in folder.glob("*.safetensors")}
+    whole, before = content(), tree.points()
+    shutil.rmtree(files[0])
+    (files[1] / "network.safetensors").unlink()
+    (files[1] / "export.json").unlink()
+    (files[2] / "quantize.safetensors").write_bytes(b"cut short")
+    (training / "pretrain.safetensors").write_bytes(whole[training / "pretrain.safetensors"][:100])
+    (tree.folder / "summary.csv").unlink()
+    out = tree.snakemake("--config", "grid=bits")
+    assert "results/grids/bits/point-0.json is made again: 4 of what it tells of failed, or lost files" in out
+    assert "3 of 4 points computed, 1 were there" in out and "1 of 1 trainings computed" in out
+    assert content() == whole and [row["accuracy"] for row in tree.rows()] == [row["accuracy"] for row in first]
+    assert tree.points()[files[3] / "result.json"] == before[files[3] / "result.json"]
+    # What was changed and is as long as before is found by the manifest, which says what to do.
+    manifest, changed = "results/grids/bits/manifest.json", files[3] / "evaluate.json"
+    text = changed.read_text()
+    changed.write_text(re.sub(r'("accuracy": 0\.)\d', r"\g<1>9" if '"accuracy": 0.9' not in text else r"\g<1>1", text))
+    refused = tree.spikeproof("verify", "--manifest", manifest, check=False)
+    assert f"{changed.relative_to(tree.at)} was changed after the report. Delete those, and the same Snakemake command" in refused
+    changed.unlink()
+    tree.snakemake("--config", "grid=bits")
+    assert json.loads(changed.read_text())["accuracy"] == json.loads(text)["accuracy"]
+    told = tree.spikeproof("verify", "--manifest", manifest)
+    assert "files are those of the report" in told
+    listed = json.loads((tree.at / manifest).read_text())["files"]
+    assert {"results/data/digits.safetensors", str((training / "pretrain.safetensors").relative_to(tree.at))} < set(listed)
+
+
+@SLOW
+def test_targets_and_names_that_are_no_grid(tree):
+    tree.declare(axes=AXES, seeds=[5])
+    assert "the target verify compares a study with its reference, and a grid has none" in tree.snakemake(
+        "verify", "-n", "--config", "grid=bits", check=False)
+    for name, sentence in (("", "grid must be a name in config/grids, or the path of a grid file"),
+                           ("config", "config is a folder: give a file of it, or a name in config/grids")):
+        assert sentence in tree.snakemake("-n", "--config", f"grid={name}", check=False)
+
+
+def test_the_page_has_every_point(tmp_path, capsys):
+    """Rows with options left out, or set to nothing, stand in table and page like others; what failed is named with its reason."""
+    results = {"accuracy_float": 0.9, "validation_accuracy": 0.8, "firing_rate": 0.1, "memory_bits": 10_815, "weight_bits": 10_000,
+               "torch_values_compared": 1000, "seconds": 1.5}
+    settings = [{"quantizer.bits": 4}, {"quantizer.bits": 4, "quantizer.edge_bits": None}, {"quantizer.edge_bits": 16},
+                {"quantizer.membrane": {"levels": [-1, 1]}}, {}]
+    rows = [{**given, "seed": seed, "key": f"{n}-{seed}", **results, "accuracy": 0.5 + n / 10 + seed / 100}
+            for n, given in enumerate(settings) for seed in (0, 1)]
+    rows.append({"quantizer.bits": 3, "seed": 7, "key": "x", "error": "the loss is <not> finite"})
+    (tmp_path / "a.json").write_text(json.dumps({"rows": rows, "failed": [], "rests_on": []}))
+    out = {name: tmp_path / name for name in ("report.html", "summary.csv", "manifest.json")}
+    command = ["grid", "--parts", str(tmp_path / "a.json"), "--grid", json.dumps({"name": "g", "title": "G", "about": ""}),
+               "--out", str(out["report.html"]), "--table", str(out["summary.csv"]), "--manifest", str(out["manifest.json"])]
+    assert main(command) == 0
+    assert "11 points in" in (said := capsys.readouterr().out) and "1 of them failed" in said
+    with open(out["summary.csv"]) as file:
+        table = list(csv.DictReader(file))
+    assert [(row["quantizer.bits"], row["quantizer.edge_bits"], row["memory_bits"]) for row in table[::2]] == [
+        ("4", "", "10815"), ("4", "null", "10815"), ("", "16", "10815"), ("", "", "10815"), ("", "", "10815"), ("3", "", "")]
+    page = out["report.html"].read_text()
+    assert "<b>5</b><span>points, 10 with seeds</span>" in page and "<b>90.50 %</b><span>largest accuracy" in page
+    assert "1 failed" in page and "quantizer.bits 3, seed 7" in page and "the loss is &lt;not&gt; finite" in page
+    assert re.search(r"<td>4</td><td>null</td>", page) and re.search(r"<td></td><td>16</td>", page)
 
 
 @SLOW

@@ -344,6 +344,10 @@ def test_sidecar_belongs_to_its_graph(tmp_path):
         sidecar_of(tmp_path / "n.nir").write_text(json.dumps({"nir_sha256": digest, "dialect": wrong}))
         with pytest.raises(ImportRefused, match="is no sidecar that can be read .dialect must have keys of dt, "):
             read_sidecar(tmp_path / "n.nir")
+    for wrong, absent in (([], "dialect"), ({"dialect": {}}, "nir_sha256")):
+        sidecar_of(tmp_path / "n.nir").write_text(json.dumps(wrong))
+        with pytest.raises(ImportRefused, match=f"is no sidecar that can be read .it has no {absent}"):
+            read_sidecar(tmp_path / "n.nir")
     sidecar_of(tmp_path / "n.nir").write_text("{")
     with pytest.raises(ImportRefused, match="is no sidecar that can be read"):
         read_sidecar(tmp_path / "n.nir")

@@ -13,6 +13,8 @@ from .options import Options
 
 __all__ = ["NAME", "ConfigError", "make", "mapping", "modules_of", "parse_entry", "plain_name", "read_yaml", "validate"]
 
+#: Most values of a configuration file.
+LARGEST = 1_000_000
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -35,6 +37,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _size(value, known):
+    """How many values plain data has, those of an alias counted wherever it stands."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf                                  # of one that holds itself
+        known[id(value)] = 1 + sum(_size(inner, known) for inner in (value.values() if isinstance(value, dict) else value))
+    return known[id(value)]
+
+
 def read_yaml(path):
     """YAML file -> plain data; ConfigError where it is absent or no YAML."""
     path = Path(path)
@@ -44,10 +56,17 @@ def read_yaml(path):
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{path} does not exist; {path.parent} has {', '.join(others) or 'no YAML files'}{hint}")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        value = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        if _size(value, {}) > LARGEST:
+            raise ConfigError(f"{path} says more than {LARGEST:,} values: aliases of aliases are too many")
+        return value
     except UnicodeDecodeError:
         raise ConfigError(f"{path} must be UTF-8 text") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid YAML: lists or mappings in one another are too many") from None
     except (yaml.YAMLError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 

@@ -12,7 +12,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -25,10 +25,10 @@ from .config import Config, smoke_config
 from .entries import ConfigError, modules_of, parse_entry, plain_name, read_yaml, validate
 from .files import canonical_json
 from .options import Options
-from .points import FORMAT, folder_of
+from .points import FORMAT, folder_of, is_there
 from .runs import FLOAT, NO_PRUNER, SECTION_OF, RunNames, data_file
 
-__all__ = ["Grid", "GridOptions", "Point", "Progress", "load_grid", "read_tasks", "tasks"]
+__all__ = ["Grid", "GridOptions", "Point", "Progress", "load_grid", "lost_parts", "part_file", "read_tasks", "tasks"]
 
 #: Longest JSON of a job's tasks: a shell takes arguments of up to 131,072 bytes.
 LONGEST = 60_000
@@ -291,13 +291,18 @@ def load_grid(path, raw, config, smoke=False):
     for where, row in [*rows, (f"{path}: axes", options.axes)]:
         for key in row:
             _split(key, where)
+    keys = dict.fromkeys(key for _, row in [*rows, (None, options.axes)] for key in row)
+    for key in keys:
+        inner = next((other for other in keys if "." in key and other.startswith(f"{key}.")), None)
+        if inner:
+            raise ConfigError(f"{path}: {key} and {inner} are both set, and the one holds the other: leave out one of them")
     parsed, checked, datasets, points, seen = {}, set(), {}, [], {}
 
     def parse(field, entry, where):
         try:
             at = canonical_json([field, entry])
         except (TypeError, ValueError):
-            raise ConfigError(f"{where}: {field} has a value that is no number, text, list or mapping") from None
+            raise ConfigError(f"{where}: {field} has a value that is no finite number, text, list or mapping") from None
         if at not in parsed:
             parsed[at] = parse_entry(SECTION_OF[field], entry, f"{where}: {field}")
         return parsed[at]
@@ -326,6 +331,27 @@ def load_grid(path, raw, config, smoke=False):
             seen[key] = at
             points.append(Point(settings, seed, data, {f: e for f, e in full.items() if f != "dataset"}, training, key))
     return Grid(options, tuple(points), datasets)
+
+
+def part_file(name, level, number):
+    """What a job of a grid writes."""
+    return f"results/grids/{name}/{level}-{number}.json"
+
+
+def lost_parts(name, grid):
+    """What jobs wrote of pre-trainings or points that are not there: {file: how many failed, or have lost files}.
+
+    With a file of pre-trainings go those of the points that need them.
+    """
+    found, there = {}, cache(is_there)
+    for level in ("training", "point"):
+        for number, batch in enumerate(grid.batches(level)):
+            path = Path(part_file(name, level, number))
+            if path.exists():
+                missing = sum(not (there(point.training) and (level == "training" or there(point.key))) for point in batch)
+                if missing:
+                    found[path] = missing
+    return found
 
 
 def _check(names, parts, config, where):
@@ -367,6 +393,20 @@ class Progress:
     def _counts(self):
         return (Counter(self._state(point.training) for point in self.grid.trainings),
                 Counter(self._state(point.key) for point in self.grid.points))
+
+    def failures(self, most=3):
+        """Sentences on what failed, a pre-training or a point a line, at most so many and how many more there are."""
+        found = {}
+        for point in (*self.grid.trainings, *self.grid.points):
+            for key in (point.training, point.key):
+                if key not in found and self._state(key) == "failed":
+                    try:
+                        error = json.loads((Path(folder_of(key)) / "failed.json").read_text())["error"]
+                    except (OSError, ValueError, KeyError, TypeError):
+                        continue
+                    found[key] = None if error.startswith("its pre-training") else f"{point.label}: {error}"
+        told = list(filter(None, found.values()))
+        return [*told[:most], *([f"and {len(told) - most} more"] if len(told) > most else [])]
 
     def line(self, final=False):
         """Trainings and points that are done, running and failed, and, unless it is over, about how long the rest takes."""

@@ -134,6 +134,9 @@ def read_sidecar(path):
         return Dialect(), None
     try:
         given = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
+        absent = {"nir_sha256", "dialect"} - set(given if isinstance(given, dict) else ())
+        if absent:
+            raise ValueError(f"it has no {min(absent)}")
         digest, said = given["nir_sha256"], given["dialect"]
         known = [field.name for field in fields(Dialect)]
         if not isinstance(said, dict) or set(said) - set(known):

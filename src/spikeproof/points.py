@@ -6,17 +6,28 @@ import sys
 from pathlib import Path
 
 from .cli import Stage, parser
-from .files import CorruptFile, canonical_json, read_result, stored_digest, write_json
+from .files import CorruptFile, canonical_json, read_result, sha256_file, stored_digest, write_json
 from .metrics import memory_columns
+from .provenance import provenance
 
-__all__ = ["FORMAT", "Failed", "compress", "folder_of", "kept", "pretrain"]
+__all__ = ["FORMAT", "Failed", "compress", "finish", "folder_of", "is_there", "kept", "pretrain", "row_of"]
 
 #: Counts up when what is kept of a point is another thing than before; the code of the stages has a digest of its own.
-FORMAT = 1
+FORMAT = 2
+#: Files of a folder that tell of what is kept in it.
+MARKS = ("failed.json", "result.json", "running")
 
 
 class Failed(RuntimeError):
-    """A pre-training or a point has failed; the sentence says why."""
+    """A pre-training or a point has failed; the sentence says why.
+
+    Members
+    -------
+    passing : bool, whether the machine was at fault (disk, memory), not the point
+    """
+    def __init__(self, said, passing=False):
+        super().__init__(said)
+        self.passing = passing
 
 
 def folder_of(key):
@@ -24,13 +35,45 @@ def folder_of(key):
     return f"results/points/{key}"
 
 
-def kept(key, **inputs):
-    """The result that is kept under a key, or None where there is none, or it is of other inputs (name -> digest)."""
+def _files(folder):
+    """{name: [size, SHA-256]} of what is kept in a folder, but for what tells of it."""
+    return {path.name: [path.stat().st_size, sha256_file(path)] for path in sorted(folder.iterdir())
+            if path.is_file() and path.name not in MARKS and not path.name.startswith(".")}
+
+
+def is_there(key):
+    """Whether a point, or a pre-training, is finished and none of its files is gone or of another size; their content unread."""
+    folder = Path(folder_of(key))
     try:
-        found = read_result(Path(folder_of(key)) / "result.json")
-        return found if found["inputs"] == inputs else None
-    except (FileNotFoundError, CorruptFile, KeyError, TypeError):
+        files = read_result(folder / "result.json")["files"]
+        return all((folder / name).stat().st_size == size for name, (size, _) in files.items())
+    except (OSError, CorruptFile, KeyError, TypeError, ValueError, AttributeError):
+        return False
+
+
+def finish(key, point, inputs, seconds):
+    """Say that a point, or a pre-training, is finished: of what inputs (name -> digest), and what its files are -> that dict."""
+    folder = Path(folder_of(key))
+    found = {"point": vars(point), "inputs": inputs, "files": _files(folder), "seconds": seconds, "provenance": provenance()}
+    write_json(folder / "result.json", found)
+    return found
+
+
+def kept(key, inputs):
+    """What :func:`finish` said, or None where nothing is kept, or of other inputs; files that were changed since are taken away."""
+    folder = Path(folder_of(key))
+    try:
+        found = read_result(folder / "result.json")
+        files = {str(name): list(of) for name, of in found["files"].items()}
+        if found["inputs"] != inputs:
+            return None
+        now = _files(folder)
+    except (OSError, CorruptFile, KeyError, TypeError, AttributeError):
         return None
+    changed = [name for name, of in files.items() if now.get(name) != of]
+    for name in changed:
+        (folder / name).unlink(missing_ok=True)
+    return None if changed else found
 
 
 def _run(stage, point, threads, *arguments):
@@ -68,10 +111,6 @@ def compress(point, trained, threads):
     Parameters
     ----------
     trained : (path, digest) of its pre-trained network
-
-    Returns
-    -------
-    dict, its columns of the grid's table
     """
     folder, (model, digest), data = Path(folder_of(point.key)), trained, stored_digest(point.path)
     for stage, field in (("quantize", "quantizer"), ("prune", "pruner")):
@@ -82,12 +121,18 @@ def compress(point, trained, threads):
             model = out
     _run("evaluate", point, threads, "--data", point.path, "--float-model", trained[0], "--model", model,
          "--out", folder / "evaluate.json")
+    if point.entries["quantizer"] is not None:
+        _run("export", point, threads, "--data", point.path, "--model", model, "--out", folder / "network.safetensors",
+             "--result", folder / "export.json")
+
+
+def row_of(key):
+    """Columns of a grid's table, from the results of a point: dict."""
+    folder = Path(folder_of(key))
     evaluated = read_result(folder / "evaluate.json")
     row = {key: evaluated[key] for key in ("accuracy_float", "accuracy", "validation_accuracy", "firing_rate")}
-    if point.entries["quantizer"] is None:
+    if not (folder / "export.json").exists():
         return row | memory_columns(evaluated["float_memory_bits"])
-    _run("export", point, threads, "--data", point.path, "--model", model, "--out", folder / "network.safetensors",
-         "--result", folder / "export.json")
     exported = read_result(folder / "export.json")
     row |= {key: exported[key] for key in ("torch_values_compared", "synops_per_image")}
     return row | memory_columns(exported["memory_bits"])

@@ -175,17 +175,18 @@ def page(study, results, table, analyses=None, claims=None):
         curves=curves)
 
 
-def grid_page(grid, table, settings):
+def grid_page(grid, table, settings, failed=()):
     """The page of a grid as HTML text.
 
     Parameters
     ----------
     grid : dict: name, title, about
     table : DataFrame, a row per point and seed: settings, seed, accuracy_float, accuracy, validation_accuracy, memory_bits, seconds
-    settings : list of columns that are settings
+    settings : list of columns that are settings; an empty cell leaves an option as it is in the base
+    failed : list of (settings and seed as text, why)
     """
-    rows = []
-    for _, group in table.groupby([table[key].astype(str) for key in settings], sort=False) if settings else [(None, table)]:
+    rows, told = [], table[settings].map(lambda value: "" if pd.isna(value) else str(value))
+    for _, group in table.groupby([told[key] for key in settings], sort=False) if settings else [(None, table)]:
         first = {key: "" if pd.isna(value) else value for key, value in group.iloc[0][settings].items()}
         means = group[["accuracy", "accuracy_float", "validation_accuracy", "memory_bits", "seconds"]].mean()
         spread = group.accuracy.std(ddof=1) if len(group) > 1 else 0.0
@@ -197,6 +198,6 @@ def grid_page(grid, table, settings):
                        plots.setting([(r["settings"][key], r["accuracy"]) for r in rows], key)) for key in varied]
     values = int(table.torch_values_compared.sum()) if "torch_values_compared" in table else 0
     return _render("grid.html.j2", grid=grid, rows=rows, count=len(table), settings=settings, effects=effects, values=values,
-                   best=max(rows, key=lambda r: r["accuracy"]), least=min(rows, key=lambda r: r["memory_bits"]),
+                   failed=failed, best=max(rows, key=lambda r: r["accuracy"]), least=min(rows, key=lambda r: r["memory_bits"]),
                    accuracy_figure=_figure("Accuracy against memory", "Mean over seeds, bars are one standard deviation.",
                                            plots.cloud(rows)))

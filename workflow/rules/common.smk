@@ -21,13 +21,17 @@ from spikeproof.code_digest import code_digest
 from spikeproof.config import load_study, parse_config, smoke_config, with_entries
 from spikeproof.entries import ConfigError, read_yaml
 from spikeproof.runs import FLOAT, NO_PRUNER, SECTION_OF, Run, analysis_file
-from spikeproof.grids import Progress, load_grid, tasks
+from spikeproof.grids import Progress, load_grid, lost_parts, part_file, tasks
 
 
 def file_of(given, folder):
     """The file of a study or grid: the path that was given, or of a name its file in config/."""
     if given.suffix in (".yaml", ".yml"):
         return given
+    if given.is_dir():
+        raise ConfigError(
+            f"{given} is a folder: give a file of it, or a name in config/{folder}"
+        )
     return ROOT / "config" / folder / f"{given}.yaml"
 
 
@@ -54,10 +58,15 @@ try:
     STUDY_OPTIONS, RUNS = load_study(STUDY_FILE, CONFIG)
     # A grid in place of a study: a name in config/grids, or a path.
     GRID, GRID_NAME = None, "none"
-    if config.get("grid") is not None:
+    if "grid" in config:
         if "study" in config:
             raise ConfigError("study and grid are two things to run: give one of them")
-        GRID_FILE = file_of(Path(str(config["grid"])), "grids")
+        GRID_FILE = Path(str(config["grid"] or ""))
+        if not GRID_FILE.name:
+            raise ConfigError(
+                "grid must be a name in config/grids, or the path of a grid file"
+            )
+        GRID_FILE = file_of(GRID_FILE, "grids")
         GRID = load_grid(GRID_FILE, with_entries(config, GRID_FILE), CONFIG, SMOKE)
         GRID_NAME = GRID_FILE.stem
         CONFIG.entries["datasets"].update(GRID.datasets)
@@ -172,6 +181,11 @@ def checkpoint(wildcards):
 
 def reference_table(wildcards):
     """The committed table of the study, or a sentence."""
+    if GRID:
+        raise WorkflowError(
+            "the target verify compares a study with its reference, and a grid has none; files of a grid are checked by: "
+            f"python -m spikeproof verify --manifest results/grids/{GRID_NAME}/manifest.json"
+        )
     path = ROOT / "results" / "reference" / STUDY / "summary.csv"
     if not path.exists():
         raise WorkflowError(
@@ -199,11 +213,27 @@ def grid_inputs(wildcards):
     batch = grid_batch(wildcards)
     found = sorted({point.path for point in batch})
     if wildcards.level == "point":
-        found += [
-            f"results/grids/{GRID_NAME}/training-{n}.json"
-            for n in GRID.trainings_of(batch)
-        ]
+        found += [part_file(GRID_NAME, "training", n) for n in GRID.trainings_of(batch)]
     return found
+
+
+def forget_lost(name, grid):
+    """Make Snakemake run those jobs of a grid again some of whose points failed, or lost files: what they wrote is taken away, and
+    what rests on it, for Snakemake does not miss what is between things that are there.
+    """
+    if any(Path(".snakemake/locks").glob("*")):  # another Snakemake is at work here
+        return
+    for path, missing in lost_parts(name, grid).items():
+        path.unlink()
+        path.with_name("manifest.json").unlink(missing_ok=True)
+        print(
+            f"{path} is made again: {missing} of what it tells of failed, or lost files",
+            file=sys.stderr,
+        )
+
+
+if GRID and workflow.is_main_process:
+    forget_lost(GRID_NAME, GRID)
 
 
 def redate(folder):

@@ -5,7 +5,7 @@ rule grid_part:
     input:
         grid_inputs,
     output:
-        f"results/grids/{GRID_NAME}/{{level}}-{{part}}.json",
+        part_file(GRID_NAME, "{level}", "{part}"),
     log:
         f"results/logs/grid_part/{GRID_NAME}/{{level}}-{{part}}.log",
     conda:
@@ -29,7 +29,7 @@ rule grid_part:
 rule grid:
     input:
         [
-            f"results/grids/{GRID_NAME}/point-{n}.json"
+            part_file(GRID_NAME, "point", n)
             for n in range(len(GRID.batches("point")) if GRID else 0)
         ],
     output:

@@ -13,6 +13,8 @@ def add_arguments(parser, json_argument):
 
 
 def run(args, stage):
+    from pathlib import Path
+
     import pandas as pd
 
     from .. import report
@@ -20,18 +22,28 @@ def run(args, stage):
     from ..points import folder_of
     from ..provenance import provenance
     from ..runs import SECTION_OF
-    rows = [row for path in args.parts for row in read_result(path)["rows"]]
-    failed = sum("error" in row for row in rows)
-    if failed == len(rows):
-        raise RuntimeError(f"all {failed} points failed, first: {rows[0]['error']}")
+    parts = [read_result(path) for path in args.parts]
+    rows = [row for part in parts for row in part["rows"]]
+    failed = [row for row in rows if "error" in row]
+    if len(failed) == len(rows):
+        raise RuntimeError(f"all {len(failed)} points failed, first: {rows[0]['error']}")
     results = ["accuracy_float", "accuracy", "validation_accuracy", "firing_rate", "memory_bits"]
     settings = list(dict.fromkeys(key for row in rows for key in row if "." in key or key in SECTION_OF))
     others = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*settings, "seed", *results)]
-    table = pd.DataFrame([{key: str(value) if isinstance(value, list | dict) else value for key, value in row.items()}
-                          for row in rows], columns=[*settings, "seed", *results, *others])
+
+    def cell(key, value):
+        """An option that is set to nothing is told apart from one that is not set."""
+        return "null" if value is None and key in settings else str(value) if isinstance(value, list | dict) else value
+    # Objects, so that an integer stays one in a column with holes.
+    table = pd.DataFrame([{key: cell(key, value) for key, value in row.items()} for row in rows],
+                         columns=[*settings, "seed", *results, *others], dtype=object)
     write_text(args.table, table.to_csv(index=False))
-    write_text(args.out, report.grid_page(args.grid, table[table.accuracy.notna()], settings))
+    numbers = [name for name in (*results, "seconds", "torch_values_compared") if name in table]
+    good = table[table.accuracy.notna()].astype(dict.fromkeys(numbers, float))
+    why = [(", ".join(f"{key} {row[key]}" for key in (*settings, "seed") if key in row), row["error"]) for row in failed]
+    write_text(args.out, report.grid_page(args.grid, good, settings, why))
     if args.manifest:
-        paths = [args.out, args.table, *(folder_of(row["key"]) for row in rows)]
+        below = {folder_of(row["key"]) for row in rows} | {path for part in parts for path in part["rests_on"]}
+        paths = [args.out, args.table, *sorted(path for path in below if Path(path).exists())]
         write_json(args.manifest, {"grid": args.grid, "files": digests(paths), "provenance": provenance()})
-    stage.say(f"{len(table)} points in {args.table}{f', {failed} of them failed' if failed else ''}; open {args.out}")
+    stage.say(f"{len(table)} points in {args.table}{f', {len(failed)} of them failed' if failed else ''}; open {args.out}")

@@ -6,6 +6,7 @@ the next try takes up what is missing.
 import os
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,22 +41,26 @@ def marked(folder):
         mark.unlink(missing_ok=True)
 
 
-def run(args, stage):
-    import time
+class _Job:
+    """The points of a job, one after the other.
 
-    from tqdm import tqdm
+    Parameters
+    ----------
+    args : of the command line
 
-    from ..files import stored_digest, write_json
-    from ..grids import read_tasks
-    from ..points import Failed, compress, folder_of, kept, pretrain
-    from ..provenance import provenance
-    points = read_tasks(args.tasks)
-    rows, failed, fresh = [], {}, 0
+    Members
+    -------
+    fresh : how many pre-trainings and points were made, not found
+    """
+    def __init__(self, args):
+        self.threads, self.level, self.fresh = args.threads, args.level, 0
+        self._trained, self._failed = {}, {}
 
-    def result_of(key, inputs, make, point):
-        """What is kept under a key, or is made now; its failure is kept too."""
-        nonlocal fresh
-        found = kept(key, **inputs)
+    def _made(self, key, point, inputs, make):
+        """What is kept under a key, or is made now; a failure is kept too."""
+        from ..files import write_json
+        from ..points import Failed, finish, folder_of, kept
+        found = kept(key, inputs)
         if found is None:
             from .. import integer, training  # noqa: F401  (before the clock starts)
             folder, began = Path(folder_of(key)), time.monotonic()
@@ -63,52 +68,71 @@ def run(args, stage):
                 (folder / name).unlink(missing_ok=True)
             with marked(folder):
                 try:
-                    row = make()
+                    make()
                 except Exception as error:                          # of this one alone: the others do not suffer
-                    said = str(error) if isinstance(error, ValueError | RuntimeError | ArithmeticError) else repr(error)
+                    said = str(error) if isinstance(error, ValueError | RuntimeError | ArithmeticError | OSError) else repr(error)
                     write_json(folder / "failed.json", {"point": vars(point), "error": said})
-                    raise Failed(said) from None
-                found = {"point": vars(point), "row": row, "seconds": time.monotonic() - began, "inputs": inputs,
-                         "provenance": provenance()}
-                write_json(folder / "result.json", found)
-            fresh += 1
+                    raise Failed(said, isinstance(error, OSError | MemoryError)) from None
+                found = finish(key, point, inputs, time.monotonic() - began)
+            self.fresh += 1
         return found
 
-    def trained(point):
-        """(path, digest) of the pre-trained network of a point, which is made if it is not there; a failure is tried once a job."""
-        if point.training in failed:
-            raise Failed(failed[point.training])
-        try:
-            result_of(point.training, {"data": stored_digest(point.path)}, lambda: pretrain(point, args.threads) and {}, point)
-            return pretrain(point, args.threads)                    # nothing to do where the model is whole
-        except Failed as error:
-            failed[point.training] = f"its pre-training: {error}"
-            raise Failed(failed[point.training]) from None
-    errors = []
+    def trained(self, point):
+        """(path, digest) of the pre-trained network of a point, made if it is not there; a failure is tried once a job."""
+        from ..files import stored_digest
+        from ..points import Failed, pretrain
+        key = point.training
+        if key in self._failed:
+            raise self._failed[key]
+        if key not in self._trained:
+            try:
+                self._made(key, point, {"data": stored_digest(point.path)}, lambda: pretrain(point, self.threads))
+                self._trained[key] = pretrain(point, self.threads)  # nothing to do: the model is whole
+            except Failed as error:
+                self._failed[key] = Failed(f"its pre-training: {error}", error.passing)
+                raise self._failed[key] from None
+        return self._trained[key]
+
+    def row(self, point):
+        """Columns of the table for a point, made if it is not there."""
+        from ..files import stored_digest
+        from ..points import compress, row_of
+        network = self.trained(point)
+        if self.level == "training":
+            return {}
+        inputs = {"data": stored_digest(point.path), "pretrain": network[1]}
+        found = self._made(point.key, point, inputs, lambda: compress(point, network, self.threads))
+        return {**row_of(point.key), "seconds": found["seconds"]}
+
+
+def run(args, stage):
+    from tqdm import tqdm
+
+    from ..files import write_json
+    from ..grids import read_tasks
+    from ..points import Failed, folder_of
+    points = read_tasks(args.tasks)
+    job, rows, errors, passing = _Job(args), [], [], False
     for point in tqdm(points, desc=f"grid {stage.label}", unit=args.level, mininterval=1):
-        row = {**point.settings, "seed": point.seed, "key": point.key}
-        before = fresh
+        row, before = {**point.settings, "seed": point.seed, "key": point.key}, job.fresh
         try:
-            network = trained(point)
-            if args.level == "training":
-                told = "trained"
-            else:
-                inputs = {"data": stored_digest(point.path), "pretrain": network[1]}
-                result = result_of(point.key, inputs, lambda: compress(point, network, args.threads), point)   # noqa: B023
-                row |= {**result["row"], "seconds": result["seconds"]}
-                told = f"{100 * row['accuracy']:.2f} %, {row['memory_bits'] / 1000:.1f} kbit"
-            if fresh > before:
-                stage.say(f"{point.label}: {told}")
+            row |= job.row(point)
+            if job.fresh > before:
+                stage.say(f"{point.label}: " + ("trained" if args.level == "training" else
+                                                f"{100 * row['accuracy']:.2f} %, {row['memory_bits'] / 1000:.1f} kbit"))
         except Failed as error:
             errors.append(f"{point.label}: {error}")
+            passing |= error.passing
             stage.say(f"failed: {errors[-1]}")
             row["error"] = str(error)
-            if args.level == "point" and not (Path(folder_of(point.key)) / "failed.json").exists():
-                write_json(Path(folder_of(point.key)) / "failed.json", {"point": vars(point), "error": str(error)})
+            mark = Path(folder_of(point.key)) / "failed.json"
+            if args.level == "point" and not mark.exists():
+                write_json(mark, {"point": vars(point), "error": str(error)})
         rows.append(row)
-    if errors and args.level == "point" and not args.leave_out:
+    if errors and args.level == "point" and (passing or not args.leave_out):
         raise RuntimeError(f"{len(errors)} of {len(points)} failed, first {errors[0]}; the others are kept: run it again for these "
-                           "alone, or set `failures: leave_out` in the grid")
-    write_json(args.out, {"rows": rows if args.level == "point" else [], "failed": errors})
-    stage.say(f"{fresh} of {len(points)} {args.level}s computed, {len(points) - fresh - len(errors)} were there"
+                           "alone" + ("" if passing else ", or set `failures: leave_out` in the grid"))
+    rests_on = sorted({path for point in points for path in (point.path, folder_of(point.training))})
+    write_json(args.out, {"rows": rows if args.level == "point" else [], "failed": errors, "rests_on": rests_on})
+    stage.say(f"{job.fresh} of {len(points)} {args.level}s computed, {len(points) - job.fresh - len(errors)} were there"
               + (f", {len(errors)} failed" if errors else ""))

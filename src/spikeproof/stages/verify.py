@@ -5,6 +5,8 @@ Of the manifest that the report stage wrote, the SHA-256 of every file is comput
 Exact: runs, memory of weights and membranes, what was compared, equality, no DSP, verdicts on claims. Accuracies may differ between
 machines (floating-point training), and so may all that follows from trained weights.
 """
+import os
+from pathlib import Path
 
 EXACT = ("weight_bits", "membrane_bits", "initial_bits", "images_compared", "values_compared", "torch_values_compared", "equal",
          "memory_equal", "lanes", "dsp")
@@ -23,12 +25,11 @@ def add_arguments(parser, json_argument):
 
 def changed_files(manifest):
     """List of sentences, one per file of a manifest that is absent or has another SHA-256 now."""
-    from pathlib import Path
-
     from ..files import sha256_file
     found = []
     for path, digest in manifest["files"].items():
-        if not Path(path).resolve().is_relative_to(Path.cwd()):
+        # A link inside, to another disk, is followed.
+        if os.path.isabs(path) or os.path.normpath(path).split(os.sep)[0] == os.pardir:
             raise ValueError(f"the manifest names {path}, which is not below this folder: run this where its paths are seen from")
         try:
             if Path(path).exists() and not Path(path).is_file():
@@ -85,13 +86,17 @@ def run(args, stage):
         raise ValueError("--manifest must be given, or --table and --reference")
     said = []
     if args.manifest:
+        if not Path(args.manifest).is_file():
+            raise FileNotFoundError(f"{args.manifest} does not exist: a study or grid that is finished has one beside its report")
         manifest = read_result(args.manifest)
         if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-            raise ValueError(f"{args.manifest} is no manifest of a study: run the report stage again")
+            raise ValueError(f"{args.manifest} is no manifest of a study or grid: run the report stage again")
+        if not manifest["files"]:
+            raise ValueError(f"{args.manifest} names no files: run the report stage again")
         found = changed_files(manifest)
         if found:
             raise RuntimeError(f"{len(found)} of {len(manifest['files'])} files are not what {args.manifest} says: "
-                               + "; ".join(found))
+                               + "; ".join(found) + ". Delete those, and the same Snakemake command makes them again")
         said.append(f"{len(manifest['files'])} files are those of the report")
     if args.table:
         table, reference = (pd.read_csv(path) for path in (args.table, args.reference))
