@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-__all__ = ["DEFLATE", "CorruptFile", "NoRoom", "Pieces", "atomic_path", "canonical_json", "digests", "read_container",
-           "read_result", "room", "sha256_file", "stored_digest", "write_container", "write_json", "write_text"]
+__all__ = ["DEFLATE", "CorruptFile", "NoRoom", "Pieces", "atomic_path", "canonical_json", "content_digest", "digests",
+           "read_container", "read_result", "room", "sha256_file", "stored_digest", "stored_kind", "write_container", "write_json",
+           "write_text"]
 
 #: numpy's names of types -> those of the safetensors format.
 TYPES = {"|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<u2": "U16", "<i2": "I16", "<u4": "U32", "<i4": "I32", "<u8": "U64",
@@ -271,6 +272,18 @@ def read_container(path, kind, remedy, mapped=False):
     return description, tensors, digest
 
 
+def _stored(path):
+    """What a container says of itself, its content unread: dict with kind, description and sha256."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        with safe_open(path, "numpy") as file:
+            stored = json.loads(file.metadata()["spikeproof"])
+        return {"kind": stored["kind"], "sha256": stored["sha256"]}
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError):
+        raise CorruptFile(f"{path} is truncated or of another kind: delete it and run its stage again") from None
+
+
 def stored_digest(path):
     """The digest that a container says it has, its content unread: enough to see that it is another one.
 
@@ -279,13 +292,19 @@ def stored_digest(path):
     FileNotFoundError, CorruptFile
         If there is no such file, or it is no container.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    try:
-        with safe_open(path, "numpy") as file:
-            return json.loads(file.metadata()["spikeproof"])["sha256"]
-    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError):
-        raise CorruptFile(f"{path} is truncated or of another kind: delete it and run its stage again") from None
+    return _stored(path)["sha256"]
+
+
+def stored_kind(path):
+    """The kind of a container; raises as :func:`stored_digest`."""
+    return _stored(path)["kind"]
+
+
+def content_digest(description, arrays):
+    """The digest that :func:`write_container` would give a file of these (dict name -> array)."""
+    arrays = {name: np.ascontiguousarray(of).reshape(np.shape(of)) for name, of in arrays.items()}
+    shapes = {name: (np.dtype(of.dtype).newbyteorder("<").str, of.shape) for name, of in arrays.items()}
+    return _digest(description, shapes, {name: hashlib.sha256(of.tobytes()).hexdigest() for name, of in arrays.items()})
 
 
 def read_result(path):

@@ -9,11 +9,11 @@ from dataclasses import asdict
 import numpy as np
 
 from .codecs import parse_codec
-from .files import CorruptFile, read_container, write_container
+from .files import CorruptFile, content_digest, read_container, write_container
 from .network import InputSpec, LayerSpec, NetworkSpec, Projection
 from .spec import Lateral, NeuronSpec
 
-__all__ = ["VERSION", "describe", "load_network", "rebuild", "save_network"]
+__all__ = ["VERSION", "describe", "load_network", "network_digest", "rebuild", "save_network"]
 
 KIND = "spikeproof network"
 VERSION = 4
@@ -68,6 +68,11 @@ def rebuild(description, tensors):
                                 tensors.get(f"{name}.v_init"), entry["lateral"] and Lateral(**entry["lateral"]),
                                 entry["theta_shift"]))
     return NetworkSpec(InputSpec.from_dict(description["input"]), tuple(layers), description["steps"], description["readout"])
+
+
+def network_digest(net):
+    """The digest that :func:`save_network` gives its file."""
+    return content_digest(*describe(net))
 
 
 def save_network(path, net):
