@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT
 
 from spikeproof.catalog import CATALOG
-from spikeproof.config import load_study, parse_config, with_entries
+from spikeproof.config import load_study, parse_config, smoke_config, with_entries
 from spikeproof.entries import ConfigError, parse_entry, read_yaml
 
 SHIPPED = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
@@ -370,6 +370,18 @@ def test_what_a_nested_entry_leaves_out_keeps_the_default_of_its_kind():
     entry = parse_entry("pretraining", {"kind": "stbp", "training": {"epochs": 7, "augmentation": {"flip": True}}}, "x")
     assert entry.training.epochs == 7 and entry.training.augmentation.flip and entry.training.augmentation.crop == 0
     assert (entry.training.loss, entry.training.learning_rate, entry.training.surrogate) == ("mse_rate", 1.2, "rectangle")
+
+
+def test_a_smoke_run_finds_files_that_entries_name(tmp_path, monkeypatch):
+    """It has a folder of its own, so paths become whole; lists of bits that are called alike are none."""
+    monkeypatch.chdir(tmp_path)
+    raw = {"datasets": {"few": {"kind": "imagenet", "class_list": "lists/few.txt", "classes": 3, "steps": 2}},
+           "pretraining": {"mine": {"kind": "imported", "weights": "mine.safetensors"}},
+           "analyses": {"bits": {"kind": "exploration", "weights": [2, 4]}}}
+    small = smoke_config(raw)
+    assert small["datasets"]["few"]["class_list"] == str(tmp_path / "lists/few.txt")
+    assert small["pretraining"]["mine"]["weights"] == str(tmp_path / "mine.safetensors")
+    assert small["analyses"]["bits"]["weights"] == [2, 4]
 
 
 @pytest.mark.parametrize("text, sentence", [

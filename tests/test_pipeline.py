@@ -154,6 +154,8 @@ def test_report_opens_in_a_browser(tree, tmp_path):
     assert 'data-ready="1"' in root and "data-errors" not in root
     assert "CONSOLE" not in done.stderr
     figures = dom.count("<figure>")
+    drawn, data = (sorted(path.stem for path in page.parent.glob(f"figures/*.{kind}")) for kind in ("svg", "csv"))
+    assert drawn == data and len(drawn) == figures and "accuracy-against-memory" in drawn
     assert figures >= 6 and f'data-figures="{figures}"' in root                                 # every image was decoded
     for table, rows in (("run-table", 3), ("proof-table", 3), ("hardware-table", 3)):
         body = dom[dom.index("<tbody>", dom.index(f'id="{table}"')):]

@@ -70,8 +70,9 @@ def smoke_config(raw):
             value = {**value, "training": {**trained, "epochs": min(trained.get("epochs", 1), 1), "max_steps": 2, "batch_size": 8}}
         if "first" in fields and isinstance(value.get("first"), dict):
             value = {**value, "first": smaller(section, value["first"])}
-        if section == "pretraining" and "weights" in fields:         # a smoke run has a folder of its own
-            value = {**value, "weights": str(Path(value["weights"]).resolve())}
+        for key in {"class_list", "weights"} & set(fields):          # files: a smoke run has a folder of its own
+            if isinstance(value.get(key), str):
+                value = {**value, key: str(Path(value[key]).resolve())}
         if "official" in fields:
             value = {**value, "official": False}
         if "train_images" in fields:

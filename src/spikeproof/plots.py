@@ -1,15 +1,17 @@
-"""Figures of the report: tables in, SVG text out. Nothing here knows about files or stages."""
+"""Figures of the report: tables in, SVG text out, with the numbers that were drawn. Nothing here knows about files or stages."""
+import csv
 import io
 
 import matplotlib
 import matplotlib.ticker
 import numpy as np
+from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .exploration import pareto_front
 
-__all__ = ["accuracy_memory", "bars", "cloud", "constraint_dynamics", "cycles_area", "detections", "exploration", "lines",
+__all__ = ["Drawn", "accuracy_memory", "bars", "cloud", "constraint_dynamics", "cycles_area", "detections", "exploration", "lines",
            "mask_dynamics", "memory_breakdown", "raster", "setting", "training_curves"]
 
 #: More runs than this get numbers in a figure; so many layers' spikes are shown at most.
@@ -23,14 +25,82 @@ STYLE = {"font.family": "sans-serif", "font.size": 9.5, "axes.edgecolor": "#94a3
          "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "axes.axisbelow": True}
 
 
+class Drawn(str):
+    """A figure as SVG text.
+
+    Members
+    -------
+    data : CSV text of what was drawn: panel, series, x, y and, of bars of error, error; of images row, column and value
+    """
+    data = ""
+
+
+def _tick(axis):
+    """Function of a place on an axis -> the text that stands there, or the place itself where numbers do."""
+    if not isinstance(axis.get_major_locator(), matplotlib.ticker.FixedLocator):
+        return lambda value: value
+    places = axis.get_majorticklocs()
+    names = dict(zip(places, axis.get_major_formatter().format_ticks(places)))
+    return lambda value: names.get(value, value)
+
+
+def _panel(axes):
+    """Rows (series, x, y, error) of everything in an axes."""
+    x_of, y_of, parts = _tick(axes.xaxis), _tick(axes.yaxis), set()
+
+    def named(artist):
+        label = str(artist.get_label())
+        return "" if label.startswith("_") else label
+    for container in axes.containers:
+        parts |= set(container.get_children())
+        if isinstance(container, ErrorbarContainer):
+            line, _, (bars_,) = container.lines
+            for (x, y), segment in zip(line.get_xydata(), bars_.get_segments()):
+                yield named(container), x_of(x), y, (segment[1][1] - segment[0][1]) / 2
+        elif isinstance(container, BarContainer):                    # all of ours lie
+            for bar in container.patches:
+                yield named(container), bar.get_width(), y_of(bar.get_y() + bar.get_height() / 2), None
+    for line in axes.lines:
+        if line not in parts:
+            for x, y in zip(line.get_xdata(), line.get_ydata()):
+                yield named(line), x_of(x), y, None
+    for cloud_ in axes.collections:
+        if cloud_ not in parts:
+            for x, y in cloud_.get_offsets():
+                yield named(cloud_), x, y, None
+    for image in axes.images:
+        for (y, x), value in np.ndenumerate(image.get_array()):
+            yield f"image, value {value:g}", x, y, None
+    for box in axes.patches:
+        if box not in parts:
+            yield f"box, {box.get_width():g} wide, {box.get_height():g} high", box.get_x(), box.get_y(), None
+
+
+def _data(figure):
+    """What a figure shows, as CSV text."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["panel", "series", "x", "y", "error"])
+
+    def plain(value):
+        return value if value is None or isinstance(value, str) else f"{float(value):.10g}"
+    for n, axes in enumerate(figure.axes, 1):
+        panel = axes.get_title() or " over ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel()))) or str(n)
+        for series, *numbers in _panel(axes):
+            writer.writerow([panel, series, *map(plain, numbers)])
+    return out.getvalue()
+
+
 def _svg(draw, size, salt):
-    """Run ``draw(figure)`` in our style -> SVG text, the same for the same data."""
+    """Run ``draw(figure)`` in our style -> Drawn, the same for the same data."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    drawn = Drawn(out.getvalue())
+    drawn.data = _data(figure)
+    return drawn
 
 
 def accuracy_memory(rows):

@@ -1,5 +1,7 @@
 """The report of a study: result files in, one table and one self-contained page out."""
 import base64
+import re
+from pathlib import Path
 
 import jinja2
 import pandas as pd
@@ -8,12 +10,12 @@ from . import plots
 from .catalog import load
 from .claims import VERDICTS
 from .exploration import pareto_front
-from .files import read_result
+from .files import read_result, write_text
 from .metrics import memory_columns
 from .provenance import provenance
 from .runs import FLOAT
 
-__all__ = ["COLUMNS", "collect", "grid_page", "page", "summary"]
+__all__ = ["COLUMNS", "collect", "grid_page", "page", "save_figures", "summary"]
 
 COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "pretraining", "quantizer", "pruner", "accuracy_float", "accuracy",
            "firing_rate", "bits_per_weight", "weight_bits", "membrane_bits", "threshold_bits", "bias_bits", "initial_bits",
@@ -91,8 +93,16 @@ def _layers(proved):
     return [{"run": name, "layers": layers} for name, layers in first.items()]
 
 
-def _figure(title, caption, svg):
-    return {"title": title, "caption": caption, "data": base64.b64encode(svg.encode()).decode()}
+class _Figures(list):
+    """The figures of a page, in order."""
+    def add(self, title, caption, drawn):
+        """A figure (:class:`spikeproof.plots.Drawn`) as the page's templates have it: dict."""
+        name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60]
+        name += f"-{len(self) + 1}" if any(of["name"] == name for of in self) else ""
+        files = {"svg": str(drawn), "csv": drawn.data}
+        self.append({"title": title, "caption": caption, "name": name, **files,
+                     **{f"{kind}_64": base64.b64encode(text.encode()).decode() for kind, text in files.items()}})
+        return self[-1]
 
 
 def _render(template, **values):
@@ -102,8 +112,19 @@ def _render(template, **values):
     return environment.get_template(template).render(**values)
 
 
+def save_figures(folder, figures):
+    """Write figures of a page into a folder of their own, each as SVG and with its data as CSV; what was there goes."""
+    folder = Path(folder)
+    for old in [*folder.glob("*.svg"), *folder.glob("*.csv")]:
+        old.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    for of in figures:
+        for kind in ("svg", "csv"):
+            write_text(folder / f"{of['name']}.{kind}", of[kind])
+
+
 def page(study, results, table, analyses=None, claims=None):
-    """The whole page as HTML text; figures are inline SVG images, no script or style comes from elsewhere.
+    """The whole page as HTML text, and its figures; those are inline SVG images, no script or style comes from elsewhere.
 
     Parameters
     ----------
@@ -112,8 +133,12 @@ def page(study, results, table, analyses=None, claims=None):
     table : DataFrame of :func:`summary`
     analyses : dict name -> result
     claims : DataFrame of :func:`spikeproof.claims.table`
+
+    Returns
+    -------
+    (text, list of dicts with name, title, caption, svg, csv)
     """
-    rows = _by_run(table)
+    rows, figures = _by_run(table), _Figures()
     built = [r for r in rows if r["built"]]
     exported = [result for result in results if "export" in result]
     proved = [result for result in results if "simulate" in result]
@@ -123,13 +148,13 @@ def page(study, results, table, analyses=None, claims=None):
         for result in dict.fromkeys(result["run"].name for result in (best, exported[0])):
             result = next(r for r in exported if r["run"].name == result)
             shown = result["export"]["raster"]
-            rasters.append(_figure(
+            rasters.append(figures.add(
                 result["run"].name if shown["label"] is None else
                 f"{result['run'].name}: a {shown['label']}, read as {shown['winner']}",
                 "First test image; a mark is a spike. A last layer that is read by its membrane never fires and is left out.",
                 plots.raster(shown["image"], shown["spikes"], result["export"]["steps"])))
     detectors = {result["run"].name: result for result in reversed(results) if "detections" in result["evaluate"]}
-    detections = [_figure(f"{name}: mean average precision {100 * result['evaluate']['accuracy']:.1f} %, at an overlap of 0.5 "
+    detections = [figures.add(f"{name}: mean average precision {100 * result['evaluate']['accuracy']:.1f} %, at an overlap of 0.5 "
                           f"{100 * result['evaluate']['map_50']:.1f} %",
                           "First test images, events of all steps. Dashed: the boxes that are there; solid: those that were found, "
                           "with class and score.", plots.detections(result["evaluate"]["detections"]))
@@ -139,7 +164,7 @@ def page(study, results, table, analyses=None, claims=None):
                   for result in exported}
     constrained = {label: epochs for label, epochs in compressed.items() if "constraint_failure" in epochs[0]}
     masked = {label: epochs for label, epochs in compressed.items() if {"open_positions", "open_channels"} & set(epochs[0])}
-    curves = [_figure(title, caption, draw(histories)) for title, caption, draw, histories in (
+    curves = [figures.add(title, caption, draw(histories)) for title, caption, draw, histories in (
         ("Pre-training, full precision", "Selection uses none of this: the final epoch counts.", plots.training_curves, pretrained),
         ("Training in codes, last stage", "Quantized or, where pruned, pruned networks.", plots.training_curves, compressed),
         ("Constrained backpropagation", "A score of 0: every weight is at a level. Windows close as 1/g; the multipliers of the "
@@ -152,8 +177,8 @@ def page(study, results, table, analyses=None, claims=None):
         kind = load("analyses", study["analyses"][name]["kind"])
         about = " ".join(kind.__doc__.split("\n\n")[0].replace("``", "").split())
         sections.append({"name": name, "about": about, "tables": kind.tables(result),
-                         "figures": [_figure(*figure) for figure in kind.figures(result)]})
-    return _render(
+                         "figures": [figures.add(*figure) for figure in kind.figures(result)]})
+    text = _render(
         "report.html.j2", study=study, rows=rows, built=built, exported=exported, proved=proved, rasters=rasters,
         detections=detections,
         provenance=provenance(),
@@ -163,20 +188,21 @@ def page(study, results, table, analyses=None, claims=None):
         whole_part=all(result["simulate"]["images_compared"] == result["export"]["images"] for result in proved),
         all_equal=bool(proved) and bool(table.equal.dropna().all()) and bool(table.memory_equal.dropna().all()),
         data={result["evaluate"]["data"]["name"]: result["evaluate"]["data"] for result in results},
-        accuracy_figure=_figure("Accuracy against memory",
+        accuracy_figure=figures.add("Accuracy against memory",
                                 "Mean over seeds, bars are one standard deviation. Diamonds are full precision at 32 bits.",
                                 plots.accuracy_memory(rows)) if rows else None,
-        memory_figure=_figure(
+        memory_figure=figures.add(
             "Where the bits are",
             "Compressed runs, first seed. In each colour, white lines part the layers, the first one leftmost.",
             plots.memory_breakdown(_layers(exported))) if exported else None,
-        area_figure=_figure("Latency against logic", "One image through the core, at the clock rate that nextpnr reports.",
+        area_figure=figures.add("Latency against logic", "One image through the core, at the clock rate that nextpnr reports.",
                             plots.cycles_area(built)) if built else None,
         curves=curves)
+    return text, figures
 
 
 def grid_page(grid, table, settings, failed=()):
-    """The page of a grid as HTML text.
+    """The page of a grid as HTML text, and its figures, as of :func:`page`.
 
     Parameters
     ----------
@@ -185,7 +211,7 @@ def grid_page(grid, table, settings, failed=()):
     settings : list of columns that are settings; an empty cell leaves an option as it is in the base
     failed : list of (settings and seed as text, why)
     """
-    rows, told = [], table[settings].map(lambda value: "" if pd.isna(value) else str(value))
+    rows, figures, told = [], _Figures(), table[settings].map(lambda value: "" if pd.isna(value) else str(value))
     for _, group in table.groupby([told[key] for key in settings], sort=False) if settings else [(None, table)]:
         first = {key: "" if pd.isna(value) else value for key, value in group.iloc[0][settings].items()}
         means = group[["accuracy", "accuracy_float", "validation_accuracy", "memory_bits", "seconds"]].mean()
@@ -194,10 +220,11 @@ def grid_page(grid, table, settings, failed=()):
     for i in pareto_front([(r["memory_bits"], r["accuracy"]) for r in rows]):
         rows[i]["front"] = True
     varied = [key for key in settings if len({str(r["settings"][key]) for r in rows}) > 1]
-    effects = [_figure(key, "Every point, and the mean over all points with the value.",
+    effects = [figures.add(key, "Every point, and the mean over all points with the value.",
                        plots.setting([(r["settings"][key], r["accuracy"]) for r in rows], key)) for key in varied]
     values = int(table.torch_values_compared.sum()) if "torch_values_compared" in table else 0
-    return _render("grid.html.j2", grid=grid, rows=rows, count=len(table), settings=settings, effects=effects, values=values,
+    text = _render("grid.html.j2", grid=grid, rows=rows, count=len(table), settings=settings, effects=effects, values=values,
                    failed=failed, best=max(rows, key=lambda r: r["accuracy"]), least=min(rows, key=lambda r: r["memory_bits"]),
-                   accuracy_figure=_figure("Accuracy against memory", "Mean over seeds, bars are one standard deviation.",
+                   accuracy_figure=figures.add("Accuracy against memory", "Mean over seeds, bars are one standard deviation.",
                                            plots.cloud(rows)))
+    return text, figures

@@ -43,6 +43,7 @@ rule grid:
             category="Grids",
             labels={"grid": GRID_NAME, "what": "table"},
         ),
+        figures=directory(f"results/grids/{GRID_NAME}/figures"),
         manifest=f"results/grids/{GRID_NAME}/manifest.json",
     log:
         f"results/logs/grid/{GRID_NAME}.log",
@@ -64,4 +65,4 @@ rule grid:
         code=code_digest("spikeproof.stages.grid"),
     shell:
         "python -m spikeproof grid --label {params.label} --log {log} --grid {params.grid:q} --parts {input} "
-        "--out {output.html} --table {output.table} --manifest {output.manifest}"
+        "--out {output.html} --table {output.table} --figures {output.figures} --manifest {output.manifest}"

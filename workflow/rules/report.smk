@@ -78,6 +78,7 @@ rule report_study:
             labels={"study": STUDY, "what": "table"},
         ),
         claims=f"results/{STUDY}/claims.csv",
+        figures=directory(f"results/{STUDY}/figures"),
         manifest=f"results/{STUDY}/manifest.json",
     log:
         f"results/logs/report/{STUDY}.log",
@@ -115,7 +116,7 @@ rule report_study:
     shell:
         "python -m spikeproof report --label {params.label} --log {log} --study {params.study:q} "
         "--claims {input.claims} --out {output.html} --table {output.table} --claims-table {output.claims} "
-        "--manifest {output.manifest}"
+        "--figures {output.figures} --manifest {output.manifest}"
 
 
 # A study that tests no claims has no verdicts to compare.

@@ -54,5 +54,6 @@ def run(args, stage):
     write_json(args.out, result)
     silent = [shape.name for shape, of in zip((s for k, s in enumerate(model.shapes) if model.fires(k)), rates) if not of.any()]
     if silent:
-        stage.say(f"no neuron of {', '.join(silent)} ever fires on the test part: nothing passes there")
+        more = f" and {len(silent) - 3} layers more" if len(silent) > 3 else ""
+        stage.say(f"no neuron of {', '.join(silent[:3])}{more} ever fires on the test part: nothing passes there")
     stage.say(f"test {result['metric']} {100 * result['accuracy']:.2f} % (float {100 * result['accuracy_float']:.2f} %)")

@@ -9,6 +9,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--grid", type=json_argument, required=True, help="{name, title, about}")
     parser.add_argument("--out", required=True, help="report.html")
     parser.add_argument("--table", required=True, help="summary.csv")
+    parser.add_argument("--figures", help="folder for the page's figures, each as .svg with its data as .csv")
     parser.add_argument("--manifest", help="manifest.json: SHA-256 of the points' files, for the verify stage")
 
 
@@ -41,9 +42,13 @@ def run(args, stage):
     numbers = [name for name in (*results, "seconds", "torch_values_compared") if name in table]
     good = table[table.accuracy.notna()].astype(dict.fromkeys(numbers, float))
     why = [(", ".join(f"{key} {row[key]}" for key in (*settings, "seed") if key in row), row["error"]) for row in failed]
-    write_text(args.out, report.grid_page(args.grid, good, settings, why))
+    page, figures = report.grid_page(args.grid, good, settings, why)
+    write_text(args.out, page)
+    if args.figures:
+        report.save_figures(args.figures, figures)
     if args.manifest:
         below = {folder_of(row["key"]) for row in rows} | {path for part in parts for path in part["rests_on"]}
-        paths = [args.out, args.table, *sorted(path for path in below if Path(path).exists())]
+        below |= {path for path in (args.out, args.table, args.figures) if path}
+        paths = [path for path in below if Path(path).exists()]
         write_json(args.manifest, {"grid": args.grid, "files": digests(paths), "provenance": provenance()})
     stage.say(f"{len(table)} points in {args.table}{f', {len(failed)} of them failed' if failed else ''}; open {args.out}")

@@ -12,6 +12,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--out", required=True, help="report.html")
     parser.add_argument("--table", required=True, help="summary.csv")
     parser.add_argument("--claims-table", help="claims.csv: verdicts on the claims that the study tests")
+    parser.add_argument("--figures", help="folder for the page's figures, each as .svg with its data as .csv")
     parser.add_argument("--manifest", help="manifest.json: SHA-256 of all files that the report rests on, for the verify stage")
 
 
@@ -29,10 +30,13 @@ def run(args, stage):
     write_text(args.table, table.to_csv(index=False))
     if args.claims_table:
         write_text(args.claims_table, verdicts.to_csv(index=False))
-    write_text(args.out, report.page(study, results, table, analyses, verdicts))
+    page, figures = report.page(study, results, table, analyses, verdicts)
+    write_text(args.out, page)
+    if args.figures:
+        report.save_figures(args.figures, figures)
     if args.manifest:
         paths = {path for run in study["runs"] for path in run.files} | {analysis_file(name) for name in analyses}
-        paths |= {args.out, args.table} | ({args.claims_table} if args.claims_table else set())
+        paths |= {path for path in (args.out, args.table, args.claims_table, args.figures) if path}
         write_json(args.manifest, {"study": args.study, "files": digests(paths), "provenance": provenance()})
     said = ", ".join(f"{count} {verdict}" for verdict in claims.VERDICTS if (count := int((verdicts.verdict == verdict).sum())))
     stage.say(f"{len(table)} rows in {args.table}{f'; claims: {said}' if said else ''}; open {args.out}")
