@@ -1,6 +1,7 @@
 # make results   install into .venv and reproduce the default study (STUDY=name for another)
 # make test      install into .venv and run all tests
 # make lint      style of Python and Snakemake files
+# make docs      the documentation as a site: docs/_build/html/index.html
 # make golden-env   snnTorch and sinabs, each in an environment of its own, for the tests that compare with them
 #
 # PYTHON=...      Python 3.11 or newer
@@ -10,7 +11,7 @@ STUDY ?= default
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: results test lint clean golden-env
+.PHONY: results test lint docs clean golden-env
 results: .venv/installed
 	$(BIN)/snakemake --workflow-profile workflow/profiles/local --config study=$(STUDY)
 	@echo "open results/$(STUDY)/report.html"
@@ -31,6 +32,12 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+# A link to nowhere is an error.
+docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("spikeproof needs Python 3.11 or newer, not " + sys.version.split()[0] + ": set PYTHON to one") if sys.version_info < (3, 11) else None'

@@ -26,7 +26,7 @@ def run(args, stage):
     from ..provenance import provenance
     from ..torch_setup import set_up
     set_up(args.threads)
-    data, _ = load_prepared(args.data)
+    data, data_digest = load_prepared(args.data)
     model, description = load_model(args.model)
     if not isinstance(model, CodeNetwork):
         raise ValueError(f"{args.model} must be a quantized model: a full-precision one has no integer network")
@@ -63,7 +63,8 @@ def run(args, stage):
         found = model.head.found(values_of(model, net, scores))
         reached = mean_average_precision(found, data.boxes["test"], data.classes)[0]
     result = {
-        "network_sha256": digest, "torch_equal": True, "torch_values_compared": values, "images": len(frames),
+        "network_sha256": digest, "data_sha256": data_digest, "torch_equal": True, "torch_values_compared": values,
+        "images": len(frames),
         "accuracy": reached, "steps": net.steps,
         "synops_per_image": float(synops.mean()),
         "memory_bits_formula": formula, "memory_bits": net.memory_bits(),

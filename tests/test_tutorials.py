@@ -1,0 +1,59 @@
+"""The pages that teach: their files are written and their commands run, in order, in a copy of the source tree."""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+from source_tree import SourceTree
+
+BLOCK = re.compile(r"<!-- (file|line|run)(?:: (.*?))? -->\n```\w+\n(.*?)```", re.S)
+
+
+def follow(page, tree):
+    """Do what a page says -> what its commands printed."""
+    said, environment = [], {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "hdl"]),
+                             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    (tree.at / "scratch").mkdir(exist_ok=True)
+    blocks = BLOCK.findall((ROOT / "docs" / page).read_text())
+    assert len(blocks) == (ROOT / "docs" / page).read_text().count("<!-- ")
+    for what, argument, text in blocks:
+        if what == "file":
+            (tree.at / argument).write_text(text)
+        elif what == "line":
+            name, after = argument.split(" after ")
+            before = (tree.at / name).read_text()
+            assert before.count(after) == 1
+            (tree.at / name).write_text(before.replace(after, f"{after}\n{text.rstrip()}"))
+        else:
+            done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", text], cwd=tree.at, env=environment, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900)
+            assert (done.returncode != 0) == (argument == "fails"), done.stdout[-3000:]
+            said.append(done.stdout)
+    return said
+
+
+@pytest.mark.slow
+def test_the_tutorial(tmp_path):
+    tree = SourceTree(tmp_path)
+    ran, shown, fooled, searched = follow("tutorial.md", tree)
+    assert "report_study" in ran and "Verilog = integers on" in ran
+    assert shown.count("True") == 2 and "four-bit" in shown
+    word = r"error: \S*dense2\S*weights\S* word 3 field \d+ must be code -?\d+, not -?\d+ \(1 fields differ\)"
+    assert re.search(word, fooled), fooled
+    assert searched.count("half_up") >= 1 and "9 candidates" in searched and (tree.at / "scratch/front.svg").exists()
+    table = pd.read_csv(tree.at / "results/first/summary.csv").set_index("run")
+    assert (table.accuracy > 0.7).all() and table.dsp.dropna().eq(0).all()
+    assert table.memory_bits["ternary"] < table.memory_bits["four-bit"] < table.memory_bits["full-precision"] / 4
+
+
+@pytest.mark.slow
+def test_a_quantizer_of_ones_own(tmp_path):
+    tree = SourceTree(tmp_path)
+    ran, shown = follow("extend.md", tree)
+    assert "Verilog = integers on" in ran and "True" in shown
+    table = pd.read_csv(tree.at / "results/mine/summary.csv").set_index("run")
+    assert table.accuracy["no-zero"] > 0.7 and table.bits_per_weight["no-zero"] == 3
