@@ -396,3 +396,29 @@ def test_files_that_say_too_much_are_refused(tmp_path, text, sentence):
     path.write_text(text)
     with pytest.raises(ConfigError, match="^" + re.escape(f"{path} {sentence}")):
         read_yaml(path)
+
+
+def test_annotations_are_no_code(tmp_path, monkeypatch):
+    """What only a type checker reads changes no digest, and imports for it are none; what runs does."""
+    from spikeproof import code_digest as module
+    monkeypatch.setattr(module, "ROOTS", {"pkg": tmp_path})
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "heavy.py").write_text("x = 1\n")
+
+    def digest(text):
+        (tmp_path / "a.py").write_text(text)
+        for of in (module._tree, module._direct, module.code_digest):
+            of.cache_clear()
+        return module.code_digest("pkg.a")
+    try:
+        plain = digest("def f(x, *y, z=1, **more):\n    return x\n")
+        typed = digest("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .heavy import x as kind\n"
+                       "def f(x: 'kind', *y: int, z: int = 1, **more: str) -> 'kind':\n    'Doc.'\n    return x\n")
+        assert module.imported_modules("pkg.a") == ["pkg.a"]
+        assert typed == digest("from typing import TYPE_CHECKING\ndef f(x, *y, z=1, **more):\n    return x\n") != plain
+        assert digest("def f(x, *y, z=2, **more):\n    return x\n") != plain
+        digest("from .heavy import x\n")
+        assert "pkg.heavy" in module.imported_modules("pkg.a")
+    finally:
+        for of in (module._tree, module._direct, module.code_digest):
+            of.cache_clear()

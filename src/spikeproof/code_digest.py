@@ -1,6 +1,6 @@
 """Which code a stage runs: a digest over the modules that it imports, directly or not.
 
-Found by reading import statements, so nothing is imported. Comments, docstrings and layout do not count:
+Found by reading import statements, so nothing is imported. Comments, docstrings, annotations of functions and layout do not count:
 the digest is of the syntax tree. Snakemake takes it as a parameter, so a stage reruns when its code changed.
 """
 import ast
@@ -25,9 +25,27 @@ def _path(module):
     return None
 
 
+class _Running(ast.NodeTransformer):
+    """Leaves out what no run reads: annotations of functions, and what is imported for them below ``if TYPE_CHECKING``."""
+    def visit_If(self, node):
+        checking = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return None if checking else self.generic_visit(node)
+
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        every = node.args
+        for of in (*every.posonlyargs, *every.args, *every.kwonlyargs, every.vararg, every.kwarg):
+            if of is not None:
+                of.annotation = None
+        return self.generic_visit(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+
 @cache
 def _tree(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = _Running().visit(tree)
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         if documented and ast.get_docstring(node, False) is not None:
