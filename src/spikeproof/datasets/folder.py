@@ -98,7 +98,7 @@ class Folder:
         if not is_zipfile(path):
             raise CorruptFile(f"{path} must be a folder of images or an .npz file, and is neither, or is cut short")
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:     # numpy leaves a bad one open
                 arrays = {name: file[name] for name in file.files}
         except Exception as error:                                  # whatever a file can do to numpy's reader
             raise CorruptFile(f"{path} is no whole .npz file of plain arrays ({' '.join(str(error).split())[:150]})") from None
