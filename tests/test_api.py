@@ -47,6 +47,10 @@ def test_models_networks_and_data_are_saved_and_loaded(trained, tmp_path):
     loaded = spikeproof.load(tmp_path / "data")
     assert np.array_equal(loaded.frames["test"], data.frames["test"]) and loaded.classes == data.classes
     assert save_network(tmp_path / "n", net) == network_digest(net) == load_network(tmp_path / "n")[1]
+    events = tiny_data(bits=1, constant=False)                       # of one bit: kept eight to a byte
+    digest = spikeproof.save(tmp_path / "events", events)
+    again = spikeproof.load(tmp_path / "events")
+    assert np.array_equal(again.frames["test"], events.frames["test"]) and spikeproof.save(tmp_path / "more", again) == digest
     (tmp_path / "text").write_text("no container")
     with pytest.raises(CorruptFile, match="text is truncated or of another kind"):
         spikeproof.load(tmp_path / "text")

@@ -190,13 +190,14 @@ def test_labels_are_what_neurons_respond_to():
 def test_what_cannot_learn_so_is_refused():
     stdp = make("pretraining", RULE.model_dump())
     lif, competing = (make("neurons", parse_entry("neurons", {"kind": kind}, "n").model_dump()) for kind in ("lif", "diehl_cook"))
-    two = [SimpleNamespace()] * 2
+    two, normal = ([SimpleNamespace(connections=[SimpleNamespace(norm=norm)])] * 2 for norm in (False, True))
     for neuron, spec, shapes, message in (
             (lif, InputSpec((3, 4, 1)), two, "stdp wants neurons that compete, of kind diehl_cook"),
             (competing, InputSpec((3, 4, 1), 4), two, "stdp wants spikes as input: images with encoding: rate, or events of one "
                                                       "bit"),
             (competing, InputSpec((3, 4, 1)), two * 2, "stdp wants two dense layers, like 400-10, the neurons that learn and their "
                                                        "labels, read as sums"),
+            (competing, InputSpec((3, 4, 1)), normal, "stdp wants an architecture without batch normalisation: set norm: false"),
             (competing, InputSpec((3, 2, 1)), two, "weight_sum must be at most 0.75, half of what 6 inputs at largest_weight sum "
                                                    "up to, so that there is something to choose, not 1.5")):
         with pytest.raises(ValueError) as error:
@@ -205,6 +206,10 @@ def test_what_cannot_learn_so_is_refused():
     quantizer = make("quantizers", parse_entry("quantizers", {"kind": "ternary", "training": {"epochs": 1}}, "q").model_dump())
     with pytest.raises(ValueError, match="^stdp learns in codes of quantizer fixed_point alone: use that, or training: "):
         stdp.check_quantizer(quantizer, competing, InputSpec((3, 4, 1)))
+    entry = {"kind": "fixed_point", "edge_bits": 8, "training": {"epochs": 1}}
+    edges = make("quantizers", parse_entry("quantizers", entry, "q").model_dump())
+    with pytest.raises(ValueError, match="^stdp learns with the quantizer's bits in both layers: leave out edge_bits, or use "):
+        stdp.check_quantizer(edges, competing, InputSpec((3, 4, 1)))
     surrogate = make("pretraining", parse_entry("pretraining", {"kind": "surrogate"}, "p").model_dump())
     with pytest.raises(ValueError, match="^neurons that inhibit each other have no gradient: use pretraining of kind stdp"):
         surrogate.check(competing, InputSpec((3, 4, 1)), two)

@@ -161,6 +161,12 @@ def _frames_shape(data):
     return spec.shape if spec.constant else (data.steps, *spec.shape)
 
 
+def _slices(frames, count=1024):
+    """Frames, an array or BitFrames, some at a time."""
+    for at in range(0, len(frames), count):
+        yield frames[at:at + count]
+
+
 def _watched(frames, part, data):
     """The frames of a part with a progress bar, every piece checked; codes of one bit eight to a byte."""
     shape = _frames_shape(data)
@@ -169,7 +175,7 @@ def _watched(frames, part, data):
 
     def make():
         with tqdm(total=len(frames), desc=f"prepare {part}", unit="sample", mininterval=1) as bar:
-            for piece in frames.make() if isinstance(frames, Pieces) else [frames]:
+            for piece in frames.make() if isinstance(frames, Pieces) else _slices(frames):
                 if piece.size and (piece.min() < 0 or piece.max() > data.input.max_code):
                     raise ValueError(f"codes of the {part} part must be 0 to {data.input.max_code}, not {piece.min()} or "
                                      f"{piece.max()}")

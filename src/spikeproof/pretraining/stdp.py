@@ -55,6 +55,8 @@ class Stdp(Pretraining):
             raise ValueError("stdp wants spikes as input: images with encoding: rate, or events of one bit")
         if len(shapes) != 2 or neuron.readout != "membrane":
             raise ValueError("stdp wants two dense layers, like 400-10, the neurons that learn and their labels, read as sums")
+        if any(connection.norm for connection in shapes[0].connections):
+            raise ValueError("stdp wants an architecture without batch normalisation: set norm: false")
         inputs = math.prod(input_spec.shape)
         most = self.options.largest_weight * inputs / 2
         if self.options.weight_sum > most:
@@ -64,6 +66,9 @@ class Stdp(Pretraining):
     def check_quantizer(self, quantizer, neuron, input_spec):
         if quantizer.options.training.epochs and quantizer.options.kind != "fixed_point":
             raise ValueError("stdp learns in codes of quantizer fixed_point alone: use that, or training: {epochs: 0}")
+        if quantizer.options.training.epochs and quantizer.options.edge_bits is not None:
+            raise ValueError("stdp learns with the quantizer's bits in both layers: leave out edge_bits, or use training: "
+                             "{epochs: 0}")
 
     def train(self, model, data, seed=0, **kwargs):
         """Train a FloatNetwork in place -> history (list of dicts, one per epoch)."""
