@@ -1,0 +1,115 @@
+"""What benchmarks share: programs in processes and environments of their own that are asked in turns, ratios, and what is kept.
+
+A benchmark is one script, which measures in one run what spikeproof does and what a user would otherwise pick. It starts itself
+once for each program (``--worker NAME``), in an environment with what that program needs; workers answer questions, lines of JSON,
+one at a time, so that none runs beside another. Rounds alternate, and what is told is the median of the rounds' ratios, with the
+lowest and the highest.
+"""
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENTS, HERE = ROOT / "scratch" / "benchmarks", Path(__file__).resolve().parent
+KEPT = ROOT / "results" / "reference" / "benchmarks"
+
+__all__ = ["ROOT", "Worker", "answer", "environment", "exponent", "keep", "kept", "ratios", "rounds"]
+
+
+def environment(name):
+    """Python of an environment with what ``name.txt`` lists, here or in tests/golden, made where there is none.
+
+    That of "spikeproof" is the one that runs this.
+    A line ``--no-deps package`` is installed without what the package asks for.
+    """
+    if name == "spikeproof":
+        return sys.executable
+    at = ENVIRONMENTS / name
+    python = at / "bin" / "python"
+    if not (at / "installed").exists():
+        print(f"installing {name} into {at.relative_to(ROOT)}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(at)], check=True)
+        listed = next(path for of in (HERE / "environments", ROOT / "tests" / "golden") if (path := of / f"{name}.txt").exists())
+        lines = [line for line in listed.read_text().splitlines() if line and line[0] != "#"]
+        alone = [line.removeprefix("--no-deps ") for line in lines if line.startswith("--no-deps ")]
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *(line for line in lines if not line.startswith("--"))], check=True)
+        if alone:
+            subprocess.run([*pip, "--no-deps", *alone], check=True)
+        (at / "installed").touch()
+    return str(python)
+
+
+class Worker:
+    """A process that answers questions, one at a time.
+
+    Parameters
+    ----------
+    script : path of the benchmark
+    name : what ``--worker`` is given
+    where : name of its environment
+    """
+    def __init__(self, script, name, where):
+        self.name = name
+        paths = os.pathsep.join(str(ROOT / of) for of in ("src", "hdl", "benchmarks"))
+        self.process = subprocess.Popen([environment(where), str(script), "--worker", name], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
+
+    def ask(self, **question):
+        """Its answer (JSON value); RuntimeError where it ended instead."""
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended with {self.process.wait()} when asked {question}")
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def answer(act):
+    """Answer what is asked on the standard input with ``act(**question)``; what is printed meanwhile goes to the error stream."""
+    out, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        print(json.dumps(act(**json.loads(line))), file=out, flush=True)
+
+
+def rounds(workers, times, **question):
+    """dict name -> list of answers; each round asks all workers, in an order that turns."""
+    found = {worker.name: [] for worker in workers}
+    for n in range(times):
+        for k in range(len(workers)):
+            worker = workers[(n + k) % len(workers)]
+            found[worker.name].append(worker.ask(**question))
+    return found
+
+
+def ratios(ours, theirs):
+    """How many times longer theirs take than ours, round by round: dict of median, low and high."""
+    found = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return {"median": statistics.median(found), "low": min(found), "high": max(found)}
+
+
+def exponent(sizes, seconds):
+    """p of seconds ~ size^p, the slope of a straight line through the logarithms (least squares)."""
+    import numpy as np
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def keep(name, result):
+    """Keep what a benchmark found, with the machine and versions, for the page (benchmarks/write_page.py)."""
+    from spikeproof.files import write_json
+    from spikeproof.provenance import provenance
+    KEPT.mkdir(parents=True, exist_ok=True)
+    write_json(KEPT / f"{name}.json", {**result, "provenance": provenance()})
+
+
+def kept(name):
+    """What :func:`keep` kept, or None."""
+    path = KEPT / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
