@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS, HERE = ROOT / "scratch" / "benchmarks", Path(__file__).resolve().parent
 KEPT = ROOT / "results" / "reference" / "benchmarks"
 
-__all__ = ["ROOT", "Worker", "answer", "environment", "exponent", "keep", "kept", "ratios", "rounds"]
+__all__ = ["Worker", "answer", "environment", "exponent", "keep", "ratios", "rounds"]
 
 
 def environment(name):
@@ -102,14 +102,8 @@ def exponent(sizes, seconds):
 
 
 def keep(name, result):
-    """Keep what a benchmark found, with the machine and versions, for the page (benchmarks/write_page.py)."""
+    """Keep what a benchmark found, with the machine and versions, in results/reference/benchmarks."""
     from spikeproof.files import write_json
     from spikeproof.provenance import provenance
     KEPT.mkdir(parents=True, exist_ok=True)
     write_json(KEPT / f"{name}.json", {**result, "provenance": provenance()})
-
-
-def kept(name):
-    """What :func:`keep` kept, or None."""
-    path = KEPT / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None

@@ -90,28 +90,37 @@ class Ours:
         return self.module(x if x.dim() == 5 else x[None])[0]
 
 
+def groups_of(network, weights, kit):
+    """What stands before each layer of neurons: a list of lists of modules; ``kit`` is torch.nn, or a library's own layers."""
+    import torch
+    norm, weights, groups, parts = NETWORKS[network][2], iter(weights), [], []
+    for k, (word, inputs, outputs, _) in enumerate(all_layers := layers_of(network)):
+        if word == "P":
+            parts.append(kit.MaxPool2d(2))
+            continue
+        last = k == len(all_layers) - 1
+        if word == "D":
+            parts.append(kit.Flatten())
+        own = kit.Conv2d(inputs, outputs, 3, padding=1, bias=not norm) if word == "C" \
+            else kit.Linear(inputs, outputs, bias=last or not norm)
+        own.weight.data.copy_(torch.from_numpy(next(weights)))
+        if own.bias is not None:
+            torch.nn.init.zeros_(own.bias)
+        groups.append([*parts, own, *([kit.BatchNorm2d(outputs)] if norm and not last else [])])
+        parts = []
+    return groups
+
+
 class Spikingjelly:
     """The same network of spikingjelly's multi-step layers."""
     def __init__(self, network, weights, steps, frames):
-        import torch
         from spikingjelly.activation_based import functional, layer, neuron, surrogate
         from torch import nn
         self.steps, self.scale, self.reset = steps, 1.0 if frames else 255.0, functional.reset_net
-        norm, parts, weights = NETWORKS[network][2], [], iter(weights)
-        for k, (word, inputs, outputs, _) in enumerate(all_layers := layers_of(network)):
-            if word == "P":
-                parts.append(layer.MaxPool2d(2))
-                continue
-            last = k == len(all_layers) - 1
-            if word == "D":
-                parts.append(layer.Flatten())
-            own = layer.Conv2d(inputs, outputs, 3, padding=1, bias=not norm) if word == "C" \
-                else layer.Linear(inputs, outputs, bias=last or not norm)
-            own.weight.data.copy_(torch.from_numpy(next(weights)))
-            if own.bias is not None:
-                nn.init.zeros_(own.bias)
-            parts += [own, *([layer.BatchNorm2d(outputs)] if norm and not last else []),
-                      neuron.LIFNode(tau=1 / (1 - BETA), decay_input=False, v_reset=None, surrogate_function=surrogate.ATan(2.0))]
+        parts = []
+        for group in groups_of(network, weights, layer):
+            parts += [*group, neuron.LIFNode(tau=1 / (1 - BETA), decay_input=False, v_reset=None,
+                                             surrogate_function=surrogate.ATan(2.0))]
         self.module = nn.Sequential(*parts)
         functional.set_step_mode(self.module, "m")
 
@@ -125,29 +134,12 @@ class Snntorch:
     """The same network with snnTorch's neurons, called step by step."""
     def __init__(self, network, weights, steps, frames):
         import snntorch
-        import torch
         from snntorch import surrogate
         from torch import nn
         self.steps, self.scale = steps, 1.0 if frames else 255.0
-        norm, weights, groups, parts = NETWORKS[network][2], iter(weights), [], []
-        self.neurons = nn.ModuleList()
-        for k, (word, inputs, outputs, _) in enumerate(all_layers := layers_of(network)):
-            if word == "P":
-                parts.append(nn.MaxPool2d(2))
-                continue
-            last = k == len(all_layers) - 1
-            if word == "D":
-                parts.append(nn.Flatten())
-            own = nn.Conv2d(inputs, outputs, 3, padding=1, bias=not norm) if word == "C" \
-                else nn.Linear(inputs, outputs, bias=last or not norm)
-            own.weight.data.copy_(torch.from_numpy(next(weights)))
-            if own.bias is not None:
-                nn.init.zeros_(own.bias)
-            groups.append(nn.Sequential(*parts, own, *([nn.BatchNorm2d(outputs)] if norm and not last else [])))
-            parts = []
-            self.neurons.append(snntorch.Leaky(beta=BETA, spike_grad=surrogate.atan(alpha=2.0), reset_mechanism="subtract",
-                                               reset_delay=False))
-        self.groups = nn.ModuleList(groups)
+        self.groups = nn.ModuleList(nn.Sequential(*group) for group in groups_of(network, weights, nn))
+        self.neurons = nn.ModuleList(snntorch.Leaky(beta=BETA, spike_grad=surrogate.atan(alpha=2.0), reset_mechanism="subtract",
+                                                    reset_delay=False) for _ in self.groups)
         self.module = nn.ModuleList([self.groups, self.neurons])
 
     def logits(self, x):
@@ -322,7 +314,7 @@ def main():
     parser.add_argument("--accuracy", action="store_true", help="what an epoch reaches")
     parser.add_argument("--data", default="data", help="folder of the datasets' files (default data)")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--keep", action="store_true", help="keep the result for docs/benchmarks.md")
+    parser.add_argument("--keep", action="store_true", help="keep the result in results/reference/benchmarks")
     arguments = parser.parse_args()
     if arguments.worker:
         return answer(Training(arguments.worker))
