@@ -57,13 +57,9 @@ def train(data, architecture, neuron=None, pretraining=None, seed=0, say=print):
     ConfigError, ValueError, FloatingPointError
         If entries are not valid or do not fit the data, or the loss diverges.
     """
-    import torch
-
-    from .model_files import build, make
-    from .training import seed_of
+    from .model_files import make, untrained
     chain = {"architecture": architecture, "neuron": neuron or {"kind": "lif"}, "pretraining": pretraining or {"kind": "surrogate"}}
-    torch.manual_seed(seed_of(seed, "weights"))
-    model = build(chain, data.input, data.steps, data.classes)
+    model = untrained(chain, data, seed)
     model.history = make("pretraining", chain["pretraining"]).train(model, data, seed=seed, say=say)
     model.chain, model.classes = chain, data.classes
     return model.eval()
@@ -246,7 +242,7 @@ def load(path):
         return base.load_prepared(path)[0]
     from . import model_files
     if kind != model_files.KIND:
-        raise CorruptFile(f"{path} must be a model, a network or prepared data, not {kind or 'another file'}")
+        raise CorruptFile(f"{path} must be a model, a network or prepared data, not {kind}")
     model, description = model_files.load_model(path)
     model.chain, model.classes = description["chain"], description["classes"]
     return model

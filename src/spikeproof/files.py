@@ -158,6 +158,13 @@ def _digest(description, shapes, tensor_digests):
     return total.hexdigest()
 
 
+def _laid_out(tensors):
+    """Tensors as they are written, in C order, and what each is: ({name: array or Pieces}, {name: (type, shape)})."""
+    tensors = {name: tensor if isinstance(tensor, Pieces) else np.ascontiguousarray(tensor).reshape(np.shape(tensor))
+               for name, tensor in tensors.items()}
+    return tensors, {name: (np.dtype(tensor.dtype).newbyteorder("<").str, tensor.shape) for name, tensor in tensors.items()}
+
+
 def write_container(path, kind, description, tensors):
     """Write tensors and a JSON description; equal content gives equal bytes.
 
@@ -179,9 +186,7 @@ def write_container(path, kind, description, tensors):
     ValueError
         If pieces do not give the tensor that was announced.
     """
-    tensors = {name: tensor if isinstance(tensor, Pieces) else np.ascontiguousarray(tensor).reshape(np.shape(tensor))
-               for name, tensor in tensors.items()}
-    shapes = {name: (np.dtype(tensor.dtype).newbyteorder("<").str, tensor.shape) for name, tensor in tensors.items()}
+    tensors, shapes = _laid_out(tensors)
     unknown = "0" * 64                                      # the digest's place: it is known when all is written
 
     def described(digest):
@@ -273,7 +278,7 @@ def read_container(path, kind, remedy, mapped=False):
 
 
 def _stored(path):
-    """What a container says of itself, its content unread: dict with kind, description and sha256."""
+    """What a container says of itself, its content unread: dict with kind and sha256."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
@@ -302,8 +307,7 @@ def stored_kind(path):
 
 def content_digest(description, arrays):
     """The digest that :func:`write_container` would give a file of these (dict name -> array)."""
-    arrays = {name: np.ascontiguousarray(of).reshape(np.shape(of)) for name, of in arrays.items()}
-    shapes = {name: (np.dtype(of.dtype).newbyteorder("<").str, of.shape) for name, of in arrays.items()}
+    arrays, shapes = _laid_out(arrays)
     return _digest(description, shapes, {name: hashlib.sha256(of.tobytes()).hexdigest() for name, of in arrays.items()})
 
 

@@ -9,10 +9,9 @@ import csv
 import hashlib
 import itertools
 import json
-import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -25,15 +24,13 @@ from .config import Config, smoke_config
 from .entries import ConfigError, modules_of, parse_entry, plain_name, read_yaml, validate
 from .files import canonical_json
 from .options import Options
-from .points import FORMAT, folder_of, is_there
+from .points import FORMAT
 from .runs import FLOAT, NO_PRUNER, SECTION_OF, RunNames, data_file
 
-__all__ = ["Grid", "GridOptions", "Point", "Progress", "load_grid", "lost_parts", "part_file", "read_tasks", "tasks"]
+__all__ = ["Grid", "GridOptions", "Point", "load_grid", "read_tasks", "tasks"]
 
 #: Longest JSON of a job's tasks: a shell takes arguments of up to 131,072 bytes.
 LONGEST = 60_000
-#: A point whose mark was not touched for so many seconds is not running any more.
-STALE = 60.0
 MOST_POINTS = 100_000
 
 
@@ -333,27 +330,6 @@ def load_grid(path, raw, config, smoke=False):
     return Grid(options, tuple(points), datasets)
 
 
-def part_file(name, level, number):
-    """What a job of a grid writes."""
-    return f"results/grids/{name}/{level}-{number}.json"
-
-
-def lost_parts(name, grid):
-    """What jobs wrote of pre-trainings or points that are not there: {file: how many failed, or have lost files}.
-
-    With a file of pre-trainings go those of the points that need them.
-    """
-    found, there = {}, cache(is_there)
-    for level in ("training", "point"):
-        for number, batch in enumerate(grid.batches(level)):
-            path = Path(part_file(name, level, number))
-            if path.exists():
-                missing = sum(not (there(point.training) and (level == "training" or there(point.key))) for point in batch)
-                if missing:
-                    found[path] = missing
-    return found
-
-
 def _check(names, parts, config, where):
     """ConfigError where the entries of a point do not fit each other, with the rules of a study's runs."""
     neuron = load("neurons", parts["neuron"].kind)
@@ -366,60 +342,3 @@ def _check(names, parts, config, where):
         Config(entries, config.hardware, config.machine).check_chain(names)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-
-
-class Progress:
-    """How far a grid is, for a line that is told while it runs.
-
-    Parameters
-    ----------
-    name : str
-    grid : Grid
-    """
-    def __init__(self, name, grid):
-        self.name, self.grid = name, grid
-        self.first = None                                           # (when, how many) points were done when one was seen to be done
-        self.at_start = self._counts()[1]["done"]
-
-    def _state(self, key):
-        at = Path(folder_of(key))
-        try:
-            if abs(time.time() - (at / "running").stat().st_mtime) < STALE:
-                return "running"
-        except OSError:
-            pass
-        return "done" if (at / "result.json").exists() else "failed" if (at / "failed.json").exists() else "open"
-
-    def _counts(self):
-        return (Counter(self._state(point.training) for point in self.grid.trainings),
-                Counter(self._state(point.key) for point in self.grid.points))
-
-    def failures(self, most=3):
-        """Sentences on what failed, a pre-training or a point a line, at most so many and how many more there are."""
-        found = {}
-        for point in (*self.grid.trainings, *self.grid.points):
-            for key in (point.training, point.key):
-                if key not in found and self._state(key) == "failed":
-                    try:
-                        error = json.loads((Path(folder_of(key)) / "failed.json").read_text())["error"]
-                    except (OSError, ValueError, KeyError, TypeError):
-                        continue
-                    found[key] = None if error.startswith("its pre-training") else f"{point.label}: {error}"
-        told = list(filter(None, found.values()))
-        return [*told[:most], *([f"and {len(told) - most} more"] if len(told) > most else [])]
-
-    def line(self, final=False):
-        """Trainings and points that are done, running and failed, and, unless it is over, about how long the rest takes."""
-        trainings, points = self._counts()
-        done, total, now = points["done"], len(self.grid.points), time.monotonic()
-        told = [f"{done} of {total} points done, {points['running']} running, {points['failed']} failed"]
-        if trainings["done"] < len(self.grid.trainings):
-            told.insert(0, f"{trainings['done']} of {len(self.grid.trainings)} trainings done, {trainings['running']} running, "
-                           f"{trainings['failed']} failed")
-        left = total - done - points["failed"]
-        if self.first is None and done > self.at_start:
-            self.first = now, done                                  # trainings took the time before
-        elif self.first is not None and done > self.first[1] and left and not final:
-            seconds = (now - self.first[0]) / (done - self.first[1]) * left
-            told.append(f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left")
-        return f"[grid {self.name}] {'; '.join(told)}"

@@ -9,8 +9,9 @@ from .files import CorruptFile, read_container, write_container
 from .models import CodeNetwork, FloatNetwork
 from .network import InputSpec
 from .spec import NeuronSpec, check_int
+from .training import seed_of
 
-__all__ = ["build", "load_model", "make", "save_model"]
+__all__ = ["build", "load_model", "make", "save_model", "untrained"]
 
 KIND = "spikeproof model"
 #: Where channels were taken away, the whole network may have had so many times the numbers that are left, and so many at most.
@@ -31,6 +32,12 @@ def build(chain, input_spec, steps, classes):
     if architecture.boxes:
         model.head = architecture.head(input_spec, classes)
     return model
+
+
+def untrained(chain, data, seed):
+    """The network of a chain for PreparedData, with the initial weights of a seed."""
+    torch.manual_seed(seed_of(seed, "weights"))
+    return build(chain, data.input, data.steps, data.classes)
 
 
 def save_model(path, model, chain, classes):

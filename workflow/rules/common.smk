@@ -21,7 +21,8 @@ from spikeproof.code_digest import code_digest
 from spikeproof.config import load_study, parse_config, smoke_config, with_entries
 from spikeproof.entries import ConfigError, read_yaml
 from spikeproof.runs import FLOAT, NO_PRUNER, SECTION_OF, Run, analysis_file
-from spikeproof.grids import Progress, load_grid, lost_parts, part_file, tasks
+from spikeproof.grid_progress import Progress, lost_parts, part_file
+from spikeproof.grids import load_grid, tasks
 
 
 def file_of(given, folder):

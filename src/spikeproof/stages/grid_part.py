@@ -23,7 +23,7 @@ def add_arguments(parser, json_argument):
 
 @contextmanager
 def marked(folder):
-    """Say in a folder that somebody works on it, for :class:`spikeproof.grids.Progress`."""
+    """Say in a folder that somebody works on it, for :class:`spikeproof.grid_progress.Progress`."""
     mark, ended = Path(folder) / "running", threading.Event()
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(f"{socket.gethostname()} {os.getpid()}\n")
@@ -127,7 +127,7 @@ def run(args, stage):
             row["error"] = str(error)
             mark = Path(folder_of(point.key)) / "failed.json"
             if args.level == "point" and not mark.exists():
-                write_json(mark, {"point": vars(point), "error": str(error)})
+                write_json(mark, {"point": vars(point), "error": str(error), "training": point.training})
         rows.append(row)
     if errors and args.level == "point" and (passing or not args.leave_out):
         raise RuntimeError(f"{len(errors)} of {len(points)} failed, first {errors[0]}; the others are kept: run it again for these "

@@ -10,17 +10,13 @@ def add_arguments(parser, json_argument):
 
 
 def run(args, stage):
-    import torch
-
-    from ..model_files import build, make, save_model
-    from ..training import seed_of
+    from ..model_files import make, save_model, untrained
     data = training.start(args)
     parts = ("architecture", "neuron", "pretraining")
     if set(args.config) != set(parts):
         raise ValueError(f"the chain must have the entries {', '.join(parts)}, not {', '.join(args.config) or 'none'}")
     chain = {part: args.config[part] for part in parts}
-    torch.manual_seed(seed_of(args.seed, "weights"))
-    model = build(chain, data.input, data.steps, data.classes)
+    model = untrained(chain, data, args.seed)
     method = make("pretraining", chain["pretraining"])
     history = method.train(model, data, **training.arguments(args, stage, chain))
     training.finish(args, stage, history, lambda: save_model(args.out, model, chain, data.classes))
