@@ -117,7 +117,7 @@ class Folder:
                                   f"{', '.join(arrays) or 'none'}")
         shape = spec.shape if o.encoding != "codes" or spec.constant else (steps, *spec.shape)
         pairs = [self._pair(path, names[k], arrays, shape, spec) for k in range(len(names))]
-        train, test, rule = (*pairs, "that of the file") if len(pairs) == 2 else self._halves(*pairs[0])
+        train, test, rule = (pairs[0], pairs[1], "that of the file") if len(pairs) == 2 else self._halves(*pairs[0])
         if o.encoding != "codes":
             return prepare_images(o, spec, classes, train, test, about, rule)
         parts = split_parts(o, train[1], test[1])
