@@ -22,6 +22,7 @@ from .events import BinOptions, bin_events, describe_binning, event_spec
 from .sources import Missing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ..annotations import Array, StrPath
@@ -120,8 +121,10 @@ class Gen1:
             if not items:
                 raise CorruptFile(f"{folder} must have recordings *_td.dat with boxes that are large enough, but has none")
             boxes[part] = Boxes(np.array(start, np.int64), np.concatenate(rows))
-            frames[part] = Pieces((len(items), steps, *spec.shape), np.dtype(np.uint8),
-                                  lambda items=items: in_order(self._read, items, sources.workers))
+
+            def pieces(items: list[tuple[Path, int]] = items) -> Iterator[Array]:
+                return in_order(self._read, items, sources.workers)
+            frames[part] = Pieces((len(items), steps, *spec.shape), np.dtype(np.uint8), pieces)
         split = "that of the folders, the publisher's: " + ", ".join(f"{part} {len(frames[part])}" for part in PARTS)
         about = {"name": "Prophesee Gen1 automotive detection", "source": f"{PAGE} (de Tournemire et al. 2020)",
                  "licence": "as agreed with the publisher", "images": sum(map(len, frames.values())), "split": split,
