@@ -145,12 +145,12 @@ class _FloatSteps(torch.autograd.Function):
         return _outside(s), _outside(v)
 
     @staticmethod
-    def backward(ctx: Any, grad_s: torch.Tensor | None,  # type: ignore[override]
-                 grad_v: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, grad_s: torch.Tensor | None, grad_v: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         length, steps, beta, soft, fires, surrogate, paths = ctx.given
         grad_s, grad_v = (None if grad is None else _inside(grad) for grad in (grad_s, grad_v))
         to_theta = to_beta = None
         if fires and surrogate.name == "tssl":
+            assert grad_s is not None
             h, s, theta = ctx.saved_tensors
             spent = s * (_along(theta, h) if soft else h)
             starts = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
@@ -294,7 +294,7 @@ class _CodeSteps(torch.autograd.Function):
         return _outside(s), _outside(codes)
 
     @staticmethod
-    def backward(ctx: Any, grad_s: torch.Tensor | None,  # type: ignore[override]
+    def backward(ctx: Any, grad_s: torch.Tensor | None,
                  grad_codes: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         h, s, passed, theta, level = ctx.saved_tensors
         length, steps, neuron, fires, surrogate, paths = ctx.given
@@ -303,6 +303,7 @@ class _CodeSteps(torch.autograd.Function):
         grad_s, grad_codes = (None if grad is None else _inside(grad) for grad in (grad_s, grad_codes))
         to_theta = to_level = None
         if fires and surrogate.name == "tssl":
+            assert grad_s is not None
             worth = _along(level, h) / _along(theta, h)              # in values a code is level / theta
             spent = s * (_along(theta, h) if soft else h - neuron.v_reset)
             before = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])

@@ -41,7 +41,7 @@ class _AtLeast(torch.autograd.Function):
         return x.clamp(min=bound)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         x, = ctx.saved_tensors
         return grad * ((x >= ctx.bound) | (grad < 0)), None
 

@@ -70,6 +70,7 @@ class CodeLayer(nn.Module):
     drive : of neurons without memory: (drive in values, spikes) of the last batch, [T or 1, B, C, H, W]
     frozen : codes kept while the module runs in another precision, or None
     """
+    offset: torch.Tensor
     step: torch.Tensor | None
     gain: torch.Tensor
     initial: torch.Tensor | None
@@ -236,4 +237,6 @@ class SumLayer(nn.Module):
                 surrogate: Surrogate) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
         """As :meth:`CodeLayer.forward`; no spikes."""
         weights, *_, value = self.codes([amplitudes[c.source, c.reads] for c in self.shape.connections])
-        return None, total([folded(maps[c.source, c.reads], lambda x, c=c: counted(x, c)) for c in self.shape.connections]), value
+        currents = [folded(maps[c.source, c.reads], lambda x, c=c: counted(x, c))  # type: ignore[misc]
+                    for c in self.shape.connections]
+        return None, total(currents), value

@@ -30,6 +30,8 @@ class Synaptic(Neuron):
         reset: Literal["soft", "hard"] = "hard"
         readout: Literal["spike_count", "membrane", "sum"] = "spike_count"
 
+    synapse: Synapse
+
     def __init__(self, options: Options) -> None:
         self.reset = options.reset
         self.read_by(options.readout)
