@@ -18,7 +18,7 @@ from .float_network import FloatNetwork
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..annotations import Array
+    from ..annotations import Array, Entry, Json
     from ..architectures.shapes import Connection, LayerShape
     from ..detection import BoxHead
     from ..network import InputSpec
@@ -52,6 +52,10 @@ class CodeNetwork(nn.Module):
     """
     head: BoxHead | None
     layers: Modules
+    # What spikeproof.api adds.
+    chain: dict[str, Entry]
+    classes: int
+    history: list[dict[str, Json]]
     head = None
 
     def __init__(self, layers: tuple[LayerShape, ...], neuron: Neuron, input_spec: InputSpec, steps: int,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
-    from ..annotations import Array
+    from ..annotations import Array, Entry, Json
     from ..architectures.shapes import Connection, LayerShape
     from ..detection import BoxHead
     from ..leaks import TrainedLeak
@@ -130,6 +130,10 @@ class FloatNetwork(nn.Module):
     head: BoxHead | None
     membrane_bound: tuple[float, bool] | None
     layers: Sequence[FloatLayer]
+    # What spikeproof.api adds.
+    chain: dict[str, Entry]
+    classes: int
+    history: list[dict[str, Json]]
     head = membrane_bound = None
 
     def __init__(self, layers: tuple[LayerShape, ...], neuron: Neuron, input_spec: InputSpec, steps: int) -> None:
