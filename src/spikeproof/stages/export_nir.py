@@ -3,16 +3,26 @@
 A model in full precision (--model float.safetensors) or an integer network (--network network.safetensors), in codes. What NIR has
 no node for is refused in a sentence that names the layer.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="full-precision model")
     source.add_argument("--network", help="network.safetensors")
     parser.add_argument("--out", required=True, help="the graph, .nir; its sidecar is beside it, .nir.json")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from ..nir_export import export_float, export_integer
     if args.network:
         from ..netfile import load_network
