@@ -173,6 +173,7 @@ def _trained(decoder: Decoder, module: Threshold, slope: float, options: AtifSqn
         x = torch.randn(1, options.batch, 1, 1, 1, generator=generator).abs() * decoder.sigma
         theta, amplitude = module()
         s, _ = float_steps(x, theta, options.steps, neuron, True, Surrogate("sigmoid", 1 / slope), module.paths)
+        assert s is not None
         loss = ((x[0] - s.sum(0) * amplitude / options.steps) ** 2).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -221,7 +222,7 @@ class AtifSqnr:
             row = {"steps": t, "fixed": d.sqnr(d.uniform(1.0, t)), "uniform": d.best_uniform(t)[0],
                    "half": d.best_uniform(t, 0.5)[0], "lloyd_max": d.lloyd_max(t + 1)}
             if 2 <= t <= 8:
-                row["non_uniform"] = d.best_levels(t, lambda s, p, v, t=t: d.sqnr(p[0] / t * s.sum(0)))[0]
+                row["non_uniform"] = d.best_levels(t, lambda s, p, v: d.sqnr(p[0] / len(p) * s.sum(0)))[0]
             sweep.append(row)
             say(f"T = {t}")
 

@@ -57,6 +57,7 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
         "metric": "accuracy" if model.head is None else "mean average precision",
         "chain": description["chain"], "data": data.about, "data_sha256": data_digest, "provenance": provenance()}
     if found:
+        assert data.boxes is not None
         boxes = list(data.boxes["test"])
         result["map_50"] = mean_average_precision(found, boxes, data.classes)[1]
         result["detections"] = [{"image": data.frames["test"][k].tolist(), "found": found[k].tolist(), "boxes": boxes[k].tolist()}

@@ -76,7 +76,7 @@ def read_rows(paths: Sequence[StrPath], options: ExplorationOptions, model: list
         If they are of another search or model, or a candidate is missing.
     """
     from ..exploration import COLUMNS, Candidate
-    found = {}
+    found: dict[Candidate, Row] = {}
     for path in paths:
         try:
             given = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -139,7 +139,7 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
     set_up(args.threads)
     options = validate(ExplorationOptions, args.config, "space")
     (model, _), (data, data_digest) = load_model(args.model), load_prepared(args.data)
-    which = {"space": options.of_rows, "model": digests(args.model, data_digest)}
+    which: dict[str, Json] = {"space": options.of_rows, "model": digests(args.model, data_digest)}
     if args.part and args.rows:
         raise ValueError("--part evaluates rows and --rows takes them: leave out one of them")
     if args.part and options.strategy != "grid":
@@ -160,10 +160,11 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
         return tqdm(front, desc=f"{name}: front", unit="network", mininterval=1)
     with tqdm(total=0 if found else total, desc=name, unit="candidate", mininterval=1) as bar:
         if args.part:
-            rows = Explorer(model, data, options).search(*args.part, seen=seen, known=kept.known)
+            number, parts = args.part
+            rows = Explorer(model, data, options).search(number, parts, seen=seen, known=kept.known)
             write_json(args.out, {**which, "rows": rows, "provenance": provenance()})
             kept.done()
-            stage.say(f"part {args.part[0] + 1} of {args.part[1]}: {len(rows)} candidates")
+            stage.say(f"part {number + 1} of {parts}: {len(rows)} candidates")
             return
         result = explore([model], data, options, found, seen, watch, kept.known)
     print(table(result), file=sys.stdout, flush=True)

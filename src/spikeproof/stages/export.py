@@ -74,6 +74,7 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
     if model.head is None:
         reached = float((winners == data.labels["test"]).mean())
     else:                                                            # boxes of the integers
+        assert data.boxes is not None
         found = model.head.found(values_of(model, net, score))
         reached = mean_average_precision(found, data.boxes["test"], data.classes)[0]
     result = {

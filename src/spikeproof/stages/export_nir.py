@@ -28,7 +28,7 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
         from ..netfile import load_network
         net, _ = load_network(args.network)
         export_integer(net, args.out)
-        layers = net.layers
+        layers = len(net.layers)
     else:
         from ..model_files import load_model
         from ..models import FloatNetwork
@@ -36,5 +36,5 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
         if not isinstance(model, FloatNetwork):
             raise ValueError(f"{args.model} must be a full-precision model: of a quantized one, give --network network.safetensors")
         export_float(model, args.out)
-        layers = model.layers
-    stage.say(f"{args.out} and its sidecar: {len(layers)} layers")
+        layers = len(model.layers)
+    stage.say(f"{args.out} and its sidecar: {layers} layers")
