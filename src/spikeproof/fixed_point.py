@@ -10,12 +10,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
-    from .annotations import Array
+    import numpy as np
+    from numpy.typing import NDArray
 
     #: Python integers, or arrays of integers.
-    Number = TypeVar("Number", int, Array)
+    Number = TypeVar("Number", int, NDArray[np.integer[Any]])
 
 __all__ = [
     "LFSR_TAPS", "LFSR_WIDTH", "ROUNDINGS", "bits_for_range", "lfsr_advance", "lfsr_draws",

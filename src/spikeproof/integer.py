@@ -171,6 +171,7 @@ def run(net: NetworkSpec, frames: Array, sums: dict[Any, Array] | None = None) -
     batch = len(frames)
     # Every map is kept with time folded behind the batch: [B, T or 1, H, W, C].
     maps = {"input": frames[:, None] if net.input.constant else frames}
+    membranes: dict[str, Array]
     spikes, membranes = {}, {}
     for layer in net.layers:
         acc: Array = np.zeros((), np.int64)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .annotations import Array
     from .architectures.shapes import LayerShape
     from .models import CodeNetwork, FloatNetwork
+    from .models.code_layers import CodeLayer
+    from .models.float_network import FloatLayer
 
 __all__ = ["float_bits_of", "float_memory_bits", "formula_memory_bits", "memory_columns", "overall_rate"]
 
@@ -36,10 +38,13 @@ def float_bits_of(model: CodeNetwork | FloatNetwork) -> dict[str, int]:
     return float_memory_bits(model.shapes, biases, initials, thresholds)
 
 
-def _biased(layer: torch.nn.Module) -> bool:
+def _biased(layer: CodeLayer | FloatLayer) -> bool:
     """Whether anything is added to the sums of a layer, a normalisation's offset or a bias: zeros need no memory."""
-    if hasattr(layer, "offset"):                                     # in codes
-        return bool(layer.offset.any())
+    offset = getattr(layer, "offset", None)
+    if offset is not None:                                           # in codes
+        return bool(offset.any())
+    if TYPE_CHECKING:
+        assert isinstance(layer, FloatLayer)
     return any(bool(of.affine()[1].any()) for of in layer.connections if not of.connection.identity)
 
 

@@ -132,11 +132,13 @@ def export_float(model: FloatNetwork, path: StrPath) -> None:
             target = name.removesuffix("_current") if shape.emits == "currents" else name
             graph.shapes[name] = (*shape.out_map, shape.out_channels)
             if shape.emits == "currents":
+                assert shape.synapse is not None
                 currents[target], gain = shape.synapse.beta, shape.synapse.gain
             else:
                 theta, amplitude = layer.threshold()
                 if len(theta) > 1:
                     raise ExportRefused(f"layer {name}: thresholds per time step have no node in NIR")
+                assert layer.initial is not None
                 if layer.initial.any():
                     raise ExportRefused(f"layer {name}: a membrane that starts elsewhere than at 0 has no node in NIR")
                 flat, neuron = max(shape.out_map) == 1, model.neuron_of(k)

@@ -109,7 +109,7 @@ class _Reader:
             while path and first not in done:
                 name = next(reversed(path))
                 source = next((of for of in path[name] if of not in done), None)
-                if source in path:
+                if source is not None and source in path:
                     self.fail(source, "drives itself: a recurrent network cannot be said in the integer contract")
                 if source is not None:
                     path[source] = iter(self.before[source])
