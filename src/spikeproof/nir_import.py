@@ -239,7 +239,7 @@ class _Reader:
             if kind not in ("Input", "Output") and (not self.before[name] or not self.after[name]):
                 self.fail(name, f"has nothing {'after' if self.before[name] else 'before'} it")
         shape = self.shape_of(inputs[0])
-        maps: dict[str, Map] = {inputs[0]: shape}                                    # (C, H, W), (C,), or None
+        maps: dict[str, Map] = {inputs[0]: shape}                    # (C, H, W), (C,), or None
         names = {inputs[0]: "input"}
         for name in [n for n in order if n != last[0]] + [last[0]]:
             names[name] = self.plain(name, names)
