@@ -95,8 +95,8 @@ class Claim(Options):
             raise ValueError("value is missing beside the measure")
         if (self.compare == "holds") != isinstance(self.value, bool) and self.value is not None:
             raise ValueError("value must be true or false with compare: holds, and a number otherwise")
-        on_runs = self.measure is not None and self.measure.analysis is None
-        if on_runs and (self.compare == "holds") != (self.measure.order is not None):
+        if self.measure is not None and self.measure.analysis is None \
+                and (self.compare == "holds") != (self.measure.order is not None):
             raise ValueError("compare must be holds for an order of runs, and for nothing else that is measured on runs")
         if self.compare == "gain" and self.measure is not None and self.measure.over is not None:
             raise ValueError("compare must not be gain for a ratio, which is not judged against zero")

@@ -50,6 +50,7 @@ def _float_spikes(model: FloatNetwork, maps: Maps) -> Iterator[tuple[torch.Tenso
         linear = filtered(drive.expand(model.steps, *drive.shape[1:]), neuron.beta)
         with torch.no_grad():
             s, _ = float_steps(drive, theta, model.steps, neuron, True, model.surrogate, initial=layer.initial)
+            assert s is not None                                     # the layer fires
             # What resets have taken off: it decays with the membrane.
             spent = filtered(torch.cat([torch.zeros_like(s[:1]), s[:-1]]) * (neuron.beta * float(theta)), neuron.beta)
             slope = SURROGATES[model.surrogate.name](linear - spent - float(theta), model.surrogate.width)
@@ -84,6 +85,7 @@ def _code_spikes(model: CodeNetwork, inputs: Maps) -> Iterator[tuple[torch.Tenso
             h = leaked(neuron.leak, torch.cat([start, codes[:-1]]) * unit) + acc
             along = theta.reshape(len(theta), 1, -1, 1, 1)
             slope = SURROGATES[model.surrogate.name]((h / along - 1) * level, model.surrogate.width) * level / along
+        assert s is not None                                         # as above
         spikes = _through(s, slope, linear)
         yield spikes, True
         maps[name, "spikes"] = spikes if k == len(model.layers) - 2 else s

@@ -95,7 +95,7 @@ class ExplorationOptions(Options):
         for name in PARAMETERS:
             for bits in getattr(self, name):
                 try:
-                    self.entry(replace(Candidate(*[None] * len(PARAMETERS), self.roundings[0]), **{name: bits}))
+                    self.entry(replace(Candidate(**dict.fromkeys(PARAMETERS), rounding=self.roundings[0]), **{name: bits}))
                 except ValueError as error:
                     raise ValueError(f"{name}: {bits} of {self.quantizer['kind']}: {error}") from None
         return self
@@ -285,7 +285,7 @@ class Explorer:
         """Parameter by parameter from the most precise candidate on, for each rounding; the order is that of their memory."""
         assert self.options.most_loss is not None
         for rounding in self.options.roundings:
-            best = Candidate(*(self.options.finest(name) for name in PARAMETERS), rounding)
+            best = Candidate(**{name: self.options.finest(name) for name in PARAMETERS}, rounding=rounding)
             first = tried(best)
             order = sorted(PARAMETERS, key=lambda name: -first.get(f"{name}_bits", 0))
             for name in order:

@@ -76,8 +76,13 @@ class Constraint(Method):
         self.second = [torch.zeros_like(of) for of in self.multipliers]
         self._ascend()
 
+    @staticmethod
+    def _step(layer: CodeLayer) -> torch.Tensor:
+        assert layer.step is not None
+        return layer.step
+
     def _levels(self, layer: CodeLayer) -> list[torch.Tensor]:
-        return [layer.step * int(code) for code in self.quantizer.codec.codes]
+        return [self._step(layer) * int(code) for code in self.quantizer.codec.codes]
 
     def penalty(self) -> torch.Tensor | None:
         if not self.options.constrained:
@@ -88,7 +93,7 @@ class Constraint(Method):
     @torch.no_grad()
     def after_step(self) -> None:
         for layer in self.layers:
-            outer = (layer.step * self.quantizer.codec.max_code).clamp(min=self.options.bound)
+            outer = (self._step(layer) * self.quantizer.codec.max_code).clamp(min=self.options.bound)
             layer.weights[0].clamp_(-outer, outer)
 
     @torch.no_grad()
@@ -108,7 +113,7 @@ class Constraint(Method):
     def _failure(self) -> float:
         """The constraint-failure score of the weights as they are."""
         count = sum(of.numel() for of in self.multipliers)
-        failure = sum(float((saw_tooth(layer.weights[0], self._levels(layer)) / layer.step).sum()) for layer in self.layers)
+        failure = sum(float((saw_tooth(layer.weights[0], self._levels(layer)) / self._step(layer)).sum()) for layer in self.layers)
         return failure / count / self.quantizer.codec.max_code
 
     @torch.no_grad()

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from .models import CodeNetwork
     from .models.code_layers import CodeLayer
     from .pruners.masks import MaskPruner
-    from .training import Network
 
 __all__ = ["OpenShares", "start_gates"]
 
@@ -25,7 +24,7 @@ SAMPLES = 50_000
 CALIBRATION = 256
 
 
-def gates_of(model: Network, pruner: MaskPruner) -> list[CodeLayer]:
+def gates_of(model: CodeNetwork, pruner: MaskPruner) -> list[CodeLayer]:
     """The CodeLayers of a masked network that compare something."""
     return [layer for layer in model.layers if layer.shape.stateless and pruner.share(layer.shape.name, 0) is not None]
 
@@ -69,7 +68,7 @@ class OpenShares(Method):
     def __init__(self, pruner: MaskPruner) -> None:
         self.pruner, self.epoch = pruner, 0
 
-    def start(self, model: Network) -> None:
+    def start(self, model: CodeNetwork) -> None:                     # type: ignore[override]
         self.gates = gates_of(model, self.pruner)
         for layer in self.gates:                                     # of one map, the offset is what holds the share
             layer.offset.requires_grad_(len(layer.offset) > 1)

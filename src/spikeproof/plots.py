@@ -53,7 +53,7 @@ def _tick(axis: Axis) -> Callable[[float], float | str]:
     if not isinstance(axis.get_major_locator(), matplotlib.ticker.FixedLocator):
         return lambda value: value
     places = axis.get_majorticklocs()
-    names = dict(zip(places, axis.get_major_formatter().format_ticks(places)))
+    names = dict(zip(places, axis.get_major_formatter().format_ticks(places)))   # type: ignore[arg-type]
     return lambda value: names.get(value, value)
 
 
@@ -68,24 +68,25 @@ def _panel(axes: Axes) -> Iterator[tuple[str, float | str, float | str, float | 
         parts |= set(container.get_children())
         if isinstance(container, ErrorbarContainer):
             line, _, (bars_,) = container.lines
-            for (x, y), segment in zip(line.get_xydata(), bars_.get_segments()):
+            for (x, y), segment in zip(np.asanyarray(line.get_xydata()), bars_.get_segments()):
                 yield named(container), x_of(x), y, (segment[1][1] - segment[0][1]) / 2
         elif isinstance(container, BarContainer):                    # all of ours lie
             for bar in container.patches:
                 yield named(container), bar.get_width(), y_of(bar.get_y() + bar.get_height() / 2), None
     for line in axes.lines:
         if line not in parts:
-            for x, y in zip(line.get_xdata(), line.get_ydata()):
+            for x, y in zip(np.asanyarray(line.get_xdata()), np.asanyarray(line.get_ydata())):
                 yield named(line), x_of(x), y, None
     for cloud_ in axes.collections:
         if cloud_ not in parts:
-            for x, y in cloud_.get_offsets():
+            for x, y in np.asanyarray(cloud_.get_offsets()):
                 yield named(cloud_), x, y, None
     for image in axes.images:
         for (y, x), value in np.ndenumerate(image.get_array()):
             yield f"image, value {value:g}", x, y, None
     for box in axes.patches:
         if box not in parts:
+            assert isinstance(box, Rectangle)
             yield f"box, {box.get_width():g} wide, {box.get_height():g} high", box.get_x(), box.get_y(), None
 
 
@@ -106,7 +107,7 @@ def _data(figure: Figure) -> str:
 
 def _svg(draw: Callable[[Figure], None], size: tuple[float, float], salt: str) -> Drawn:
     """Run ``draw(figure)`` in our style -> Drawn, the same for the same data."""
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):     # type: ignore[dict-item]
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         out = io.StringIO()

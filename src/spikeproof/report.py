@@ -186,6 +186,7 @@ def page(study: Entry, results: Sequence[Entry], table: pd.DataFrame, analyses: 
     sections = []
     for name, result in (analyses or {}).items():
         kind = load("analyses", study["analyses"][name]["kind"])
+        assert kind.__doc__ is not None
         about = " ".join(kind.__doc__.split("\n\n")[0].replace("``", "").split())
         sections.append({"name": name, "about": about, "tables": kind.tables(result),
                          "figures": [figures.add(*figure) for figure in kind.figures(result)]})

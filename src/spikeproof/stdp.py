@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .datasets.base import PreparedData
     from .models import CodeNetwork, FloatNetwork
     from .pretraining.stdp import Stdp
+    from .quantizers.fixed_point import FixedPointQuantizer
     from .training import Network
 
     Real: TypeAlias = float | np.float32
@@ -77,7 +78,7 @@ class RoundedPrecision(Precision):
     """
     def __init__(self, model: CodeNetwork, rule: Stdp.Options) -> None:
         layer = model.layers[0]
-        self.quantizer, self.lateral, self.reach = layer.quantizer, layer.lateral, (1.0, 1.0)
+        self.quantizer, self.lateral, self.reach = cast("FixedPointQuantizer", layer.quantizer), layer.lateral, (1.0, 1.0)
         self.kept = self.quantizer.options.updates == "rounded"
         self.step = np.float32(self.quantizer.scale(torch.full((1, 1, 1, 1), rule.largest_weight), False).item())
 
@@ -100,6 +101,7 @@ class RoundedPrecision(Precision):
         return codes * self.step
 
     def inhibition(self, strength: Real) -> Real:
+        assert self.lateral is not None
         return self.lateral.in_codes(float(self.step)).inhibition * self.step
 
 
@@ -195,7 +197,7 @@ class Competition:
             v = precision.membranes(v, rng)
         if learns:
             self.adapted *= np.float32((1 - rule.theta_decay) ** len(x))
-            for n in np.flatnonzero(counts):
+            for n in np.flatnonzero(counts).tolist():
                 self._normalise(n, rng)
         return counts
 
@@ -302,7 +304,9 @@ def learn(model: FloatNetwork, data: PreparedData, rule: Stdp.Options, precision
         shape = (count, *weight.shape[2:], weight.shape[1])          # inputs in the contract's order are channels-last
         weight.copy_(torch.from_numpy(layer_of.used).reshape(shape).permute(0, 3, 1, 2))
         layer.threshold.adapted.copy_(torch.from_numpy(layer_of.adapted))
-        layer.connections[0].bias.zero_()
+        bias = layer.connections[0].bias
+        assert bias is not None
+        bias.zero_()
     return history
 
 
@@ -348,4 +352,5 @@ def label_neurons(target: FloatNetwork, model: Network, data: PreparedData, rule
     with torch.no_grad():
         last = target.layers[-1].connections[0]
         last.weight.copy_(torch.from_numpy(weights)[..., None, None])
+        assert last.bias is not None
         last.bias.zero_()

@@ -141,8 +141,8 @@ class Together(Method):
     def __init__(self, methods: list[Method]) -> None:
         self.methods = methods
 
-    @property                                                        # type: ignore[override]
-    def rate(self) -> float:
+    @property
+    def rate(self) -> float:                                         # type: ignore[override]
         return math.prod(of.rate for of in self.methods)
 
     def start(self, model: Network) -> None:
