@@ -1,6 +1,6 @@
 # make results   install into .venv and reproduce the default study (STUDY=name for another)
 # make test      install into .venv and run all tests
-# make lint      style of Python and Snakemake files
+# make lint      style of Python and Snakemake files, and types
 # make docs      the documentation as a site: docs/_build/html/index.html
 # make golden-env   snnTorch and sinabs, each in an environment of its own, for the tests that compare with them
 #
@@ -32,6 +32,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/mypy
 
 # A link to nowhere is an error.
 docs: .venv/installed

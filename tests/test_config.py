@@ -415,7 +415,12 @@ def test_annotations_are_no_code(tmp_path, monkeypatch):
         typed = digest("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .heavy import x as kind\n"
                        "def f(x: 'kind', *y: int, z: int = 1, **more: str) -> 'kind':\n    'Doc.'\n    return x\n")
         assert module.imported_modules("pkg.a") == ["pkg.a"]
-        assert typed == digest("from typing import TYPE_CHECKING\ndef f(x, *y, z=1, **more):\n    return x\n") != plain
+        assert typed == plain
+        typed = digest("from __future__ import annotations\ndef f(x, *y, z=1, **more):\n    held: int\n    return x\n")
+        assert typed == plain
+        assert digest("x: int = 1\n") == digest("x = 1\n")
+        field = digest("class A:\n    x: int = 1\n")                   # what a class's options may be is read
+        assert field != digest("class A:\n    x: str = 1\n")
         assert digest("def f(x, *y, z=2, **more):\n    return x\n") != plain
         digest("from .heavy import x\n")
         assert "pkg.heavy" in module.imported_modules("pkg.a")

@@ -1,4 +1,6 @@
 """``python -m spikeproof``."""
+from __future__ import annotations
+
 import sys
 
 from .cli import main

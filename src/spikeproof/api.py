@@ -10,12 +10,24 @@
 
 Entries are mappings as in config/config.yaml (config/README.md). Everything is imported when it is called.
 """
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .annotations import Array, Entry, Say, StrPath
+    from .datasets.base import PreparedData
+    from .integer import Trace
+    from .models import CodeNetwork, FloatNetwork
+    from .network import NetworkSpec
 
 __all__ = ["export", "generate", "load", "prepare", "quantize", "run_integer", "save", "simulate", "train"]
 
 
-def prepare(dataset, data_dir="data", download=True, say=print):
+def prepare(dataset: Entry, data_dir: StrPath = "data", download: bool = True, say: Say = print) -> PreparedData:
     """Read a dataset's own files, encode and split them.
 
     Parameters
@@ -39,7 +51,8 @@ def prepare(dataset, data_dir="data", download=True, say=print):
     return make("datasets", dataset).prepare(Sources(data_dir, download, say=say))
 
 
-def train(data, architecture, neuron=None, pretraining=None, seed=0, say=print):
+def train(data: PreparedData, architecture: Entry, neuron: Entry | None = None, pretraining: Entry | None = None, seed: int = 0,
+          say: Say = print) -> FloatNetwork:
     """Train a spiking network in full precision.
 
     Parameters
@@ -58,14 +71,17 @@ def train(data, architecture, neuron=None, pretraining=None, seed=0, say=print):
         If entries are not valid or do not fit the data, or the loss diverges.
     """
     from .model_files import make, untrained
+    from .models import FloatNetwork
     chain = {"architecture": architecture, "neuron": neuron or {"kind": "lif"}, "pretraining": pretraining or {"kind": "surrogate"}}
     model = untrained(chain, data, seed)
+    assert isinstance(model, FloatNetwork)                           # the chain has no quantizer
     model.history = make("pretraining", chain["pretraining"]).train(model, data, seed=seed, say=say)
     model.chain, model.classes = chain, data.classes
     return model.eval()
 
 
-def quantize(model, quantizer, data=None, seed=0, say=print):
+def quantize(model: FloatNetwork, quantizer: Entry, data: PreparedData | None = None, seed: int = 0,
+             say: Say = print) -> CodeNetwork:
     """A trained network in integer codes.
 
     Parameters
@@ -88,7 +104,8 @@ def quantize(model, quantizer, data=None, seed=0, say=print):
     if not isinstance(model, FloatNetwork):
         raise ValueError("the model must be in full precision, not quantized already")
     made = make("quantizers", quantizer)
-    coded, history = CodeNetwork.from_float(model, made), []
+    history: list[Entry] = []
+    coded = CodeNetwork.from_float(model, made)
     if data is not None:
         pretraining = make("pretraining", model.chain["pretraining"])
         coded, history = pretraining.train_codes(coded, model, data, method=made.method(), seed=seed, say=say)
@@ -96,7 +113,7 @@ def quantize(model, quantizer, data=None, seed=0, say=print):
     return coded.eval()
 
 
-def export(model, frames=None):
+def export(model: CodeNetwork, frames: Array | None = None) -> NetworkSpec:
     """The integer network of a quantized one.
 
     Parameters
@@ -123,7 +140,7 @@ def export(model, frames=None):
     return net
 
 
-def run_integer(net, frames):
+def run_integer(net: NetworkSpec, frames: Array) -> Trace:
     """What an integer network computes: see :func:`spikeproof.integer.run`.
 
     Parameters
@@ -139,7 +156,8 @@ def run_integer(net, frames):
     return run(net, frames)
 
 
-def generate(net, folder, lanes=16, updaters=1, fold=False, loadable=False):
+def generate(net: NetworkSpec, folder: StrPath, lanes: int | Sequence[int] = 16, updaters: int = 1, fold: bool = False,
+             loadable: bool = False) -> Entry:
     """Write the neuron core of a network: ``core.v``, a memory image each, ``manifest.json``.
 
     Parameters
@@ -167,7 +185,7 @@ def generate(net, folder, lanes=16, updaters=1, fold=False, loadable=False):
     return export_core(CorePlan.of(net, lanes, updaters, fold=fold, loadable=loadable), folder, network=network_digest(net))
 
 
-def simulate(net, folder, frames, processes=1):
+def simulate(net: NetworkSpec, folder: StrPath, frames: Array, processes: int = 1) -> Entry:
     """Simulate a generated core in Verilator, and compare every spike, membrane, winner and memory word with the network's.
 
     Parameters
@@ -202,7 +220,7 @@ def simulate(net, folder, frames, processes=1):
         return verify(plan, folder, frames, work, folder.parent / "divergence", None, processes)
 
 
-def save(path, thing):
+def save(path: StrPath, thing: FloatNetwork | CodeNetwork | NetworkSpec | PreparedData) -> str:
     """Write a trained model (FloatNetwork, CodeNetwork), an integer network or prepared data, atomically, with a digest.
 
     Returns
@@ -220,7 +238,7 @@ def save(path, thing):
     return save_model(path, thing, thing.chain, thing.classes)
 
 
-def load(path):
+def load(path: StrPath) -> FloatNetwork | CodeNetwork | NetworkSpec | PreparedData:
     """What a file of the pipeline holds.
 
     Returns

@@ -1,31 +1,33 @@
 """Types of command-line arguments: text -> number, or a sentence."""
+from __future__ import annotations
+
 from argparse import ArgumentTypeError
 
 __all__ = ["above_zero", "count", "share", "whole"]
 
 
-def count(text):
+def count(text: str) -> int:
     """A whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
     return int(text)
 
 
-def whole(text):
+def whole(text: str) -> int:
     """A whole number from 0."""
     if not text.isdecimal():
         raise ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
     return int(text)
 
 
-def _number(text):
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
         raise ArgumentTypeError(f"must be a number, not {text!r}") from None
 
 
-def above_zero(text):
+def above_zero(text: str) -> float:
     """A number above 0."""
     value = _number(text)
     if not 0 < value < float("inf"):
@@ -33,7 +35,7 @@ def above_zero(text):
     return value
 
 
-def share(text):
+def share(text: str) -> float:
     """A number above 0, at most 1."""
     value = _number(text)
     if not 0 < value <= 1:

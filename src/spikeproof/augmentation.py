@@ -3,10 +3,17 @@
 Crop and flip (of images, and of event frames at all steps alike), roll (event frames, as in the SpQuant-SNN and CBP-QSNN code for
 DVS data), cutout (DeVries and Taylor, 2017) and mixup (Zhang et al., 2018).
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 
 from .surrogates import filtered
+
+if TYPE_CHECKING:
+    from .training_options import AugmentationOptions
 
 __all__ = ["Targets", "augment"]
 
@@ -20,21 +27,22 @@ class Targets:
     others : int64 [B], labels of the images that were mixed in, or None
     share : float, of the own image
     """
-    def __init__(self, labels, others=None, share=1.0):
+    def __init__(self, labels: torch.Tensor, others: torch.Tensor | None = None, share: float = 1.0) -> None:
         self.labels, self.others, self.share = labels, others, share
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> Targets:
         """The same on another device."""
         return Targets(self.labels.to(device), None if self.others is None else self.others.to(device), self.share)
 
-    def wanted(self, like):
+    def wanted(self, like: torch.Tensor) -> torch.Tensor:
         """[B, classes], the share of each class."""
         target = self.share * F.one_hot(self.labels, like.shape[1])
         if self.others is not None:
             target = target + (1 - self.share) * F.one_hot(self.others, like.shape[1])
         return target.to(like.dtype)
 
-    def loss(self, logits, kind="cross_entropy", outputs=None, decay=0.0, tet_share=0.0):
+    def loss(self, logits: torch.Tensor, kind: str = "cross_entropy", outputs: torch.Tensor | None = None, decay: float = 0.0,
+             tet_share: float = 0.0) -> torch.Tensor:
         """The loss, weighted by the shares.
 
         Parameters
@@ -46,14 +54,17 @@ class Targets:
         tet_share : float, lambda of "tet"
         """
         if kind == "mse_rate":
+            assert outputs is not None
             return F.mse_loss(outputs.mean(0), self.wanted(logits))
         if kind == "kernel":
+            assert outputs is not None
             # As the authors' code has it: a spike in every second step, or in four of five where there are few.
             steps = torch.arange(len(outputs), device=outputs.device)
             train = (steps % 2 == 1 if len(outputs) >= 10 else steps % 5 != 0).to(outputs.dtype)
             wanted = train[:, None, None] * self.wanted(logits)
             return (filtered(outputs - wanted, decay) * (1 - decay)).square().sum() / (2 * len(logits))
         if kind == "tet":
+            assert outputs is not None
             each = torch.stack([self.loss(of) for of in outputs]).mean()
             return (1 - tet_share) * each + tet_share * (outputs - 1).square().mean()
         own = F.cross_entropy(logits, self.labels)
@@ -61,13 +72,14 @@ class Targets:
             return own
         return self.share * own + (1 - self.share) * F.cross_entropy(logits, self.others)
 
-    def right(self, logits):
+    def right(self, logits: torch.Tensor) -> int:
         """How many images are decided as the one that has the larger share."""
         main = self.labels if self.others is None or self.share >= 0.5 else self.others
         return int((logits.argmax(1) == main).sum())
 
 
-def augment(x, labels, options, generator):
+def augment(x: torch.Tensor, labels: torch.Tensor, options: AugmentationOptions,
+            generator: torch.Generator) -> tuple[torch.Tensor, Targets]:
     """Change a batch of input codes and say what its labels are.
 
     Parameters
@@ -83,7 +95,7 @@ def augment(x, labels, options, generator):
     """
     _, batch, _, height, width = x.shape
 
-    def draw(low, high, *shape):
+    def draw(low: int, high: int, *shape: int) -> torch.Tensor:
         """Integers low .. high."""
         return torch.randint(low, high + 1, (batch, *shape), generator=generator)
     if options.crop or options.roll or options.flip:

@@ -4,8 +4,15 @@ Adding a kind is one file and one line here. Modules named here import without t
 configuration is checked in milliseconds; a test loads every line and runs the conformance suite on it.
 Every class has a docstring and a nested ``Options`` model: what its configuration entry may say.
 """
+from __future__ import annotations
+
 from difflib import get_close_matches
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import Any
 
 __all__ = ["CATALOG", "load", "module_of", "unknown"]
 
@@ -82,19 +89,19 @@ CATALOG = {
 }
 
 
-def unknown(what, name, known):
+def unknown(what: str, name: object, known: Collection[str]) -> str:
     """The sentence for a name that is not among the known ones, with the nearest one."""
     near = get_close_matches(str(name), [str(k) for k in known], 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{what} {name!r} is unknown: it must be one of {', '.join(map(str, sorted(known)))}{hint}"
 
 
-def module_of(section, kind):
+def module_of(section: str, kind: str) -> str:
     """The module that implements a kind, by name."""
     return CATALOG[section][kind].split(":")[0]
 
 
-def load(section, kind):
+def load(section: str, kind: str) -> type[Any]:
     """The class of a kind.
 
     Raises

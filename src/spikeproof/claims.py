@@ -10,14 +10,24 @@ difference or ratio of two runs (paired by seed), or an order of runs. The verdi
 * *not reproduced*: else;
 * *not attempted*: no study here measures it, or what its study measures is not there; the claim says why.
 """
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from .entries import ConfigError, read_yaml, validate
 from .options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+    import pandas as pd
+
+    from .annotations import Entry, StrPath
 
 __all__ = ["Claim", "Measure", "Outcome", "judge", "load_claims", "measured", "table"]
 
@@ -38,7 +48,7 @@ class Measure(Options):
     of: str = "accuracy"
 
     @model_validator(mode="after")
-    def _one_kind(self):
+    def _one_kind(self) -> Self:
         kinds = [self.analysis is not None and self.quantity is not None and self.run is None and self.order is None,
                  self.run is not None and self.analysis is None and self.order is None,
                  self.order is not None and self.analysis is None and self.run is None]
@@ -48,7 +58,7 @@ class Measure(Options):
         return self
 
     @property
-    def runs(self):
+    def runs(self) -> list[str]:
         """Names of the runs that it looks at."""
         return self.order or [name for name in (self.run, self.minus, self.over) if name]
 
@@ -78,15 +88,15 @@ class Claim(Options):
     note: str = ""
 
     @model_validator(mode="after")
-    def _measured_or_not(self):
+    def _measured_or_not(self) -> Self:
         if self.measure is None and self.not_attempted is None:
             raise ValueError("a claim must have a measure, or say why it is not attempted")
         if self.measure is not None and self.value is None:
             raise ValueError("value is missing beside the measure")
         if (self.compare == "holds") != isinstance(self.value, bool) and self.value is not None:
             raise ValueError("value must be true or false with compare: holds, and a number otherwise")
-        on_runs = self.measure is not None and self.measure.analysis is None
-        if on_runs and (self.compare == "holds") != (self.measure.order is not None):
+        if self.measure is not None and self.measure.analysis is None \
+                and (self.compare == "holds") != (self.measure.order is not None):
             raise ValueError("compare must be holds for an order of runs, and for nothing else that is measured on runs")
         if self.compare == "gain" and self.measure is not None and self.measure.over is not None:
             raise ValueError("compare must not be gain for a ratio, which is not judged against zero")
@@ -100,7 +110,7 @@ class Outcome:
     sd: float | None = None
     seeds: int | None = None
 
-    def text(self, unit=""):
+    def text(self, unit: str = "") -> str:
         """As the report prints it."""
         if isinstance(self.mean, bool):
             return "yes" if self.mean else "no"
@@ -109,7 +119,7 @@ class Outcome:
         return text + (f" {unit}" if unit else "") + (f" (n = {self.seeds})" if self.seeds else "")
 
 
-def load_claims(path):
+def load_claims(path: StrPath) -> dict[str, Claim]:
     """YAML file -> dict name -> Claim.
 
     Raises
@@ -123,7 +133,7 @@ def load_claims(path):
     return {name: validate(Claim, value, f"{path}: {name}") for name, value in raw.items()}
 
 
-def _column(results, run, of):
+def _column(results: pd.DataFrame, run: str, of: str) -> pd.Series:
     """Values of a run by seed, in percent where they are shares."""
     if of not in results:
         raise ValueError(f"the study's table must have the column {of!r}, and has {', '.join(results)}")
@@ -133,7 +143,7 @@ def _column(results, run, of):
     return rows * (100 if of in SHARES else 1)
 
 
-def measured(measure, results, analyses):
+def measured(measure: Measure, results: pd.DataFrame, analyses: Mapping[str, Entry]) -> Outcome:
     """Our value of a measure -> Outcome.
 
     Parameters
@@ -155,6 +165,7 @@ def measured(measure, results, analyses):
     if measure.order is not None:
         means = [_column(results, run, measure.of).mean() for run in measure.order]
         return Outcome(all(a > b for a, b in zip(means, means[1:])))
+    assert measure.run is not None
     values = _column(results, measure.run, measure.of)
     other = measure.minus or measure.over
     if other is not None:
@@ -165,14 +176,15 @@ def measured(measure, results, analyses):
     return Outcome(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values))
 
 
-def judge(claim, outcome):
+def judge(claim: Claim, outcome: Outcome | None) -> str:
     """Verdict on a claim: one of VERDICTS."""
     if outcome is None:
         return "not attempted"
     if claim.compare == "holds":
         return "reproduced" if outcome.mean == claim.value else "not reproduced"
     ours, value = outcome.mean, claim.value
-    clear = outcome.sd is None or abs(ours) > 2 * outcome.sd / math.sqrt(outcome.seeds)
+    assert value is not None
+    clear = outcome.sd is None or outcome.seeds is None or abs(ours) > 2 * outcome.sd / math.sqrt(outcome.seeds)
     good = {"about": abs(ours - value) <= claim.tolerance, "at_least": ours >= value - claim.tolerance,
             "at_most": ours <= value + claim.tolerance,
             "gain": clear and outcome.seeds != 1 and ours > max(value - claim.tolerance, 0)}[claim.compare]
@@ -182,7 +194,8 @@ def judge(claim, outcome):
     return "partly" if 0.5 <= ratio <= 2 and clear else "not reproduced"
 
 
-def table(claims, study, scaled_down, results, analyses, attempted=True):
+def table(claims: Mapping[str, Claim], study: str, scaled_down: bool, results: pd.DataFrame, analyses: Mapping[str, Entry],
+          attempted: bool = True) -> pd.DataFrame:
     """The claims of a study with our values and verdicts -> DataFrame; ``ours`` and ``controls`` are text.
 
     Parameters
@@ -198,7 +211,9 @@ def table(claims, study, scaled_down, results, analyses, attempted=True):
     for name, claim in claims.items():
         if claim.study != study:
             continue
-        outcome, controls, why = None, [], claim.not_attempted if claim.measure is None else None
+        outcome: Outcome | None = None
+        controls: list[str] = []
+        why = claim.not_attempted if claim.measure is None else None
         if claim.measure is not None and not attempted:
             why = "a smoke run"
         elif claim.measure is not None:

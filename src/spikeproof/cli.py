@@ -1,4 +1,6 @@
 """Command line: one subcommand per stage, files in, files out."""
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -10,10 +12,18 @@ from functools import cache
 from importlib import import_module
 from keyword import iskeyword
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .arguments import count
 from .files import room
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+    from typing import NoReturn, TextIO
+
+    from .annotations import Json
 
 __all__ = ["STAGES", "Stage", "main", "parser"]
 
@@ -40,7 +50,7 @@ exit status: 0 done, 1 the work failed or something differs, 2 wrong usage or ba
 """
 
 
-def json_argument(text):
+def json_argument(text: str) -> dict[str, Json]:
     """A JSON object, or the path of a file that holds one."""
     try:
         if not text.lstrip().startswith("{"):
@@ -63,10 +73,10 @@ class Stage:
     log : open file, or None
     terminal : bool, whether lines go to standard output
     """
-    def __init__(self, name, label, log=None, terminal=True):
+    def __init__(self, name: str, label: str, log: TextIO | None = None, terminal: bool = True) -> None:
         self.name, self.label, self.log, self.terminal, self.began = name, label, log, terminal, time.monotonic()
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """One line on standard output, with the stage, the run and the seconds so far; and one in the log."""
         seconds = time.monotonic() - self.began
         line = f"[{self.name}{' ' + self.label if self.label else ''}] {text} ({seconds:.0f} s)"
@@ -75,7 +85,7 @@ class Stage:
 
 
 @cache
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The argument parser, with every stage's own arguments."""
     top = argparse.ArgumentParser(prog="spikeproof", description="Compressed spiking neural networks, from pixels to "
                                   "proven Verilog.", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -83,6 +93,7 @@ def parser():
     commands = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
     for name in STAGES:
         module = import_module(f".stages.{name + '_' if iskeyword(name) else name.replace('-', '_')}", __package__)
+        assert module.__doc__ is not None
         text = module.__doc__.strip()
         command = commands.add_parser(name, help=text.splitlines()[0], description=text,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,16 +105,16 @@ def parser():
     return top
 
 
-def _terminated(number, frame):
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = parser().parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     terminal = sys.stderr
-    log = None
+    log: TextIO | None = None
     if arguments.log:
         try:
             Path(arguments.log).parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,10 @@
 """Which code a stage runs: a digest over the modules that it imports, directly or not.
 
-Found by reading import statements, so nothing is imported. Comments, docstrings, annotations of functions and layout do not count:
+Found by reading import statements, so nothing is imported. Comments, docstrings, annotations and layout do not count:
 the digest is of the syntax tree. Snakemake takes it as a parameter, so a stage reruns when its code changed.
 """
+from __future__ import annotations
+
 import ast
 import hashlib
 from functools import cache
@@ -13,7 +15,7 @@ __all__ = ["code_digest", "imported_modules"]
 ROOTS = {"spikeproof": Path(__file__).parent, "spikeproof_hdl": Path(__file__).parents[2] / "hdl" / "spikeproof_hdl"}
 
 
-def _path(module):
+def _path(module: str) -> Path | None:
     """File of a module of ours, or None."""
     package, *rest = module.split(".")
     if package not in ROOTS:
@@ -26,37 +28,61 @@ def _path(module):
 
 
 class _Running(ast.NodeTransformer):
-    """Leaves out what no run reads: annotations of functions, and what is imported for them below ``if TYPE_CHECKING``."""
-    def visit_If(self, node):
-        checking = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        return None if checking else self.generic_visit(node)
+    """Leaves out what no run reads: annotations (those of a class's fields are read), and what is imported for them."""
+    fields = False
 
-    def visit_FunctionDef(self, node):
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        unread = {"__future__": {"annotations"}, "typing": {"TYPE_CHECKING"}}.get(node.module or "", set())
+        node.names = [alias for alias in node.names if alias.name not in unread]
+        return node if node.names else None
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.AST]:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return [self.visit(of) for of in node.orelse]
+        return self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        self.fields, before = True, self.fields
+        self.generic_visit(node)
+        self.fields = before
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if self.fields:
+            return node
+        return None if node.value is None else ast.Assign([node.target], node.value)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         node.returns = None
         every = node.args
         for of in (*every.posonlyargs, *every.args, *every.kwonlyargs, every.vararg, every.kwarg):
             if of is not None:
                 of.annotation = None
-        return self.generic_visit(node)
+        self.fields, before = False, self.fields
+        self.generic_visit(node)
+        self.fields = before
+        return node
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
 
 @cache
-def _tree(path):
+def _tree(path: Path) -> ast.Module:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     tree = _Running().visit(tree)
     for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, False) is not None:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) \
+                and ast.get_docstring(node, False) is not None:
             node.body = node.body[1:]
     return tree
 
 
 @cache
-def _direct(module):
+def _direct(module: str) -> frozenset[str]:
     """Modules of ours that a module names in its import statements."""
+    found: set[str]
     path, found = _path(module), set()
+    assert path is not None
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
@@ -73,7 +99,7 @@ def _direct(module):
     return frozenset(found)
 
 
-def imported_modules(*modules):
+def imported_modules(*modules: str) -> list[str]:
     """All modules of ours that these import, themselves included; sorted names.
 
     Raises
@@ -81,6 +107,7 @@ def imported_modules(*modules):
     ModuleNotFoundError
         If one of the given modules is not ours or does not exist.
     """
+    found: set[str]
     found, todo = set(), list(modules)
     while todo:
         module = todo.pop()
@@ -93,15 +120,16 @@ def imported_modules(*modules):
 
 
 @cache
-def code_digest(*modules):
+def code_digest(*modules: str) -> str:
     """Digest (16 hexadecimal digits) of all code that these modules run, templates included."""
     total = hashlib.sha256()
     for module in imported_modules(*modules):
         path = _path(module)
+        assert path is not None
         total.update(f"{module}\n{ast.dump(_tree(path))}\n".encode())
         # A module that uses a template folder names it, as "templates" or "templates/name": its files are code too.
         for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Constant) and str(node.value).split("/")[0] == "templates":
-                for template in sorted((path.parent / node.value).iterdir()):
+                for template in sorted((path.parent / str(node.value)).iterdir()):
                     total.update(template.read_bytes() if template.is_file() else b"")
     return total.hexdigest()[:16]

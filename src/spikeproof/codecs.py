@@ -5,10 +5,18 @@ is the unsigned pattern of ``bits`` bits that memory holds for it. Decoding is s
 no codec needs a multiplier. The hardware decoders stand in ``spikeproof_hdl.codecs``, and a
 test compares them with ``unpack`` word by word.
 """
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .annotations import Array
 
 __all__ = ["AdditivePowerOfTwo", "Binary", "Codec", "PowerOfTwo", "SignedInt", "Ternary", "parse_codec"]
 
@@ -21,27 +29,31 @@ class Codec:
     name : str, as in a network description ("int4", "ternary", ...)
     bits : int, bits of one packed word
     """
-    name: str
-    bits: int
+    if TYPE_CHECKING:
+        @property
+        def name(self) -> str: ...
 
-    def code_of_word(self, word):
+        @property
+        def bits(self) -> int: ...
+
+    def code_of_word(self, word: int) -> int | None:
         """The code (int) that ``word`` stands for, or None for a word that is never stored."""
         raise NotImplementedError
 
     @property
-    def codes(self):
+    def codes(self) -> Array:
         """All legal codes, ascending, int64 [n]."""
         return _tables(self)[2]
 
     @property
-    def max_code(self):
+    def max_code(self) -> int:
         return int(self.codes[-1])
 
-    def contains(self, codes):
+    def contains(self, codes: Array) -> Array:
         """Whether each element of an integer array is a legal code, bool of the same shape."""
         return np.isin(codes, self.codes)
 
-    def pack(self, codes):
+    def pack(self, codes: Array) -> Array:
         """Codes (int array, any shape) -> words (int64, same shape).
 
         Raises
@@ -56,7 +68,7 @@ class Codec:
         word_of_code, offset = _tables(self)[1]
         return word_of_code[codes.astype(np.int64) + offset]
 
-    def unpack(self, words):
+    def unpack(self, words: Array) -> Array:
         """Words (int array, any shape) -> codes (int64, same shape).
 
         Raises
@@ -74,7 +86,7 @@ class Codec:
 
 
 @cache
-def _tables(codec):
+def _tables(codec: Codec) -> tuple[tuple[Array, Array], tuple[Array, int], Array]:
     by_word = [codec.code_of_word(w) for w in range(1 << codec.bits)]
     stored = np.array([c is not None for c in by_word])
     code = np.array([0 if c is None else c for c in by_word], np.int64)
@@ -91,7 +103,7 @@ class Binary(Codec):
     bits = 1
     name = "binary"
 
-    def code_of_word(self, word):
+    def code_of_word(self, word: int) -> int:
         return 1 if word else -1
 
 
@@ -101,7 +113,7 @@ class Ternary(Codec):
     bits = 2
     name = "ternary"
 
-    def code_of_word(self, word):
+    def code_of_word(self, word: int) -> int | None:
         return (0, 1, None, -1)[word]
 
 
@@ -110,15 +122,15 @@ class SignedInt(Codec):
     """Two's complement integer of ``bits`` bits (2 to 16), the most negative code included."""
     bits: int = 8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 2 <= self.bits <= 16:
             raise ValueError(f"int weight bits must be from 2 to 16, not {self.bits!r}")
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"int{self.bits}"
 
-    def code_of_word(self, word):
+    def code_of_word(self, word: int) -> int:
         return word - (1 << self.bits) if word >> (self.bits - 1) else word
 
 
@@ -136,7 +148,7 @@ class PowerOfTwo(Codec):
 
     MOST_LEVELS = 16
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 2 <= self.bits <= 8:
             raise ValueError(f"pot weight bits must be from 2 to 8, not {self.bits!r}")
         most = self.all_levels(self.bits)
@@ -144,19 +156,19 @@ class PowerOfTwo(Codec):
             raise ValueError(f"pot levels must be from 1 to {most}, not {self.levels!r}")
 
     @classmethod
-    def all_levels(cls, bits):
+    def all_levels(cls, bits: int) -> int:
         """Magnitudes of ``pot<bits>``."""
         return min((1 << (bits - 1)) - 1, cls.MOST_LEVELS)
 
     @property
-    def name(self):
+    def name(self) -> str:
         if self.bits == 3 and self.levels == 2:
             return "shift1"
         if self.bits == 3 and self.levels == 3:
             return "shift2"
         return f"pot{self.bits}"
 
-    def code_of_word(self, word):
+    def code_of_word(self, word: int) -> int | None:
         exponent = word & ((1 << (self.bits - 1)) - 1)
         negative = word >> (self.bits - 1)
         if exponent == 0:
@@ -176,23 +188,23 @@ class AdditivePowerOfTwo(Codec):
     """
     bits: int = 4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 2 <= self.bits <= 8:
             raise ValueError(f"apot weight bits must be from 2 to 8, not {self.bits!r}")
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"apot{self.bits}"
 
     @property
-    def fields(self):
+    def fields(self) -> list[list[int]]:
         """Exponents of the terms of each field, largest first; the first field has the highest bits of the word."""
         pairs, single = divmod(self.bits - 1, 2)
         top = 3 * pairs + single - 1
         fields = [[top - k, top - pairs - k, pairs - 1 - k] for k in range(pairs)]
         return fields + [[pairs]] if single else fields
 
-    def code_of_word(self, word):
+    def code_of_word(self, word: int) -> int | None:
         magnitude, below = 0, self.bits - 1
         for field in self.fields:
             width = len(field).bit_length()
@@ -203,7 +215,7 @@ class AdditivePowerOfTwo(Codec):
         return None if negative and not magnitude else -magnitude if negative else magnitude
 
 
-def parse_codec(name):
+def parse_codec(name: str) -> Codec:
     """The codec of a name: "binary", "ternary", "int2".."int16", "pot2".."pot8", "apot2".."apot8", "shift1", "shift2".
 
     Raises
@@ -215,8 +227,9 @@ def parse_codec(name):
              "shift1": PowerOfTwo(3, 2), "shift2": PowerOfTwo(3, 3)}
     if name in fixed:
         return fixed[name]
-    for prefix, make in (("int", SignedInt), ("apot", AdditivePowerOfTwo),
-                         ("pot", lambda b: PowerOfTwo(b, PowerOfTwo.all_levels(b)))):
+    makers: tuple[tuple[str, Callable[[int], Codec]], ...] = (
+        ("int", SignedInt), ("apot", AdditivePowerOfTwo), ("pot", lambda b: PowerOfTwo(b, PowerOfTwo.all_levels(b))))
+    for prefix, make in makers:
         if isinstance(name, str) and name.startswith(prefix) and name[len(prefix):].isdecimal():
             bits = int(name[len(prefix):])
             if 2 <= bits <= 16:

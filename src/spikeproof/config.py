@@ -3,11 +3,13 @@
 ``config/config.yaml`` holds named entries; a study lists runs as chains of those names. Paths are built from
 the names, so runs that share a stage share its files.
 """
+from __future__ import annotations
+
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
@@ -17,6 +19,13 @@ from .entries import ConfigError, mapping, modules_of, parse_entry, plain_name, 
 from .options import Options
 from .pretraining.base import Pretraining
 from .runs import FLOAT, NO_PRUNER, SECTION_OF, Run, RunNames, StudyOptions, chain_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from .annotations import Entry, Json, StrPath
+    from .entries import EntryOptions
 
 __all__ = ["Config", "HardwareOptions", "MachineOptions", "load_study", "parse_config", "smoke_config", "with_entries"]
 
@@ -46,23 +55,23 @@ class MachineOptions(Options):
 
     @field_validator("device")
     @classmethod
-    def _known_device(cls, value):
+    def _known_device(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", value):
             raise ValueError(f"must be cpu, cuda, or cuda:1 for the second of several, not {value!r}")
         return value
 
     @field_validator("download", "smoke", mode="before")
     @classmethod
-    def _as_on_the_command_line(cls, value):
+    def _as_on_the_command_line(cls, value: Json) -> Json:
         return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(str(value).lower(), value)
 
 
-def smoke_config(raw):
+def smoke_config(raw: Entry) -> Entry:
     """The same configuration (plain data) with every training cut to two optimizer steps of eight samples.
 
     Files of datasets need not be the published ones.
     """
-    def smaller(section, value):
+    def smaller(section: str, value: Json) -> Json:
         kind = value.get("kind") if isinstance(value, dict) else None
         fields = load(section, kind).Options.model_fields if kind in CATALOG[section] else ()
         if "training" in fields:
@@ -85,29 +94,29 @@ def smoke_config(raw):
 @dataclass(frozen=True)
 class Config:
     """Checked configuration: the parsed entries (Options) of each section, the hardware, and where data come from."""
-    entries: dict
+    entries: dict[str, dict[str, EntryOptions]]
     hardware: HardwareOptions
     machine: MachineOptions
 
-    def entry(self, section, name):
+    def entry(self, section: str, name: str) -> Entry:
         """The entry of a section as plain data, for a stage's parameters."""
         return self.entries[section][name].model_dump()
 
-    def check_chain(self, names):
+    def check_chain(self, names: Mapping[str, str]) -> None:
         """ConfigError where entries do not fit each other: layers on the dataset's images and classes, neurons, trainings.
 
         Parameters
         ----------
         names : dict field of a run -> name of the entry
         """
-        made = {}
+        made: dict[str, Any] = {}
         for field, section in SECTION_OF.items():
             if names[field] not in (FLOAT, NO_PRUNER):
                 entry = self.entries[section][names[field]]
                 made[field] = load(section, entry.kind)(entry)
 
         @contextmanager
-        def naming(field, preposition, other):
+        def naming(field: str, preposition: str, other: str) -> Iterator[None]:
             try:
                 yield
             except ValueError as error:
@@ -142,7 +151,7 @@ class Config:
                 with naming(field, "for", "neuron"):
                     training.check_boxes(neuron)
 
-    def check_analysis(self, name):
+    def check_analysis(self, name: str) -> None:
         """ConfigError where an analysis of trained networks cannot have its network (names that :meth:`check_chain` has taken)."""
         entry = self.entries["analyses"][name]
         parts = {field: self.entries[SECTION_OF[field]][getattr(entry.network, field)] for field in ("architecture", "neuron")}
@@ -152,7 +161,7 @@ class Config:
         except ValueError as error:
             raise ConfigError(str(error)) from None
 
-    def analysis_inputs(self, name):
+    def analysis_inputs(self, name: str) -> list[str]:
         """Files that an analysis of trained networks reads: the prepared data, and a model per seed; [] for others."""
         network = getattr(self.entries["analyses"][name], "network", None)
         if network is None:
@@ -160,19 +169,19 @@ class Config:
         runs = [Run(name, seed=seed, **chain_of(network)) for seed in network.seeds]
         return [runs[0].data, *(run.model for run in runs)]
 
-    def analysis_parts(self, name):
+    def analysis_parts(self, name: str) -> list[str]:
         """Of an exploration that several jobs share: files of their rows, model after model; [] for others."""
         entry = self.entries["analyses"][name]
         jobs = getattr(entry, "jobs", 1)
         return [f"results/parts/{name}/{seed}-{part}.json" for seed in entry.network.seeds for part in range(1, jobs + 1)] \
             if jobs > 1 else []
 
-    def modules(self, section, name):
+    def modules(self, section: str, name: str) -> list[str]:
         """Modules that implement an entry, for the stage's code digest."""
         return modules_of(section, self.entries[section][name])
 
 
-def parse_config(raw, where="config"):
+def parse_config(raw: Json, where: str = "config") -> Config:
     """Check a whole configuration (plain data) -> Config.
 
     Raises
@@ -184,7 +193,7 @@ def parse_config(raw, where="config"):
     for key in mapping(raw, where):
         if key not in known:
             raise ConfigError(f"{where}: " + unknown("section", key, known))
-    entries = {}
+    entries: dict[str, dict[str, EntryOptions]] = {}
     for section in CATALOG:
         entries[section] = {}
         for name, value in mapping({} if raw.get(section) is None else raw[section], f"{where}: {section}").items():
@@ -198,7 +207,7 @@ def parse_config(raw, where="config"):
                   validate(MachineOptions, machine, f"{where}: "))
 
 
-def _beside(entry, path):
+def _beside(entry: Entry, path: StrPath) -> Entry:
     """A pre-training whose file of weights lies beside the study: its path as seen from the working directory."""
     if "weights" in entry:
         found = (Path(path).parent / entry["weights"]).resolve()
@@ -206,7 +215,7 @@ def _beside(entry, path):
     return {**entry, "first": _beside(entry["first"], path)} if isinstance(entry.get("first"), dict) else entry
 
 
-def with_entries(raw, path):
+def with_entries(raw: Entry, path: StrPath) -> Entry:
     """The configuration (plain data) with the entries that a study file adds to it.
 
     Raises
@@ -231,7 +240,7 @@ def with_entries(raw, path):
     return raw
 
 
-def _check_names(config, chosen, where):
+def _check_names(config: Config, chosen: Mapping[str, str], where: str) -> None:
     """ConfigError at the first name of a chain (dict field of a run -> name) that the configuration has not."""
     for field, section in SECTION_OF.items():
         extra = {"quantizer": [FLOAT], "pruner": [NO_PRUNER]}.get(field, [])
@@ -240,7 +249,7 @@ def _check_names(config, chosen, where):
             raise ConfigError(f"{where}.{field}: " + unknown(field, chosen[field], known))
 
 
-def load_study(path, config):
+def load_study(path: StrPath, config: Config) -> tuple[StudyOptions, tuple[Run, ...]]:
     """Study file -> (StudyOptions, tuple of Run), every name checked against the configuration.
 
     Raises
@@ -255,7 +264,8 @@ def load_study(path, config):
     for key in study.defaults:
         if key not in RunNames.model_fields:
             raise ConfigError(f"{path}: defaults: " + unknown("key", key, RunNames.model_fields))
-    runs, chains = [], {}
+    runs: list[Run] = []
+    chains: dict[tuple[str | int, ...], str] = {}
     for name, given in study.runs.items():
         plain_name(name, f"{path}: runs")
         where = f"{path}: runs.{name}"

@@ -1,9 +1,20 @@
 """The only bridge from torch to integers: a CodeNetwork as a NetworkSpec, and the check that both agree."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
 from . import integer
 from .network import LayerSpec, NetworkSpec, Projection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .annotations import Array
+    from .integer import Trace
+    from .models import CodeNetwork, FloatNetwork
 
 __all__ = ["ModelMismatch", "batch_size", "batches", "check_equal", "exact_dtype", "to_codes", "to_spec", "values_of"]
 
@@ -16,7 +27,7 @@ class ModelMismatch(RuntimeError):
     """Torch and the integer model differ; the message names layer, neuron, step and both values."""
 
 
-def _integers(tensor, what):
+def _integers(tensor: torch.Tensor, what: str) -> Array:
     array = tensor.detach().cpu().numpy()
     whole = np.rint(array).astype(np.int64)
     if not np.array_equal(whole, array):
@@ -24,7 +35,7 @@ def _integers(tensor, what):
     return whole
 
 
-def to_spec(model):
+def to_spec(model: CodeNetwork) -> NetworkSpec:
     """CodeNetwork -> NetworkSpec. Torch maps are channels-first, those of the contract channels-last.
 
     Raises
@@ -38,8 +49,8 @@ def to_spec(model):
     emits = {layer.shape.name: layer.shape.emits for layer in model.layers}
     for layer, (weights, bias, theta, initial, value) in zip(model.layers, coded):
         shape, projections = layer.shape, []
-        for connection, codes, codec in zip(shape.connections, weights, layer.codecs()):
-            codes = _integers(codes, f"weights of {shape.name}")
+        for connection, weight, codec in zip(shape.connections, weights, layer.codecs()):
+            codes = _integers(weight, f"weights of {shape.name}")
             if connection.identity:                                  # one weight per channel: as many groups as channels
                 groups = len(codes) if connection.in_channels == len(codes) else 1
                 codes = codes.reshape(1, 1, 1, -1)
@@ -58,7 +69,7 @@ def to_spec(model):
     return NetworkSpec(model.input_spec, tuple(layers), model.steps, model.neuron.readout)
 
 
-def exact_dtype(net):
+def exact_dtype(net: NetworkSpec) -> torch.dtype:
     """float32, or float64 where some integer of the network could reach 2^24, beyond which float32 is not exact."""
     for layer in net.layers:
         lo, hi = net.h_range(layer)
@@ -67,7 +78,7 @@ def exact_dtype(net):
     return torch.float32
 
 
-def values_of(model, net, scores):
+def values_of(model: CodeNetwork, net: NetworkSpec, scores: Array) -> torch.Tensor:
     """Membranes of the last layer in values, as torch has them: tensor [B, neurons], channels first.
 
     Parameters
@@ -83,24 +94,25 @@ def values_of(model, net, scores):
     return codes * 2.0**net.layers[-1].neuron.store.shift * value.to(codes.dtype)
 
 
-def to_codes(frames, constant, dtype=torch.float32):
+def to_codes(frames: Array, constant: bool, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Input codes [B, H, W, C] or [B, T, H, W, C] -> torch [1 or T, B, C, H, W]."""
     x = torch.from_numpy(np.require(frames, requirements=("C", "W"))).to(dtype)
     return x.permute(0, 3, 1, 2)[None] if constant else x.permute(1, 0, 4, 2, 3)
 
 
-def batches(frames, constant, dtype=torch.float32, batch=512):
+def batches(frames: Array, constant: bool, dtype: torch.dtype = torch.float32, batch: int = 512) -> Iterator[torch.Tensor]:
     """Input codes -> torch tensors [1 or T, b, C, H, W] of at most ``batch`` images, in order."""
     for at in range(0, len(frames), batch):
         yield to_codes(frames[at:at + batch], constant, dtype)
 
 
-def batch_size(model, most):
+def batch_size(model: CodeNetwork | FloatNetwork, most: int) -> int:
     """How many images at once, at most ``most``: of a large network fewer, so that its spikes and membranes fit into memory."""
     return max(1, min(most, AT_ONCE // (model.steps * sum(shape.neurons for shape in model.shapes))))
 
 
-def check_equal(model, net, frames, batch=256, seen=None):
+def check_equal(model: CodeNetwork, net: NetworkSpec, frames: Array, batch: int = 256,
+                seen: Callable[[Array, Trace], object] | None = None) -> int:
     """Compare torch in evaluation mode with the integer model on every neuron, step and image.
 
     Parameters

@@ -5,22 +5,38 @@ a weight is the error at a step, through the layer's readout and the surrogate, 
 synapses and membrane make of the spikes before it. Those filters are linear, so they may follow the weights: autograd through the
 filtered drive alone, with spikes, resets and inputs held, is that product summed over steps.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 
+from .augmentation import Targets
 from .neuron_steps import code_steps, float_steps, leaked
 from .surrogates import SURROGATES, filtered
 from .training import Method, seed_of
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TypeAlias
+
+    from .detection import BoxTargets
+    from .models import CodeNetwork, FloatNetwork
+    from .training import Losses, Network
+
+    #: Source -> what it gives, and the value of a spike.
+    Maps: TypeAlias = dict[str, tuple[torch.Tensor, float | torch.Tensor]]
+
 __all__ = ["LocalLosses", "local_spikes"]
 
 
-def _through(spikes, slope, linear):
+def _through(spikes: torch.Tensor, slope: torch.Tensor, linear: torch.Tensor) -> torch.Tensor:
     """Spikes whose gradient is ``slope`` times that of ``linear``."""
     return spikes + slope.detach() * (linear - linear.detach())
 
 
-def _float_spikes(model, maps):
+def _float_spikes(model: FloatNetwork, maps: Maps) -> Iterator[tuple[torch.Tensor, bool]]:
     """Layer by layer of a FloatNetwork: (spikes with their local gradient, or the last layer's drive; whether they are spikes)."""
     for k, layer in enumerate(model.layers):
         drive = layer(maps)
@@ -34,6 +50,7 @@ def _float_spikes(model, maps):
         linear = filtered(drive.expand(model.steps, *drive.shape[1:]), neuron.beta)
         with torch.no_grad():
             s, _ = float_steps(drive, theta, model.steps, neuron, True, model.surrogate, initial=layer.initial)
+            assert s is not None                                     # the layer fires
             # What resets have taken off: it decays with the membrane.
             spent = filtered(torch.cat([torch.zeros_like(s[:1]), s[:-1]]) * (neuron.beta * float(theta)), neuron.beta)
             slope = SURROGATES[model.surrogate.name](linear - spent - float(theta), model.surrogate.width)
@@ -42,10 +59,10 @@ def _float_spikes(model, maps):
         maps[layer.shape.name] = (spikes if k == len(model.layers) - 2 else s), amplitude
 
 
-def _code_spikes(model, maps):
+def _code_spikes(model: CodeNetwork, inputs: Maps) -> Iterator[tuple[torch.Tensor, bool]]:
     """The same of a CodeNetwork: rounding counts as the identity."""
-    amplitudes = {("input", "spikes"): 1.0}
-    maps = {(name, "spikes"): x for name, (x, _) in maps.items()}
+    amplitudes: dict[tuple[str, str], float | torch.Tensor] = {("input", "spikes"): 1.0}
+    maps = {(name, "spikes"): x for name, (x, _) in inputs.items()}
     for k, layer in enumerate(model.layers):
         weights, bias, theta, initial, value = layer.codes([amplitudes[c.source, c.reads] for c in layer.shape.connections])
         acc = layer.current(maps, weights, bias)
@@ -68,12 +85,13 @@ def _code_spikes(model, maps):
             h = leaked(neuron.leak, torch.cat([start, codes[:-1]]) * unit) + acc
             along = theta.reshape(len(theta), 1, -1, 1, 1)
             slope = SURROGATES[model.surrogate.name]((h / along - 1) * level, model.surrogate.width) * level / along
+        assert s is not None                                         # as above
         spikes = _through(s, slope, linear)
         yield spikes, True
         maps[name, "spikes"] = spikes if k == len(model.layers) - 2 else s
 
 
-def local_spikes(model, x):
+def local_spikes(model: Network, x: torch.Tensor) -> Iterator[tuple[torch.Tensor, bool]]:
     """Spikes of each hidden layer [T, B, C, H, W], with the gradient of their own layer's parameters alone, then the last layer's
     drive [T, B, classes, 1, 1] in values.
 
@@ -100,10 +118,12 @@ class LocalLosses(Method):
     trains_readout : bool, whether the last layer is trained
     seed : int
     """
-    def __init__(self, burn_in, trains_readout, seed):
+    readouts: list[torch.Tensor]
+
+    def __init__(self, burn_in: int, trains_readout: bool, seed: int) -> None:
         self.burn_in, self.trains_readout, self.seed, self.readouts = burn_in, trains_readout, seed, []
 
-    def start(self, model):
+    def start(self, model: Network) -> None:
         draws = torch.Generator().manual_seed(seed_of(self.seed, "readouts"))
         hidden = [shape for shape in model.shapes[:-1] if shape.emits == "spikes"][:-1]
         classes = model.shapes[-1].neurons
@@ -113,11 +133,14 @@ class LocalLosses(Method):
         for parameter in model.layers[-1].parameters():
             parameter.requires_grad_(self.trains_readout)
 
-    def loss(self, model, x, targets):
+    def loss(self, model: Network, x: torch.Tensor, targets: Targets | BoxTargets) -> Losses:
         """(sum of the layers' smooth absolute errors, logits [B, classes], list of spikes)."""
-        every, total, burn = [], 0.0, min(self.burn_in, model.steps - 1)
+        every: list[torch.Tensor] = []
+        total: float | torch.Tensor = 0.0
+        burn = min(self.burn_in, model.steps - 1)
+        assert isinstance(targets, Targets)
 
-        def error(outputs):
+        def error(outputs: torch.Tensor) -> torch.Tensor:
             wanted = targets.wanted(outputs[0])
             return F.smooth_l1_loss(outputs[burn:], wanted.expand_as(outputs[burn:]))
         for k, (out, spikes) in enumerate(local_spikes(model, x)):
@@ -128,4 +151,5 @@ class LocalLosses(Method):
                 every.append(out.detach())
                 if k < len(self.readouts):
                     total = total + error(out.flatten(2) @ self.readouts[k].T)
+        assert isinstance(total, torch.Tensor)
         return total, outputs.detach().sum(0), every

@@ -4,12 +4,24 @@ The last layer is a map of cells. Each cell has, for every anchor, four numbers 
 class. All that the integer network computes are these numbers, as membranes; what is here turns them into boxes in real numbers, in
 training as after the core.
 """
+from __future__ import annotations
+
 import contextlib
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import TypeVar
+
+    from .annotations import Array
+
+    #: Boxes, of either library.
+    Boxes = TypeVar("Boxes", torch.Tensor, Array)
 
 __all__ = ["BoxHead", "BoxTargets", "mean_average_precision", "overlaps"]
 
@@ -21,7 +33,7 @@ MOST_BOXES = 100
 COORDINATES, EMPTY, GOOD_ENOUGH = 5.0, 0.5, 0.6
 
 
-def overlaps(one, other):
+def overlaps(one: Boxes, other: Boxes) -> Boxes:
     """Intersection over union of boxes [n, 4] and [m, 4] (left, top, width, height), tensors or arrays -> [n, m]."""
     library = torch if isinstance(one, torch.Tensor) else np
     a, b = one[:, None], other[None]
@@ -41,16 +53,16 @@ class BoxHead:
     image : (height, width) of the input
     cells : (height, width) of the map
     """
-    def __init__(self, anchors, classes, image, cells):
+    def __init__(self, anchors: Sequence[Sequence[float]], classes: int, image: Sequence[int], cells: Sequence[int]) -> None:
         self.anchors, self.classes, self.cells = [tuple(map(float, of)) for of in anchors], classes, tuple(cells)
         self.cell = image[0] / cells[0], image[1] / cells[1]
 
-    def split(self, logits):
+    def split(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """logits [B, C * h * w] -> (x and y of centres, log of sizes over anchors, box or not, classes), [B, A, h, w, ...]."""
         out = logits.reshape(len(logits), len(self.anchors), 5 + self.classes, *self.cells).permute(0, 1, 3, 4, 2)
         return out[..., :2], out[..., 2:4], out[..., 4], out[..., 5:]
 
-    def boxes(self, centres, sizes):
+    def boxes(self, centres: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
         """What :meth:`split` gave -> boxes [B, A, h, w, 4] (left, top, width, height), pixels."""
         rows, columns = (torch.arange(n, dtype=centres.dtype, device=centres.device) for n in self.cells)
         anchors = centres.new_tensor(self.anchors)[:, None, None]
@@ -60,7 +72,7 @@ class BoxHead:
         return torch.stack([x - wide[..., 0] / 2, y - wide[..., 1] / 2, wide[..., 0], wide[..., 1]], -1)
 
     @torch.no_grad()
-    def found(self, logits):
+    def found(self, logits: torch.Tensor) -> list[Array]:
         """logits [B, C * h * w] -> per image float32 [n, 6]: left, top, width, height, class, score; best first.
 
         Boxes of one class that overlap a better one are left out.
@@ -90,14 +102,14 @@ class BoxTargets:
     head : BoxHead
     rows : list of float32 arrays [n, 5]: left, top, width, height, class
     """
-    def __init__(self, head, rows):
+    def __init__(self, head: BoxHead, rows: Sequence[Array]) -> None:
         self.head, self.rows = head, rows
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> BoxTargets:
         """The same; boxes go where the logits are."""
         return self
 
-    def loss(self, logits, *_):
+    def loss(self, logits: torch.Tensor, *_: object) -> torch.Tensor:
         """The loss of YOLO-V2, a mean over images.
 
         Each box belongs to the cell of its centre and to the anchor there that has its shape most nearly: squared errors of centre
@@ -129,12 +141,12 @@ class BoxTargets:
         nothing = F.binary_cross_entropy_with_logits(there, torch.zeros_like(there), reduction="none")
         return (total + EMPTY * (nothing * empty).sum()) / len(logits)
 
-    def right(self, logits):
+    def right(self, logits: torch.Tensor) -> int:
         """Nothing of one image is right or wrong as a whole."""
         return 0
 
 
-def mean_average_precision(found, boxes, classes):
+def mean_average_precision(found: Sequence[Array], boxes: Iterable[Array], classes: int) -> tuple[float, float]:
     """COCO's mean average precision (pycocotools): over classes and overlaps of 0.5 to 0.95 -> (that, the same at 0.5).
 
     Parameters
@@ -145,6 +157,7 @@ def mean_average_precision(found, boxes, classes):
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
+    own: list[dict[str, object]]
     truth, own, n = COCO(), [], 0
     annotations = []
     for image, rows in enumerate(boxes):

@@ -1,20 +1,26 @@
 """Which device a training runs on: of a machine's GPUs, one that no other training of this program has."""
+from __future__ import annotations
+
 import os
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
+
+if TYPE_CHECKING:
+    from .annotations import Say
 
 __all__ = ["training_device"]
 
 #: Seconds between two looks for a free GPU.
 POLL = 0.5
 #: The GPU that this process has, and its lock; the system opens it when the process ends, however it ends.
-HELD = {}
+HELD: dict[str, FileLock] = {}
 
 
-def training_device(say=print):
+def training_device(say: Say = print) -> str:
     """The device named by SPIKEPROOF_DEVICE (default "cpu"); for "cuda" with SPIKEPROOF_GPUS=N, a free one of cuda:0 to cuda:N-1.
 
     A GPU is taken, once, until the process ends, by a lock in the system's folder of temporary files, so that trainings of several

@@ -1,15 +1,31 @@
 """Entries of a configuration: read, checked without torch, made; errors in one sentence that names file and key."""
+from __future__ import annotations
+
 import math
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import TYPE_CHECKING, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
 
 from .catalog import CATALOG, load, module_of, unknown
 from .options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+    from typing import Any, TypeVar
+
+    from .annotations import Json, StrPath
+
+    Model = TypeVar("Model", bound=Options)
+
+    class EntryOptions(Options):
+        """The options of an entry of the catalog: its kind, and fields of that kind."""
+        kind: str
+
+        def __getattr__(self, name: str) -> Any: ...
 
 __all__ = ["NAME", "ConfigError", "make", "mapping", "modules_of", "parse_entry", "plain_name", "read_yaml", "validate"]
 
@@ -25,8 +41,8 @@ class ConfigError(ValueError):
 class _Loader(yaml.SafeLoader):
     """YAML in which a key may stand only once in a mapping."""
 
-    def construct_mapping(self, node, deep=False):
-        keys = set()
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys: set[str | int | None] = set()
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":                 # <<: what it brings may be said again
                 continue
@@ -37,7 +53,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _size(value, known):
+def _size(value: Json, known: dict[int, float]) -> float:
     """How many values plain data has, those of an alias counted wherever it stands."""
     if not isinstance(value, dict | list):
         return 1
@@ -47,7 +63,7 @@ def _size(value, known):
     return known[id(value)]
 
 
-def read_yaml(path):
+def read_yaml(path: StrPath) -> Json:
     """YAML file -> plain data; ConfigError where it is absent or no YAML."""
     path = Path(path)
     if not path.is_file():
@@ -70,22 +86,22 @@ def read_yaml(path):
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def _fields_at(model, path):
+def _fields_at(model: type[Options], path: Sequence[str | int]) -> list[str]:
     """Names of the fields that the (nested) model at a path of keys and positions has."""
-    path = list(path)
-    while path:
-        field = model.model_fields.get(path.pop(0))
+    left = list(path)
+    while left:
+        field = model.model_fields.get(str(left.pop(0)))
         inner = None if field is None else field.annotation
         if get_origin(inner) in (dict, list):                       # of models: the next key, or position, picks one
             inner = get_args(inner)[-1]
-            path = path[1:]
+            left = left[1:]
         if not (isinstance(inner, type) and issubclass(inner, Options)):
             break
         model = inner
     return sorted(model.model_fields)
 
 
-def _sentence(error, where, model):
+def _sentence(error: ValidationError, where: str, model: type[Options]) -> str:
     """The first error of a pydantic ValidationError as one sentence."""
     errors = error.errors(include_url=False)
     # A misspelt key is what is wrong where the right one is missing too.
@@ -111,21 +127,21 @@ def _sentence(error, where, model):
     return sentence
 
 
-def mapping(value, where):
+def mapping(value: Json, where: str) -> dict[Any, Any]:
     """The value, which must be a mapping; else ConfigError."""
     if not isinstance(value, dict):
         raise ConfigError(f"{where.rstrip(': ')} must be a mapping of keys to values, not {value!r}")
     return value
 
 
-def plain_name(name, where):
+def plain_name(name: Json, where: str) -> str:
     """Names become folders and arguments, so they are plain."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ConfigError(f"{where}: a name must be letters, digits, - and _, and start with a letter or digit, not {name!r}")
     return name
 
 
-def validate(model, value, where):
+def validate(model: type[Model], value: Json, where: str) -> Model:
     """A pydantic model from plain data; ConfigError with one sentence where it does not fit."""
     try:
         return model.model_validate(mapping(value, where))
@@ -133,7 +149,7 @@ def validate(model, value, where):
         raise ConfigError(_sentence(error, where, model)) from None
 
 
-def parse_entry(section, value, where):
+def parse_entry(section: str, value: Json, where: str) -> EntryOptions:
     """One configuration entry (plain data with a ``kind``) -> its Options.
 
     Raises
@@ -149,13 +165,13 @@ def parse_entry(section, value, where):
     return validate(load(section, kind).Options, value, where)
 
 
-def modules_of(section, entry):
+def modules_of(section: str, entry: EntryOptions) -> list[str]:
     """Modules that implement an entry (Options), and one that it holds."""
     inner = getattr(entry, "first", None)
     return [module_of(section, entry.kind), *([] if inner is None else [module_of(section, inner["kind"])])]
 
 
-def make(section, entry):
+def make(section: str, entry: Json) -> Any:
     """The object of a configuration entry (plain data); ConfigError where the entry is not valid."""
     options = parse_entry(section, entry, section)
     return load(section, options.kind)(options)

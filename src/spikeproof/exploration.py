@@ -4,14 +4,32 @@ The framework of Q-SpiNN (Putra and Shafique, IJCNN 2021) as far as it is known;
 docs/qspinn.md. A candidate is what each parameter of the network is rounded to. It is evaluated as the integer network that would
 be exported, on validation images; the test part is looked at once, for the front.
 """
+from __future__ import annotations
+
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from .options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Self, TypeAlias
+
+    import optuna
+
+    from .annotations import Array, Entry, Json
+    from .datasets.base import PreparedData
+    from .models import CodeNetwork
+    from .network import NetworkSpec
+    from .quantizers.base import Quantizer
+    from .training import Network
+
+    #: Told a row, or nobody is.
+    Seen: TypeAlias = Callable[[Entry], object] | None
 
 __all__ = ["Candidate", "Explorer", "ExplorationOptions", "PARAMETERS", "explore", "pareto_front", "shard"]
 
@@ -34,7 +52,7 @@ class ExplorationOptions(Options):
     Of the candidates within ``most_loss`` points of full precision and ``most_kbit``, the one of the largest benefit is chosen, R =
     accuracy - ``mu`` times normalised memory, both as shares: at mu = 0.1, a tenth of the memory is worth a point.
     """
-    quantizer: dict = Field({"kind": "fixed_point"}, validate_default=True)
+    quantizer: dict[Any, Any] = Field({"kind": "fixed_point"}, validate_default=True)
     weights: list[int | None] = Field([4, 6, 8, 16], min_length=1)
     membranes: list[int | None] = Field([4, 6, 8, 16], min_length=1)
     currents: list[int | None] = Field([None], min_length=1)
@@ -52,37 +70,37 @@ class ExplorationOptions(Options):
 
     @field_validator("quantizer", mode="before")
     @classmethod
-    def _entry(cls, value):
+    def _entry(cls, value: Json) -> Json:
         if isinstance(value, str):
             raise ValueError(f"must be a whole entry, such as {{kind: fixed_point}}, not the name {value!r}")
         return value
 
     @field_validator("quantizer")
     @classmethod
-    def _valid(cls, value):
+    def _valid(cls, value: Entry) -> Entry:
         from .entries import parse_entry
         return parse_entry("quantizers", value, "quantizer").model_dump()
 
     @field_validator(*PARAMETERS, "roundings", "lanes")
     @classmethod
-    def _different(cls, value):
+    def _different(cls, value: list[Any]) -> list[Any]:
         if len(set(value)) < len(value):
             raise ValueError(f"must be different values, not {value}")
         return value
 
     @model_validator(mode="after")
-    def _can_be_made(self):
+    def _can_be_made(self) -> Self:
         if self.strategy == "ordered" and self.most_loss is None:
             raise ValueError("most_loss must be given for the strategy ordered: it says how low precision may go")
         for name in PARAMETERS:
             for bits in getattr(self, name):
                 try:
-                    self.entry(replace(Candidate(*[None] * len(PARAMETERS), self.roundings[0]), **{name: bits}))
+                    self.entry(replace(Candidate(**dict.fromkeys(PARAMETERS), rounding=self.roundings[0]), **{name: bits}))
                 except ValueError as error:
                     raise ValueError(f"{name}: {bits} of {self.quantizer['kind']}: {error}") from None
         return self
 
-    def entry(self, candidate):
+    def entry(self, candidate: Candidate) -> Entry:
         """The quantizer entry (plain data) of a candidate.
 
         Raises
@@ -113,17 +131,17 @@ class ExplorationOptions(Options):
         return parse_entry("quantizers", entry, "quantizer").model_dump()
 
     @property
-    def candidates(self):
+    def candidates(self) -> list[Candidate]:
         """Every Candidate of the space, those of equal weights next to each other."""
         return [Candidate(w, v, i, theta, leak, rounding) for rounding in self.roundings for w in self.weights
                 for theta in self.thresholds for leak in self.leaks for i in self.currents for v in self.membranes]
 
     @property
-    def of_rows(self):
+    def of_rows(self) -> Entry:
         """What rows of a grid depend on, plain data: neither bounds nor the weight of memory, nor what the front alone is asked."""
         return self.model_dump(mode="json", exclude={"lanes", "mu", "most_loss", "most_kbit"} if self.strategy == "grid" else set())
 
-    def finest(self, name):
+    def finest(self, name: str) -> int | None:
         """The most bits of a parameter; null, which leaves it to the quantizer, counts as more than any number."""
         return max(getattr(self, name), key=lambda bits: math.inf if bits is None else bits)
 
@@ -138,7 +156,7 @@ class Candidate:
     leaks: int | None
     rounding: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         bits = ", ".join(f"{name} {getattr(self, name)}" for name in PARAMETERS if getattr(self, name) is not None)
         return f"{bits}, {self.rounding}"
 
@@ -147,17 +165,18 @@ class Candidate:
 COLUMNS = tuple(of.name for of in fields(Candidate))
 
 
-def shard(candidates, part, parts):
+def shard(candidates: Iterable[Candidate], part: int, parts: int) -> list[Candidate]:
     """Every ``parts``-th run of candidates of equal weights, from ``part`` (0, 1, ...): what one job of a grid evaluates."""
-    runs = {}
+    runs: dict[tuple[int | None, str], list[Candidate]] = {}
     for candidate in candidates:
         runs.setdefault((candidate.weights, candidate.rounding), []).append(candidate)
     return [candidate for run in list(runs.values())[part::parts] for candidate in run]
 
 
-def pareto_front(points):
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the points (memory, accuracy) that no other beats in one and equals in the other, by memory."""
-    front, best = [], -math.inf
+    front: list[int] = []
+    best = -math.inf
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
         if points[i][1] > best:
             front.append(i)
@@ -179,7 +198,7 @@ class Explorer:
     accuracy_float : float, accuracy of ``model`` on the validation images that candidates are tried on
     float_bits : int, memory of the network with 32 bits for every parameter
     """
-    def __init__(self, model, data, options):
+    def __init__(self, model: Network, data: PreparedData, options: ExplorationOptions) -> None:
         from .metrics import float_bits_of
         from .training import accuracy, taking
         if data.boxes is not None:
@@ -188,15 +207,16 @@ class Explorer:
         self.kept = taking(data, "validation", options.images)
         self.accuracy_float = accuracy(model, self.kept, "validation")
         self.float_bits = float_bits_of(model)["total"]
-        self._sums, self._currents = {}, {shape.name for shape in model.shapes if shape.emits == "currents"}
+        self._sums: dict[tuple[str, int], dict[Any, Any]] = {}
+        self._currents = {shape.name for shape in model.shapes if shape.emits == "currents"}
 
-    def network(self, candidate):
+    def network(self, candidate: Candidate) -> NetworkSpec:
         """NetworkSpec of a candidate."""
         from .convert import to_spec
         from .model_files import make
         return to_spec(_requantized(self.model, make("quantizers", self.options.entry(candidate))))
 
-    def evaluate(self, candidate):
+    def evaluate(self, candidate: Candidate) -> Entry:
         """What a candidate reaches: a row (dict) with its bits, accuracy on validation images, and memory."""
         net = self.network(candidate)
         right = self._right(net, "validation", self.kept.frames["validation"], self.kept.labels["validation"], self._sums)
@@ -206,7 +226,8 @@ class Explorer:
                 "weights_bits": bits["weights"], "membranes_bits": bits["membranes"] - currents, "currents_bits": currents,
                 "thresholds_bits": bits["thresholds"], "memory_share": bits["total"] / self.float_bits}
 
-    def _right(self, net, part, frames, labels, sums):
+    def _right(self, net: NetworkSpec, part: str, frames: Array, labels: Array,
+               sums: dict[tuple[str, int], dict[Any, Any]] | None) -> int:
         from . import integer
         from .convert import batch_size
         right, batch = 0, batch_size(self.model, 256)
@@ -215,17 +236,18 @@ class Explorer:
             right += int((trace.winner == labels[at:at + batch]).sum())
         return right
 
-    def test(self, candidate):
+    def test(self, candidate: Candidate) -> float:
         """Accuracy of a candidate on the whole test part."""
         labels = self.data.labels["test"]
         return self._right(self.network(candidate), "test", self.data.frames["test"], labels, None) / len(labels)
 
-    def hardware(self, candidate):
+    def hardware(self, candidate: Candidate) -> list[Entry]:
         """Rows (dicts), one for each width of the core: lanes, cycles of an image to the cycle, estimated LUT4 and block RAMs."""
         from spikeproof_hdl.plan import CorePlan
         from spikeproof_hdl.size import estimate_brams, estimate_luts
         from spikeproof_hdl.timing import predict
-        net, rows = self.network(candidate), []
+        rows: list[Entry] = []
+        net = self.network(candidate)
         for lanes in self.options.lanes:
             plan = CorePlan.of(net, lanes)
             timing = predict(plan, np.asarray(self.kept.frames["validation"][:1]))
@@ -233,7 +255,7 @@ class Explorer:
                          "bram_estimate": estimate_brams(plan)})
         return rows
 
-    def search(self, part=0, parts=1, seen=None, known=()):
+    def search(self, part: int = 0, parts: int = 1, seen: Seen = None, known: Iterable[Entry] = ()) -> list[Entry]:
         """Rows of the candidates that the strategy tries; of a grid, those of one part.
 
         Parameters
@@ -241,11 +263,12 @@ class Explorer:
         seen : function of each row as it is found, or None
         known : rows that an earlier search has found, which are not evaluated again
         """
-        rows, known = {}, {Candidate(*(row[key] for key in COLUMNS)): row for row in known}
+        rows: dict[Candidate, Entry] = {}
+        before = {Candidate(*(row[key] for key in COLUMNS)): row for row in known}
 
-        def tried(candidate):
+        def tried(candidate: Candidate) -> Entry:
             if candidate not in rows:
-                rows[candidate] = known[candidate] if candidate in known else self.evaluate(candidate)
+                rows[candidate] = before[candidate] if candidate in before else self.evaluate(candidate)
                 if seen is not None:
                     seen(rows[candidate])
             return rows[candidate]
@@ -258,10 +281,11 @@ class Explorer:
             self._optuna(tried)
         return list(rows.values())
 
-    def _ordered(self, tried):
+    def _ordered(self, tried: Callable[[Candidate], Entry]) -> None:
         """Parameter by parameter from the most precise candidate on, for each rounding; the order is that of their memory."""
+        assert self.options.most_loss is not None
         for rounding in self.options.roundings:
-            best = Candidate(*(self.options.finest(name) for name in PARAMETERS), rounding)
+            best = Candidate(**{name: self.options.finest(name) for name in PARAMETERS}, rounding=rounding)
             first = tried(best)
             order = sorted(PARAMETERS, key=lambda name: -first.get(f"{name}_bits", 0))
             for name in order:
@@ -272,14 +296,14 @@ class Explorer:
                         break
                     best = lower
 
-    def _optuna(self, tried):
+    def _optuna(self, tried: Callable[[Candidate], Entry]) -> None:
         try:
             import optuna
         except ImportError:
             raise ValueError("strategy optuna needs the package optuna: pip install optuna") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-        def objective(trial):
+        def objective(trial: optuna.Trial) -> tuple[float, int]:
             values = {name: trial.suggest_categorical(name, getattr(self.options, name)) for name in PARAMETERS}
             row = tried(Candidate(**values, rounding=trial.suggest_categorical("rounding", self.options.roundings)))
             return row["accuracy"], row["memory_bits"]
@@ -288,7 +312,7 @@ class Explorer:
         study.optimize(objective, n_trials=self.options.trials)
 
 
-def _requantized(model, quantizer):
+def _requantized(model: Network, quantizer: Quantizer) -> CodeNetwork:
     """A trained network under another quantizer, not trained on -> CodeNetwork."""
     from .models import CodeNetwork, FloatNetwork
     if isinstance(model, FloatNetwork):
@@ -296,7 +320,7 @@ def _requantized(model, quantizer):
     return model.under(quantizer).eval()
 
 
-def _merged(rows_of):
+def _merged(rows_of: Sequence[Sequence[Entry]]) -> list[Entry]:
     """Rows of several models -> one for each candidate: means, and ``accuracy_sd``, None of one model."""
     found = []
     for rows in zip(*rows_of, strict=True):
@@ -306,24 +330,25 @@ def _merged(rows_of):
     return found
 
 
-def _spread(values):
+def _spread(values: Sequence[float]) -> float | None:
     """Standard deviation, or None of a single value."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def within(row, accuracy_float, points):
+def within(row: Entry, accuracy_float: float, points: float) -> bool:
     """Whether a row's accuracy is at most so many points below full precision."""
     return row["accuracy"] >= accuracy_float - points / 100 - TOLERANCE
 
 
-def chosen(rows, accuracy_float, options):
+def chosen(rows: Iterable[Entry], accuracy_float: float, options: ExplorationOptions) -> Entry | None:
     """Of rows, the one of the largest benefit within the bounds of ExplorationOptions, or None."""
     good = [row for row in rows if (options.most_loss is None or within(row, accuracy_float, options.most_loss))
             and (options.most_kbit is None or row["memory_bits"] <= 1000 * options.most_kbit)]
     return max(good, key=lambda row: (row["benefit"], -row["memory_bits"]), default=None)
 
 
-def explore(models, data, options, found=None, seen=None, watch=iter, known=()):
+def explore(models: Sequence[Network], data: PreparedData, options: ExplorationOptions, found: list[list[Entry]] | None = None,
+            seen: Seen = None, watch: Callable[[list[Entry]], Iterable[Entry]] = iter, known: Iterable[Entry] = ()) -> Entry:
     """Search, and look closer at the front.
 
     Parameters

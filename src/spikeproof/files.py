@@ -4,6 +4,8 @@ Network files, prepared data and checkpoints are all safetensors: plain tensors 
 description in the metadata, and a SHA-256 over both that is checked on every read. No pickle.
 Tensors may be written piece by piece and read as maps of the file, so that data of any size pass through.
 """
+from __future__ import annotations
+
 import errno
 import hashlib
 import json
@@ -13,9 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from io import BufferedReader
+    from typing import Any, TypeAlias
+
+    from .annotations import Array, Json, StrPath
+
+    #: Name of a tensor -> (type as numpy names it, shape).
+    Shapes: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
 
 __all__ = ["DEFLATE", "CorruptFile", "NoRoom", "Pieces", "atomic_path", "canonical_json", "content_digest", "digests",
            "read_container", "read_result", "room", "sha256_file", "stored_digest", "stored_kind", "write_container", "write_json",
@@ -48,16 +61,16 @@ class Pieces:
     dtype : numpy dtype
     make : function without arguments -> iterable of arrays, which laid end to end along axis 0 have that shape
     """
-    shape: tuple
-    dtype: object
-    make: object
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    make: Callable[[], Iterable[Array]]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.shape[0]
 
 
 @contextmanager
-def room(path, size=None):
+def room(path: StrPath, size: int | None = None) -> Iterator[None]:
     """Say in one sentence that a disk (or quota) is full, when writing ``path`` of ``size`` bytes fails for that reason."""
     try:
         yield
@@ -72,7 +85,7 @@ def room(path, size=None):
 
 
 @contextmanager
-def atomic_path(path, size=None):
+def atomic_path(path: StrPath, size: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, else it is removed. A full disk is told by
     :func:`room`."""
     path = Path(path)
@@ -91,38 +104,39 @@ def atomic_path(path, size=None):
             raise
 
 
-def write_text(path, text):
+def write_text(path: StrPath, text: str) -> None:
     """Write text atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def canonical_json(value):
+def canonical_json(value: Json) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def write_json(path, value):
+def write_json(path: StrPath, value: Json) -> None:
     """Write JSON atomically, indented for readers."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def sha256_file(path):
+def sha256_file(path: StrPath) -> str:
     """SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digests(paths):
+def digests(paths: Iterable[StrPath]) -> dict[str, str]:
     """{path: SHA-256} of files, and of all files in folders among them, sorted."""
     files = {file for path in map(Path, paths) for file in (path.rglob("*") if path.is_dir() else [path]) if not file.is_dir()}
     return {str(file): sha256_file(file) for file in sorted(files)}
 
 
-def _header(shapes, metadata):
+def _header(shapes: Shapes, metadata: str) -> tuple[bytes, dict[str, int], int]:
     """The safetensors header of tensors {name: (type, shape)} -> (bytes, {name: first byte of the file}, size of the file)."""
     # Wide types first, so that all are aligned.
     names = sorted(shapes, key=lambda name: (-np.dtype(shapes[name][0]).itemsize, name))
+    entries: dict[str, dict[str, Any]]
     at, entries = 0, {}
     for name in names:
         dtype, shape = shapes[name]
@@ -135,7 +149,7 @@ def _header(shapes, metadata):
     return (len(text).to_bytes(8, "little") + text, {name: start + entries[name]["data_offsets"][0] for name in names}, start + at)
 
 
-def _pieces(name, tensor):
+def _pieces(name: str, tensor: Array | Pieces) -> Iterator[memoryview]:
     """The bytes of a tensor, an array or Pieces, piece by piece."""
     rows = 0
     for piece in [tensor] if isinstance(tensor, np.ndarray) else tensor.make():
@@ -149,7 +163,7 @@ def _pieces(name, tensor):
         raise ValueError(f"{name} must have {tensor.shape[0]} rows, but {rows} were made")
 
 
-def _digest(description, shapes, tensor_digests):
+def _digest(description: Json, shapes: Shapes, tensor_digests: Mapping[str, str]) -> str:
     """SHA-256 of a description and of tensors {name: (type, shape)} with their own digests."""
     total = hashlib.sha256(canonical_json(description).encode())
     for name in sorted(shapes):
@@ -158,14 +172,14 @@ def _digest(description, shapes, tensor_digests):
     return total.hexdigest()
 
 
-def _laid_out(tensors):
+def _laid_out(tensors: Mapping[str, Array | Pieces]) -> tuple[dict[str, Any], dict[str, tuple[str, tuple[int, ...]]]]:
     """Tensors as they are written, in C order, and what each is: ({name: array or Pieces}, {name: (type, shape)})."""
     tensors = {name: tensor if isinstance(tensor, Pieces) else np.ascontiguousarray(tensor).reshape(np.shape(tensor))
                for name, tensor in tensors.items()}
     return tensors, {name: (np.dtype(tensor.dtype).newbyteorder("<").str, tensor.shape) for name, tensor in tensors.items()}
 
 
-def write_container(path, kind, description, tensors):
+def write_container(path: StrPath, kind: str, description: Json, tensors: Mapping[str, Array | Pieces]) -> str:
     """Write tensors and a JSON description; equal content gives equal bytes.
 
     Parameters
@@ -189,7 +203,7 @@ def write_container(path, kind, description, tensors):
     tensors, shapes = _laid_out(tensors)
     unknown = "0" * 64                                      # the digest's place: it is known when all is written
 
-    def described(digest):
+    def described(digest: str) -> tuple[bytes, dict[str, int], int]:
         return _header(shapes, canonical_json({"kind": kind, "description": description, "sha256": digest}))
     header, places, size = described(unknown)
     digests = {}
@@ -209,7 +223,7 @@ def write_container(path, kind, description, tensors):
     return digest
 
 
-def _file_digest(file, start, size):
+def _file_digest(file: BufferedReader, start: int, size: int) -> str:
     """SHA-256 of a part of an open file."""
     total, buffer = hashlib.sha256(), bytearray(BLOCK)
     view = memoryview(buffer)
@@ -223,7 +237,7 @@ def _file_digest(file, start, size):
     return total.hexdigest()
 
 
-def read_container(path, kind, remedy, mapped=False):
+def read_container(path: StrPath, kind: str, remedy: str, mapped: bool = False) -> tuple[dict[str, Any], dict[str, Array], str]:
     """Read what :func:`write_container` wrote -> (description, tensors, digest).
 
     Parameters
@@ -257,6 +271,7 @@ def read_container(path, kind, remedy, mapped=False):
             del entries["__metadata__"]
             names = {theirs: ours for ours, theirs in TYPES.items()}
             shapes = {name: (names[entry["dtype"]], tuple(entry["shape"])) for name, entry in entries.items()}
+            tensors: dict[str, Array]
             digests, tensors = {}, {}
             for name, entry in entries.items():
                 begin, end = entry["data_offsets"]
@@ -277,7 +292,7 @@ def read_container(path, kind, remedy, mapped=False):
     return description, tensors, digest
 
 
-def _stored(path):
+def _stored(path: StrPath) -> dict[str, str]:
     """What a container says of itself, its content unread: dict with kind and sha256."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist")
@@ -289,7 +304,7 @@ def _stored(path):
         raise CorruptFile(f"{path} is truncated or of another kind: delete it and run its stage again") from None
 
 
-def stored_digest(path):
+def stored_digest(path: StrPath) -> str:
     """The digest that a container says it has, its content unread: enough to see that it is another one.
 
     Raises
@@ -300,18 +315,18 @@ def stored_digest(path):
     return _stored(path)["sha256"]
 
 
-def stored_kind(path):
+def stored_kind(path: StrPath) -> str:
     """The kind of a container; raises as :func:`stored_digest`."""
     return _stored(path)["kind"]
 
 
-def content_digest(description, arrays):
+def content_digest(description: Json, arrays: Mapping[str, Array]) -> str:
     """The digest that :func:`write_container` would give a file of these (dict name -> array)."""
     arrays, shapes = _laid_out(arrays)
     return _digest(description, shapes, {name: hashlib.sha256(of.tobytes()).hexdigest() for name, of in arrays.items()})
 
 
-def read_result(path):
+def read_result(path: StrPath) -> Json:
     """A stage's result file -> its JSON value."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -4,7 +4,19 @@ Every function here uses arithmetic operators only, so that one definition serve
 integers, NumPy integer arrays and (for rounding) Amaranth values alike. Right shifts are
 arithmetic: they round towards minus infinity.
 """
+from __future__ import annotations
+
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    #: Python integers, or arrays of integers.
+    Number = TypeVar("Number", int, NDArray[np.integer[Any]])
 
 __all__ = [
     "LFSR_TAPS", "LFSR_WIDTH", "ROUNDINGS", "bits_for_range", "lfsr_advance", "lfsr_draws",
@@ -12,24 +24,24 @@ __all__ = [
 ]
 
 
-def round_floor(x, m):
+def round_floor(x: Number, m: int) -> Number:
     """x / 2^m rounded towards minus infinity (truncation of two's complement)."""
     return x >> m
 
 
-def round_half_up(x, m):
+def round_half_up(x: Number, m: int) -> Number:
     """x / 2^m rounded to nearest; a tie goes towards plus infinity."""
     return (x + ((1 << m) >> 1)) >> m
 
 
-def round_half_even(x, m):
+def round_half_even(x: Number, m: int) -> Number:
     """x / 2^m rounded to nearest; a tie goes to the even neighbour."""
     if m == 0:
         return x
     return (x + ((x >> m) & 1) + ((1 << (m - 1)) - 1)) >> m
 
 
-def round_stochastic(x, m, draw):
+def round_stochastic(x: Number, m: int, draw: Number | int) -> Number:
     """x / 2^m rounded up with probability frac(x / 2^m), for ``draw`` uniform in 0 .. 2^m - 1."""
     return (x + draw) >> m
 
@@ -38,12 +50,12 @@ def round_stochastic(x, m, draw):
 ROUNDINGS = ("floor", "half_up", "half_even", "stochastic")
 
 
-def saturate(x, lo, hi):
+def saturate(x: int, lo: int, hi: int) -> int:
     """x clamped to lo .. hi, for a Python integer."""
     return lo if x < lo else hi if x > hi else x
 
 
-def bits_for_range(lo, hi):
+def bits_for_range(lo: int, hi: int) -> int:
     """Bits of the narrowest word that holds every integer of lo .. hi.
 
     Two's complement where ``lo`` is negative, unsigned otherwise; a range of one value that
@@ -61,7 +73,7 @@ LFSR_WIDTH = 32
 LFSR_TAPS = (0, 1, 2, 22)
 
 
-def lfsr_advance(state, count):
+def lfsr_advance(state: int, count: int) -> int:
     """The 32-bit LFSR state after ``count`` single-bit steps.
 
     Bit i of the state is element n+i of the sequence; a step drops bit 0 and appends bit 31.
@@ -74,7 +86,7 @@ def lfsr_advance(state, count):
     return state
 
 
-def lfsr_draws(seed, bits, count):
+def lfsr_draws(seed: int, bits: int, count: int) -> list[int]:
     """``count`` consecutive draws of ``bits`` bits each, as a list of Python integers.
 
     A draw is the ``bits`` lowest bits of the state; the state then advances by ``bits`` steps,
@@ -91,7 +103,7 @@ def lfsr_draws(seed, bits, count):
 
 
 @lru_cache(maxsize=16)
-def _draws(seed, bits, count):
+def _draws(seed: int, bits: int, count: int) -> tuple[int, ...]:
     """The same draws serve every batch of images."""
     mask, draws, state = (1 << bits) - 1, [], seed
     for _ in range(count):

@@ -4,6 +4,8 @@ A point is a chain of entries with some of their options set, and a seed. What a
 entries, its seed and the code that makes it (``results/points/<digest>``), so a point that is there is never computed again,
 whatever other points are added, taken away or put in another order.
 """
+from __future__ import annotations
+
 import copy
 import csv
 import hashlib
@@ -13,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import Field
@@ -26,6 +28,12 @@ from .files import canonical_json
 from .options import Options
 from .points import FORMAT
 from .runs import FLOAT, NO_PRUNER, SECTION_OF, RunNames, data_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .annotations import Entry, Json, StrPath
+    from .entries import EntryOptions
 
 __all__ = ["Grid", "GridOptions", "Point", "load_grid", "read_tasks", "tasks"]
 
@@ -46,11 +54,11 @@ class GridOptions(Options):
     """
     title: str
     about: str = ""
-    base: dict
+    base: dict[Any, Any]
     seeds: list[int] = Field([0], min_length=1)
-    axes: dict[str, list] = {}
+    axes: dict[str, list[Any]] = {}
     table: str | None = None
-    entries: dict = {}
+    entries: dict[Any, Any] = {}
     seconds_per_point: float = Field(20.0, gt=0)
     seconds_per_training: float = Field(60.0, gt=0)
     seconds_per_job: float = Field(300.0, gt=0)
@@ -63,20 +71,20 @@ class Point:
 
     ``training`` and ``key`` are the digests under which its pre-trained network and its own files are kept.
     """
-    settings: dict
+    settings: dict[str, Json]
     seed: int
     data: str
-    entries: dict
+    entries: dict[str, Entry | None]
     training: str
     key: str
 
     @property
-    def path(self):
+    def path(self) -> str:
         """Its prepared data."""
         return data_file(self.data)
 
     @property
-    def label(self):
+    def label(self) -> str:
         """For the terminal."""
         told = ",".join(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in self.settings.items())
         return f"{told or 'base'}/{self.seed}".replace(" ", "")
@@ -93,25 +101,26 @@ class Grid:
     datasets : dict name -> Options, of the data that points need
     """
     options: GridOptions
-    points: tuple
-    datasets: dict
+    points: tuple[Point, ...]
+    datasets: dict[str, EntryOptions]
 
     @cached_property
-    def trainings(self):
+    def trainings(self) -> list[Point]:
         """The first point of every pre-training, in order."""
         return list({point.training: point for point in reversed(self.points)}.values())[::-1]
 
     @cached_property
-    def _batches(self):
+    def _batches(self) -> dict[str, list[list[Point]]]:
         return {level: self._cut(level) for level in ("training", "point")}
 
-    def batches(self, level):
+    def batches(self, level: str) -> list[list[Point]]:
         """Batches of points that jobs of a level, "training" or "point", work through."""
         return self._batches[level]
 
-    def _cut(self, level):
+    def _cut(self, level: str) -> list[list[Point]]:
         seconds = self.options.seconds_per_training if level == "training" else self.options.seconds_per_point
-        most, found, size = max(1, int(self.options.seconds_per_job / seconds)), [], 0
+        found: list[list[Point]] = []
+        most, size = max(1, int(self.options.seconds_per_job / seconds)), 0
         for point in self.trainings if level == "training" else self.points:
             own = len(canonical_json(point.entries)) + 200
             if not found or len(found[-1]) == most or size + own > LONGEST:
@@ -121,22 +130,22 @@ class Grid:
             size += own
         return found
 
-    def trainings_of(self, batch):
+    def trainings_of(self, batch: Iterable[Point]) -> list[int]:
         """Numbers of the training batches that a batch of points needs."""
         return sorted({self._training_at[point.training] for point in batch})
 
     @cached_property
-    def _training_at(self):
+    def _training_at(self) -> dict[str, int]:
         return {point.training: n for n, batch in enumerate(self.batches("training")) for point in batch}
 
 
-def tasks(batch, level="point"):
+def tasks(batch: Sequence[Point], level: str = "point") -> str:
     """A batch as JSON text for a job of a level: every entry once. A training is told of what it depends on, and no more."""
     if level == "training":
         batch = [replace(point, key=point.training, entries={**point.entries, "quantizer": None, "pruner": None},
                          settings={key: value for key, value in point.settings.items()
                                    if key.split(".")[0] not in ("quantizer", "pruner")}) for point in batch]
-    entries = {}
+    entries: dict[str, Entry | None] = {}
     for point in batch:
         for entry in point.entries.values():
             entries.setdefault(_digest(entry), entry)
@@ -144,17 +153,17 @@ def tasks(batch, level="point"):
     return json.dumps({"entries": entries, "points": points}, separators=(",", ":"))        # settings stay in their order
 
 
-def read_tasks(value):
+def read_tasks(value: Json) -> list[Point]:
     """The points of what :func:`tasks` wrote, as plain data."""
     return [Point(**{**point, "entries": {field: value["entries"][digest] for field, digest in point["entries"].items()}})
             for point in value["points"]]
 
 
-def _digest(value):
+def _digest(value: Json) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
-def _split(key, where):
+def _split(key: str, where: str) -> tuple[str, list[str]]:
     """"quantizer.membrane.bits" -> ("quantizer", ["membrane", "bits"])."""
     field, *path = str(key).split(".")
     if field not in SECTION_OF:
@@ -164,7 +173,7 @@ def _split(key, where):
     return field, path
 
 
-def _cell(key, text):
+def _cell(key: str, text: str) -> Json:
     """The value of a cell: a name of an entry is text, other values are as in YAML, and 1e-05 is a number."""
     if "." not in key:
         return text.strip()
@@ -175,7 +184,7 @@ def _cell(key, text):
         return value
 
 
-def _rows(path):
+def _rows(path: Path) -> list[tuple[str, dict[str, Json]]]:
     """Rows of a table: list of (where, dict key -> value); an empty cell is left out."""
     if path.suffix not in (".csv", ".tsv"):
         raise ConfigError(f"{path}: a table must be .csv or .tsv")
@@ -205,7 +214,7 @@ def _rows(path):
     return rows
 
 
-def _with(entry, path, value, where):
+def _with(entry: Entry, path: Sequence[str], value: Json, where: str) -> Entry:
     """An entry (plain data) with an option set."""
     entry = inner = copy.deepcopy(entry)
     for key in path[:-1]:
@@ -219,12 +228,13 @@ def _with(entry, path, value, where):
     return entry
 
 
-def _entries(raw, names, settings, smoke, where):
+def _entries(raw: Entry, names: Entry, settings: dict[str, Json], smoke: bool,
+             where: str) -> tuple[Entry, dict[str, Entry | None]]:
     """A chain with settings: (field -> name, field -> entry as plain data or None)."""
     for key, value in settings.items():
         if "." not in key:
             names = {**names, key: value}
-    chosen = {}
+    chosen: dict[str, Entry | None] = {}
     for field, section in SECTION_OF.items():
         name = names[field]
         none = {"quantizer": FLOAT, "pruner": NO_PRUNER}.get(field)
@@ -235,22 +245,23 @@ def _entries(raw, names, settings, smoke, where):
     for key, value in settings.items():
         field, path = _split(key, where)
         if path:
-            if chosen[field] is None:
+            entry = chosen[field]
+            if entry is None:
                 raise ConfigError(f"{where}: {key} is an option of a {field}, but {field} is {names[field]!r}")
-            chosen[field] = _with(chosen[field], path, value, where)
+            chosen[field] = _with(entry, path, value, where)
     if smoke:
         small = smoke_config({SECTION_OF[field]: {"it": entry} for field, entry in chosen.items() if entry is not None})
         chosen = {field: None if entry is None else small[SECTION_OF[field]]["it"] for field, entry in chosen.items()}
     return names, chosen
 
 
-def _code(parts, stages, *fields):
+def _code(parts: dict[str, EntryOptions], stages: Sequence[str], *fields: str) -> str:
     """Digest of the code of stages and of the entries of fields."""
     modules = [module for field in fields for module in modules_of(SECTION_OF[field], parts[field])]
     return code_digest(*[f"spikeproof.stages.{stage}" for stage in stages], *modules)
 
 
-def load_grid(path, raw, config, smoke=False):
+def load_grid(path: StrPath, raw: Entry, config: Config, smoke: bool = False) -> Grid:
     """Grid file -> Grid; every point is checked as a run is.
 
     Parameters
@@ -273,7 +284,7 @@ def load_grid(path, raw, config, smoke=False):
     if min(options.seeds) < 0 or len(set(options.seeds)) < len(options.seeds):
         raise ConfigError(f"{path}: seeds must be different numbers from 0, not {options.seeds}")
     names = base.model_dump(exclude={"seeds", "hardware"})
-    rows = [(str(path), {})] if options.table is None else _rows(path.parent / options.table)
+    rows: list[tuple[str, dict[str, Json]]] = [(str(path), {})] if options.table is None else _rows(path.parent / options.table)
     for key, values in options.axes.items():
         if not values:
             raise ConfigError(f"{path}: axes.{key} must have a value")
@@ -293,9 +304,13 @@ def load_grid(path, raw, config, smoke=False):
         inner = next((other for other in keys if "." in key and other.startswith(f"{key}.")), None)
         if inner:
             raise ConfigError(f"{path}: {key} and {inner} are both set, and the one holds the other: leave out one of them")
-    parsed, checked, datasets, points, seen = {}, set(), {}, [], {}
+    parsed: dict[str, EntryOptions] = {}
+    checked: set[str] = set()
+    datasets: dict[str, EntryOptions] = {}
+    points: list[Point] = []
+    seen: dict[str, str] = {}
 
-    def parse(field, entry, where):
+    def parse(field: str, entry: Entry, where: str) -> EntryOptions:
         try:
             at = canonical_json([field, entry])
         except (TypeError, ValueError):
@@ -303,9 +318,9 @@ def load_grid(path, raw, config, smoke=False):
         if at not in parsed:
             parsed[at] = parse_entry(SECTION_OF[field], entry, f"{where}: {field}")
         return parsed[at]
-    for (where, row), values in itertools.product(rows, itertools.product(*options.axes.values())):
-        settings = {**row, **dict(zip(options.axes, values))}
-        at = where if options.table else f"{path}: {', '.join(f'{k} {v!r}' for k, v in zip(options.axes, values)) or 'base'}"
+    for (where, row), varied in itertools.product(rows, itertools.product(*options.axes.values())):
+        settings = {**row, **dict(zip(options.axes, varied))}
+        at = where if options.table else f"{path}: {', '.join(f'{k} {v!r}' for k, v in zip(options.axes, varied)) or 'base'}"
         called, chosen = _entries(raw, names, settings, smoke, at)
         parts = {field: parse(field, entry, at) for field, entry in chosen.items() if entry is not None}
         full = {field: parts[field].model_dump(mode="json") if field in parts else None for field in SECTION_OF}
@@ -330,7 +345,7 @@ def load_grid(path, raw, config, smoke=False):
     return Grid(options, tuple(points), datasets)
 
 
-def _check(names, parts, config, where):
+def _check(names: Entry, parts: dict[str, EntryOptions], config: Config, where: str) -> None:
     """ConfigError where the entries of a point do not fit each other, with the rules of a study's runs."""
     neuron = load("neurons", parts["neuron"].kind)
     if "quantizer" not in parts and "pruner" in parts:

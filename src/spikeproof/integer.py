@@ -3,12 +3,21 @@
 Synaptic sums are matrix products in float32 where no sum can reach 2^24, else in float64, both
 exact on integers of that size (the bound is proved from the codes). Everything else is int64.
 """
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .fixed_point import lfsr_draws
 from .network import INPUT
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .annotations import Array
+    from .network import LayerSpec, NetworkSpec, Projection
 
 __all__ = ["Trace", "count_synops", "run"]
 
@@ -24,13 +33,13 @@ class Trace:
     winner : int64 [B], class of the readout (ties to the lowest index)
     score : int64 [B, classes], what the readout compares
     """
-    spikes: dict
-    membranes: dict
-    winner: np.ndarray
-    score: np.ndarray
+    spikes: dict[str, Array]
+    membranes: dict[str, Array]
+    winner: Array
+    score: Array
 
 
-def _pooled(x, projection):
+def _pooled(x: Array, projection: Projection) -> Array:
     """x [M, H, W, C] -> [M, H / pool, W / pool, C]."""
     k = projection.pool
     if k == 1:
@@ -40,7 +49,7 @@ def _pooled(x, projection):
     return x.max((2, 4)) if projection.pool_kind == "max" else x.sum((2, 4), dtype=np.int64)
 
 
-def _windows(x, projection):
+def _windows(x: Array, projection: Projection) -> Array:
     """Pooled x [M, H, W, C] -> view [M, Ho, Wo, C, kernel_h, kernel_w] of the padded map."""
     pad, stride = projection.padding, projection.stride
     if pad:
@@ -49,7 +58,7 @@ def _windows(x, projection):
     return windows[:, ::stride, ::stride]
 
 
-def current(projection, x, input_range):
+def current(projection: Projection, x: Array, input_range: tuple[int, int]) -> Array:
     """Synaptic sums of a projection, bias not included.
 
     Parameters
@@ -62,7 +71,7 @@ def current(projection, x, input_range):
     int64 [M, Ho, Wo, C_out]
     """
     lo, hi = projection.acc_range(input_range)
-    dtype = np.float32 if max(-int(lo.min()), int(hi.max())) < 1 << 24 else np.float64
+    dtype: type[np.floating[Any]] = np.float32 if max(-int(lo.min()), int(hi.max())) < 1 << 24 else np.float64
     x = _windows(_pooled(x, projection).astype(dtype), projection)
     m, height, width, channels = x.shape[:4]
     parts, per_in, per_out = projection.groups, channels // projection.groups, projection.out_channels // projection.groups
@@ -74,7 +83,7 @@ def current(projection, x, input_range):
     return out
 
 
-def _narrow(net, layer):
+def _narrow(net: NetworkSpec, layer: LayerSpec) -> type[np.signedinteger[Any]]:
     """The narrowest type that everything a layer's neurons compute fits in, by the ranges that the codes prove."""
     store = layer.neuron.store
     widest = max(-store.lo, store.hi) << store.shift
@@ -85,15 +94,17 @@ def _narrow(net, layer):
     return np.int32 if most + theta + (1 << store.shift) < 1 << 31 else np.int64
 
 
-def _neurons(layer, acc, steps, dtype):
+def _neurons(layer: LayerSpec, acc: Array, steps: int, dtype: type[np.signedinteger[Any]]) -> tuple[Array, Array]:
     """acc [B, T or 1, N], bias included -> (spikes uint8, membranes int32), both [B, T, N]; computed in ``dtype``."""
     neuron, store, count = layer.neuron, layer.neuron.store, layer.neurons
     batch = acc.shape[0]
     spikes = np.zeros((batch, steps, count), np.uint8)
     membranes = np.empty((batch, steps, count), np.int32)
-    draws = np.zeros(steps, dtype)
+    draws: Array = np.zeros(steps, dtype)
     if store.rounding == "stochastic":
         draws = np.array(lfsr_draws(store.seed, store.shift, steps * count), dtype).reshape(steps, count)
+    code: Array
+    before: Array
     code, before, lateral = np.zeros((batch, count), dtype), np.zeros(batch, dtype), layer.lateral
     if layer.v_init is not None:
         code += np.broadcast_to(layer.v_init, layer.shape).reshape(-1).astype(dtype)
@@ -103,8 +114,8 @@ def _neurons(layer, acc, steps, dtype):
         if lateral is not None:
             h = h - (dtype(lateral.inhibition) * before)[:, None]
         # Fire and reset.
-        if layer.theta is not None:
-            theta = np.broadcast_to(layer.theta_at(t), layer.shape).reshape(-1).astype(dtype)
+        if (level := layer.theta_at(t)) is not None:
+            theta = np.broadcast_to(level, layer.shape).reshape(-1).astype(dtype)
             s = h >= theta
             if lateral is not None:
                 if lateral.one_spike:
@@ -118,12 +129,12 @@ def _neurons(layer, acc, steps, dtype):
     return spikes, membranes
 
 
-def _open(gate, shape):
+def _open(gate: Array, shape: tuple[int, int, int]) -> Array:
     """Gate map [B, T, gate height, gate width, 1 or C] -> [B, T, H, W, 1 or C], 1 where neurons integrate."""
     return gate.repeat(shape[0] // gate.shape[2], 2).repeat(shape[1] // gate.shape[3], 3)
 
 
-def _sums(projection, x, input_range, kept):
+def _sums(projection: Projection, x: Array, input_range: tuple[int, int], kept: dict[Any, Array] | None) -> Array:
     """Synaptic sums of a source map x [B, T, H, W, C]; ``kept`` holds those of the last weights that were asked for, or is None."""
     flat = x.reshape(-1, *x.shape[2:])
     if kept is None:
@@ -137,7 +148,7 @@ def _sums(projection, x, input_range, kept):
     return kept[key]
 
 
-def run(net, frames, sums=None):
+def run(net: NetworkSpec, frames: Array, sums: dict[Any, Array] | None = None) -> Trace:
     """A batch of images through a network.
 
     Parameters
@@ -160,9 +171,10 @@ def run(net, frames, sums=None):
     batch = len(frames)
     # Every map is kept with time folded behind the batch: [B, T or 1, H, W, C].
     maps = {"input": frames[:, None] if net.input.constant else frames}
+    membranes: dict[str, Array]
     spikes, membranes = {}, {}
     for layer in net.layers:
-        acc = np.int64(0)
+        acc: Array = np.zeros((), np.int64)
         for p in layer.projections:
             x = maps[p.source]
             if p.reads == "membranes":
@@ -182,7 +194,7 @@ def run(net, frames, sums=None):
     return Trace(spikes, membranes, score.argmax(1), score)
 
 
-def count_synops(net, frames, trace):
+def count_synops(net: NetworkSpec, frames: Array, trace: Trace) -> Array:
     """Synaptic operations per image: weight accumulations triggered by events, int64 [B].
 
     An n-bit code costs one operation per set bit and synapse (bit planes); a constant input is presented, and counted,

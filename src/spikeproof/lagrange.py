@@ -11,14 +11,26 @@ the batches did not fall below that of the epoch before, or ``period`` epochs pa
 makes one step of Adam up the gradient of sum of lambda cs(w), which is cs(w) under the new window. When g first reaches 20 the
 learning rate falls to a tenth.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 
 from .training import Method
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .annotations import Json
+    from .models.code_layers import CodeLayer
+    from .quantizers.cbp import CbpQuantizer
+    from .training import Network
+
 __all__ = ["Constraint", "distance_to_level", "saw_tooth"]
 
 
-def distance_to_level(w, levels):
+def distance_to_level(w: torch.Tensor, levels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """(distance to the nearest level, gap to which w belongs or infinity outside the outer levels), of w's shape.
 
     Parameters
@@ -33,7 +45,7 @@ def distance_to_level(w, levels):
     return distance, gap
 
 
-def saw_tooth(w, levels, g=float("inf")):
+def saw_tooth(w: torch.Tensor, levels: Sequence[torch.Tensor], g: float = float("inf")) -> torch.Tensor:
     """cs(w), of w's shape: 2 x the distance to the nearest level, 0 in the windows of the middles.
 
     Parameters
@@ -53,34 +65,39 @@ class Constraint(Method):
     ----------
     quantizer : CbpQuantizer
     """
-    def __init__(self, quantizer):
+    def __init__(self, quantizer: CbpQuantizer) -> None:
         self.quantizer, self.options = quantizer, quantizer.options
         self.g, self.passed, self.before, self.updates = 1, 0, 1e10, 0
 
-    def start(self, model):
+    def start(self, model: Network) -> None:
         self.layers = [layer for layer in model.layers if layer.step is not None and layer.quantizer is self.quantizer]
         self.multipliers = [torch.zeros_like(layer.weights[0]) for layer in self.layers]
         self.first = [torch.zeros_like(of) for of in self.multipliers]
         self.second = [torch.zeros_like(of) for of in self.multipliers]
         self._ascend()
 
-    def _levels(self, layer):
-        return [layer.step * int(code) for code in self.quantizer.codec.codes]
+    @staticmethod
+    def _step(layer: CodeLayer) -> torch.Tensor:
+        assert layer.step is not None
+        return layer.step
 
-    def penalty(self):
+    def _levels(self, layer: CodeLayer) -> list[torch.Tensor]:
+        return [self._step(layer) * int(code) for code in self.quantizer.codec.codes]
+
+    def penalty(self) -> torch.Tensor | None:
         if not self.options.constrained:
             return None
-        return sum((of * saw_tooth(layer.weights[0], self._levels(layer), self.g)).sum()
+        return sum((of * saw_tooth(layer.weights[0], self._levels(layer), self.g)).sum()       # type: ignore[return-value]
                    for of, layer in zip(self.multipliers, self.layers))
 
     @torch.no_grad()
-    def after_step(self):
+    def after_step(self) -> None:
         for layer in self.layers:
-            outer = (layer.step * self.quantizer.codec.max_code).clamp(min=self.options.bound)
+            outer = (self._step(layer) * self.quantizer.codec.max_code).clamp(min=self.options.bound)
             layer.weights[0].clamp_(-outer, outer)
 
     @torch.no_grad()
-    def _ascend(self):
+    def _ascend(self) -> None:
         """One step of Adam on every multiplier, up the constraint; without it they stay zero."""
         if not self.options.constrained:
             return
@@ -93,14 +110,14 @@ class Constraint(Method):
             of.add_(self.options.multiplier_rate * mean / (square.sqrt() + 1e-8))
 
     @torch.no_grad()
-    def _failure(self):
+    def _failure(self) -> float:
         """The constraint-failure score of the weights as they are."""
         count = sum(of.numel() for of in self.multipliers)
-        failure = sum(float((saw_tooth(layer.weights[0], self._levels(layer)) / layer.step).sum()) for layer in self.layers)
+        failure = sum(float((saw_tooth(layer.weights[0], self._levels(layer)) / self._step(layer)).sum()) for layer in self.layers)
         return failure / count / self.quantizer.codec.max_code
 
     @torch.no_grad()
-    def after_epoch(self, loss):
+    def after_epoch(self, loss: float) -> dict[str, float]:
         self.passed += 1
         if loss >= self.before or self.passed == self.options.period:
             self.g += 1 if self.g < 10 else 10
@@ -114,7 +131,7 @@ class Constraint(Method):
         return {"g": self.g, "constraint_failure": self._failure(),
                 "multiplier": sum(float(of.sum()) for of in self.multipliers) / count}
 
-    def remark(self):
+    def remark(self) -> str:
         if not self.options.constrained:
             return f"multipliers held at 0, constraint failure {self._failure():.3f}"
         if self.g == 1:
@@ -122,11 +139,11 @@ class Constraint(Method):
                     f"than period, {self.options.period}")
         return f"g = {self.g}, constraint failure {self._failure():.3f}"
 
-    def state(self):
+    def state(self) -> tuple[Json, dict[str, torch.Tensor]]:
         tensors = {f"{name}.{k}": of for name in ("multipliers", "first", "second") for k, of in enumerate(getattr(self, name))}
         return {"g": self.g, "passed": self.passed, "before": self.before, "updates": self.updates, "rate": self.rate}, tensors
 
-    def restore(self, value, tensors):
+    def restore(self, value: Json, tensors: dict[str, torch.Tensor]) -> None:
         self.g, self.passed, self.before, self.updates, self.rate = (value[k] for k in ("g", "passed", "before", "updates", "rate"))
         for name in ("multipliers", "first", "second"):
             for k, of in enumerate(getattr(self, name)):

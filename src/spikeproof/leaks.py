@@ -1,4 +1,6 @@
 """Trained leaks in torch: PLIF."""
+from __future__ import annotations
+
 import math
 
 import torch
@@ -14,11 +16,11 @@ class TrainedLeak(nn.Module):
     ----------
     tau : float, above 1, time constant to start with, in steps
     """
-    def __init__(self, tau):
+    def __init__(self, tau: float) -> None:
         super().__init__()
         self.raw = nn.Parameter(torch.tensor(-math.log(tau - 1)))
 
-    def forward(self):
+    def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(beta, gain), scalar tensors: what the membrane and the input are multiplied by."""
         gain = torch.sigmoid(self.raw)
         return 1 - gain, gain

@@ -1,5 +1,8 @@
 """Trained networks on disk: tensors, and the chain of configuration entries that rebuilds the module."""
+from __future__ import annotations
+
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,6 +14,11 @@ from .network import InputSpec
 from .spec import NeuronSpec, check_int
 from .training import seed_of
 
+if TYPE_CHECKING:
+    from .annotations import Entry, StrPath
+    from .datasets.base import PreparedData
+    from .training import Network
+
 __all__ = ["build", "load_model", "make", "save_model", "untrained"]
 
 KIND = "spikeproof model"
@@ -18,7 +26,7 @@ KIND = "spikeproof model"
 MOST_PRUNED, MOST = 1000, 1 << 27
 
 
-def build(chain, input_spec, steps, classes):
+def build(chain: Entry, input_spec: InputSpec, steps: int, classes: int) -> Network:
     """An untrained FloatNetwork, or an empty CodeNetwork if the chain has a quantizer."""
     architecture, neuron = make("architectures", chain["architecture"]), make("neurons", chain["neuron"])
     shapes = architecture.layers(input_spec, classes)
@@ -26,7 +34,7 @@ def build(chain, input_spec, steps, classes):
     if chain.get("pruner") is not None:
         shapes = make("pruners", chain["pruner"]).layers(shapes)
     if chain.get("quantizer") is None:
-        model = FloatNetwork(shapes, neuron, input_spec, steps)
+        model: Network = FloatNetwork(shapes, neuron, input_spec, steps)
     else:
         model = CodeNetwork(shapes, neuron, input_spec, steps, make("quantizers", chain["quantizer"]))
     if architecture.boxes:
@@ -34,23 +42,23 @@ def build(chain, input_spec, steps, classes):
     return model
 
 
-def untrained(chain, data, seed):
+def untrained(chain: Entry, data: PreparedData, seed: int) -> Network:
     """The network of a chain for PreparedData, with the initial weights of a seed."""
     torch.manual_seed(seed_of(seed, "weights"))
     return build(chain, data.input, data.steps, data.classes)
 
 
-def save_model(path, model, chain, classes):
+def save_model(path: StrPath, model: Network, chain: Entry, classes: int) -> str:
     """Write a model atomically; returns its digest."""
-    description = {"chain": chain, "steps": model.steps, "classes": classes,
-                   "input": model.input_spec.to_dict()}
+    description: Entry = {"chain": chain, "steps": model.steps, "classes": classes,
+                          "input": model.input_spec.to_dict()}
     if isinstance(model, CodeNetwork):
         description |= {"channels": {shape.name: shape.out_channels for shape in model.shapes},
                         "neurons": [asdict(layer.neuron) for layer in model.layers]}
     return write_container(path, KIND, description, {n: v.numpy() for n, v in model.state_dict().items()})
 
 
-def _check_size(parts, numbers, pruned):
+def _check_size(parts: tuple[Entry, InputSpec, int, int], numbers: int, pruned: bool) -> None:
     """ValueError where the model of ``build(*parts)`` would have more numbers than a file of so many can be of."""
     with torch.device("meta"):                                       # shapes alone, no memory
         model = build(*parts)
@@ -59,7 +67,7 @@ def _check_size(parts, numbers, pruned):
         raise ValueError(f"the network that it tells of has {whole:,} numbers, and the file has {numbers:,}")
 
 
-def load_model(path):
+def load_model(path: StrPath) -> tuple[Network, Entry]:
     """Read a model -> (module in evaluation mode, description).
 
     Raises

@@ -4,7 +4,10 @@ Tensors of codes (``<layer>.theta``, ``<layer>.bias``, ``<layer>.v_init``, ``<la
 in the narrowest integer type, the rest of the description as JSON in the metadata, and a SHA-256
 over both.
 """
+from __future__ import annotations
+
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +16,12 @@ from .files import CorruptFile, content_digest, read_container, write_container
 from .network import InputSpec, LayerSpec, NetworkSpec, Projection
 from .spec import Lateral, NeuronSpec
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from .annotations import Array, StrPath
+
 __all__ = ["VERSION", "describe", "load_network", "network_digest", "rebuild", "save_network"]
 
 KIND = "spikeproof network"
@@ -20,7 +29,7 @@ VERSION = 4
 REMEDY = "run the export stage again"
 
 
-def _narrow(array):
+def _narrow(array: Array) -> Array:
     for dtype in (np.int8, np.int16, np.int32):
         info = np.iinfo(dtype)
         if info.min <= array.min() and array.max() <= info.max:
@@ -28,7 +37,7 @@ def _narrow(array):
     return array
 
 
-def describe(net):
+def describe(net: NetworkSpec) -> tuple[dict[str, Any], dict[str, Array]]:
     """NetworkSpec -> (JSON description, dict of the tensors that it leaves out)."""
     tensors, layers = {}, []
     for layer in net.layers:
@@ -48,7 +57,7 @@ def describe(net):
     return description, tensors
 
 
-def rebuild(description, tensors):
+def rebuild(description: dict[str, Any], tensors: Mapping[str, Array]) -> NetworkSpec:
     """The NetworkSpec of what :func:`describe` gave.
 
     Raises
@@ -70,17 +79,17 @@ def rebuild(description, tensors):
     return NetworkSpec(InputSpec.from_dict(description["input"]), tuple(layers), description["steps"], description["readout"])
 
 
-def network_digest(net):
+def network_digest(net: NetworkSpec) -> str:
     """The digest that :func:`save_network` gives its file."""
     return content_digest(*describe(net))
 
 
-def save_network(path, net):
+def save_network(path: StrPath, net: NetworkSpec) -> str:
     """Write a NetworkSpec atomically; returns its SHA-256 digest (of content, not of bytes)."""
     return write_container(path, KIND, *describe(net))
 
 
-def load_network(path):
+def load_network(path: StrPath) -> tuple[NetworkSpec, str]:
     """Read a network file -> (NetworkSpec, digest).
 
     Raises

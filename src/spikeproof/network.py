@@ -3,15 +3,23 @@
 Maps are channels-last: the neuron at row y, column x, channel c of a map [H, W, C] has index
 ``(y * W + x) * C + c``, so flattening a map is no operation. Time leads every trace.
 """
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .codecs import Codec
 from .fixed_point import bits_for_range
 from .spec import MAX_MAGNITUDE, Lateral, NeuronSpec, check_choice, check_int
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .annotations import Array
 
 __all__ = ["InputSpec", "LayerSpec", "NetworkSpec", "Projection"]
 
@@ -20,7 +28,7 @@ INPUT = "input"
 MAX_MAP = 1 << 26
 
 
-def _check_shape(name, shape):
+def _check_shape(name: str, shape: tuple[int, int, int]) -> None:
     if not (isinstance(shape, tuple) and len(shape) == 3):
         raise ValueError(f"{name} must be a tuple (height, width, channels), not {shape!r}")
     for axis, size in zip(("height", "width", "channels"), shape):
@@ -29,25 +37,25 @@ def _check_shape(name, shape):
         raise ValueError(f"{name} must have at most {MAX_MAP:,} values, not {prod(shape):,}")
 
 
-def _frozen(array):
+def _frozen(array: Array) -> Array:
     array = np.ascontiguousarray(array, dtype=np.int64)
     array.flags.writeable = False
     return array
 
 
-def _integers(name, array):
+def _integers(name: str, array: Array) -> Array:
     array = np.asarray(array)
     if array.dtype.kind not in "iu":
         raise ValueError(f"{name} must be an integer array, not {array.dtype}")
     return _frozen(array)
 
 
-def _range(array):
+def _range(array: Array | None) -> tuple[int, int]:
     """(lo, hi) of an int array, or of the zeros that None stands for."""
     return (0, 0) if array is None else (int(array.min()), int(array.max()))
 
 
-def _width(of):
+def _width(of: tuple[int, int]) -> int:
     """Bits in memory of a code from lo to hi, or 0."""
     lo, hi = of
     return max(1, bits_for_range(min(0, lo), max(0, hi)))
@@ -63,26 +71,26 @@ class InputSpec:
     bits : int, 1 to 16; 1 is spikes, n is unsigned n-bit codes, each counting as that many spikes
     constant : bool; True presents one frame at every time step, False takes a frame per step
     """
-    shape: tuple
+    shape: tuple[int, int, int]
     bits: int = 1
     constant: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_shape("input.shape", self.shape)
         check_int("input.bits", self.bits, 1, 16)
         if not isinstance(self.constant, bool):
             raise ValueError(f"input.constant must be true or false, not {self.constant!r}")
 
     @property
-    def max_code(self):
+    def max_code(self) -> int:
         return (1 << self.bits) - 1
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """As JSON values; :meth:`from_dict` reads it back."""
         return {"shape": list(self.shape), "bits": self.bits, "constant": self.constant}
 
     @classmethod
-    def from_dict(cls, given):
+    def from_dict(cls, given: dict[str, Any]) -> InputSpec:
         """From what :meth:`to_dict` gave; KeyError, TypeError or ValueError where it is not that."""
         return cls(tuple(given["shape"]), given["bits"], given["constant"])
 
@@ -106,7 +114,7 @@ class Projection:
     """
     source: str
     codec: Codec
-    weights: np.ndarray
+    weights: Array
     stride: int = 1
     padding: int = 0
     groups: int = 1
@@ -117,7 +125,7 @@ class Projection:
     POOLS = ("sum", "max")
     READS = ("spikes", "membranes")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "weights", _integers("weights", self.weights))
         if self.weights.ndim != 4 or 0 in self.weights.shape:
             raise ValueError("weights must be [kernel_h, kernel_w, in_channels / groups, out_channels] "
@@ -137,18 +145,18 @@ class Projection:
             raise ValueError("reads must be 'spikes' for the input, not 'membranes'")
 
     @property
-    def kernel(self):
+    def kernel(self) -> tuple[int, int]:
         return self.weights.shape[:2]
 
     @property
-    def in_channels(self):
+    def in_channels(self) -> int:
         return self.weights.shape[2] * self.groups
 
     @property
-    def out_channels(self):
+    def out_channels(self) -> int:
         return self.weights.shape[3]
 
-    def output_map(self, source_shape):
+    def output_map(self, source_shape: tuple[int, int, int]) -> tuple[int, int]:
         """(height, width) of the result on a source map [H, W, C].
 
         Raises
@@ -169,9 +177,9 @@ class Projection:
                 raise ValueError(f"kernel must be at most {side // self.pool + 2 * self.padding}, the padded map "
                                  f"of {self.source!r}, not {kernel}")
             size.append(free // self.stride + 1)
-        return tuple(size)
+        return size[0], size[1]
 
-    def acc_range(self, input_range):
+    def acc_range(self, input_range: tuple[int, int]) -> Array:
         """Per output channel, int64 [2, C]: the least and the greatest sum of any set of inputs.
 
         Holds for every partial sum too, in whatever order events and bit planes come, because each
@@ -188,7 +196,7 @@ class Projection:
         return pixels * np.stack([down * hi + up * lo, up * hi + down * lo])
 
     @property
-    def bits(self):
+    def bits(self) -> int:
         """Bits of the packed weights."""
         return self.weights.size * self.codec.bits
 
@@ -213,17 +221,17 @@ class LayerSpec:
     theta_shift : int, 0 to 24; all thresholds are multiples of 2^theta_shift, and memory keeps them in that unit
     """
     name: str
-    shape: tuple
-    projections: tuple
+    shape: tuple[int, int, int]
+    projections: tuple[Projection, ...]
     neuron: NeuronSpec
-    theta: np.ndarray | None = None
-    bias: np.ndarray | None = None
+    theta: Array | None = None
+    bias: Array | None = None
     gate: str | None = None
-    v_init: np.ndarray | None = None
+    v_init: Array | None = None
     lateral: Lateral | None = None
     theta_shift: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and self.name.isascii() and self.name.isidentifier()
                 and self.name[0].isalpha() and self.name != INPUT):
             raise ValueError("layer name must be a letter followed by letters, digits or underscores, and not "
@@ -233,7 +241,7 @@ class LayerSpec:
         except ValueError as error:
             raise ValueError(f"layer {self.name}: {error}") from None
 
-    def _check(self):
+    def _check(self) -> None:
         _check_shape("shape", self.shape)
         if not self.projections:
             raise ValueError("projections must be at least 1, not 0")
@@ -277,48 +285,48 @@ class LayerSpec:
         if self.lateral is not None and self.theta is None:
             raise ValueError("theta must be given for neurons that inhibit each other by their spikes")
 
-    def _spans(self, shape):
+    def _spans(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of this shape serves the map: one entry for all, for each channel, or for each neuron."""
         return shape in ((1, 1, 1), (1, 1, self.shape[2]), self.shape)
 
     @property
-    def neurons(self):
+    def neurons(self) -> int:
         """Number of neurons."""
         return int(np.prod(self.shape))
 
     @property
-    def bias_range(self):
+    def bias_range(self) -> tuple[int, int]:
         return _range(self.bias)
 
     @property
-    def inhibition(self):
+    def inhibition(self) -> int:
         """The most that is taken off a membrane in a step, for spikes of the step before."""
         return 0 if self.lateral is None else self.lateral.most(self.neurons)
 
     @property
-    def v_init_range(self):
+    def v_init_range(self) -> tuple[int, int]:
         return _range(self.v_init)
 
-    def theta_at(self, step):
+    def theta_at(self, step: int) -> Array | None:
         """The thresholds of one time step as an int array that broadcasts to [H, W, C], or None."""
         return None if self.theta is None else self.theta[step if self.theta.shape[0] > 1 else 0]
 
     @property
-    def theta_width(self):
+    def theta_width(self) -> int:
         """Bits of one threshold in memory; 0 where one constant serves the whole layer, or none is there."""
         return 0 if self.theta is None or self.theta.size == 1 else bits_for_range(0, int(self.theta.max()) >> self.theta_shift)
 
     @property
-    def bias_width(self):
+    def bias_width(self) -> int:
         """Bits of one bias in memory; 0 where there is none."""
         return 0 if self.bias is None else _width(self.bias_range)
 
     @property
-    def v_init_width(self):
+    def v_init_width(self) -> int:
         """Bits of one initial code in memory; 0 where one constant serves the whole layer."""
         return 0 if self.v_init is None or self.v_init.size == 1 else _width(self.v_init_range)
 
-    def memory_bits(self):
+    def memory_bits(self) -> dict[str, int]:
         """Bits by kind: dict with weights, membranes, thresholds, biases, initials (membrane codes at the start of an image)."""
         return {"weights": sum(p.bits for p in self.projections),
                 "membranes": 0 if self.neuron.stateless else self.neurons * self.neuron.store.bits,
@@ -340,13 +348,13 @@ class NetworkSpec:
         largest wins, a tie goes to the lowest index.
     """
     input: InputSpec
-    layers: tuple
+    layers: tuple[LayerSpec, ...]
     steps: int
     readout: str = "spike_count"
 
     READOUTS = ("spike_count", "membrane")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.input, InputSpec):
             raise ValueError(f"input must be an InputSpec, not {self.input!r}")
         check_int("steps", self.steps, 1, 4096)
@@ -386,7 +394,7 @@ class NetworkSpec:
         if self.readout == "spike_count" and self.layers[-1].theta is None:
             raise ValueError(f"layer {self.layers[-1].name}: theta must be given for a spike_count readout")
 
-    def _check_gate(self, layer, seen):
+    def _check_gate(self, layer: LayerSpec, seen: dict[str, tuple[int, int, int]]) -> None:
         if layer.gate not in seen or layer.gate == INPUT:
             raise ValueError(f"layer {layer.name}: gate must be an earlier layer, not {layer.gate!r}")
         gate = seen[layer.gate]
@@ -396,43 +404,43 @@ class NetworkSpec:
                              f"{gate[0]}x{gate[1]}x{gate[2]}")
 
     @cached_property
-    def by_name(self):
+    def by_name(self) -> dict[str, LayerSpec]:
         """{layer name: LayerSpec}"""
         return {layer.name: layer for layer in self.layers}
 
-    def source_shape(self, projection):
+    def source_shape(self, projection: Projection) -> tuple[int, int, int]:
         """[H, W, C] of the map that a projection reads."""
         return self.input.shape if projection.source == INPUT else self.by_name[projection.source].shape
 
-    def input_bits(self, projection):
+    def input_bits(self, projection: Projection) -> tuple[int, bool]:
         """(bits, is signed) of a code that a projection reads: (1, False) for spikes."""
         if projection.source == INPUT:
             return self.input.bits, False
         store = self.by_name[projection.source].neuron.store
         return (store.bits, store.lo < 0) if projection.reads == "membranes" else (1, False)
 
-    def input_range(self, projection):
+    def input_range(self, projection: Projection) -> tuple[int, int]:
         """(lo, hi) of the codes that the input bits of a projection can say."""
         bits, signed = self.input_bits(projection)
         return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
-    def acc_range(self, layer):
+    def acc_range(self, layer: LayerSpec) -> tuple[int, int]:
         """(lo, hi) that the layer's accumulator stays in, bias not included, at every moment."""
-        lo, hi = sum(p.acc_range(self.input_range(p)) for p in layer.projections)
+        lo, hi = sum((p.acc_range(self.input_range(p)) for p in layer.projections), np.zeros((2, layer.shape[2]), np.int64))
         return int(lo.min()), int(hi.max())
 
-    def h_range(self, layer):
+    def h_range(self, layer: LayerSpec) -> tuple[int, int]:
         """(lo, hi) that h stays in after integrating."""
         acc, bias = self.acc_range(layer), layer.bias_range
         return layer.neuron.h_range(acc[0] + bias[0] - layer.inhibition, acc[1] + bias[1])
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         return self.layers[-1].neurons
 
-    def memory_bits(self):
+    def memory_bits(self) -> dict[str, int]:
         """Bits of the whole network by kind, and their "total"."""
-        kinds = {}
+        kinds: dict[str, int] = {}
         for layer in self.layers:
             for kind, bits in layer.memory_bits().items():
                 kinds[kind] = kinds.get(kind, 0) + bits

@@ -6,31 +6,50 @@ every intermediate tensor: here only the membranes before reset, the spikes and 
 Callers' tensors are [T, B, C, H, W]; inside they are [T, B, H, W, C], as convolutions leave them in memory: torch is ten times
 slower on the former with the latter's strides.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 
 from .surrogates import SURROGATES, penalty_window, stacked_gradient, tssl_gradient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Protocol, TypeVar
+
+    from .neurons.base import Inhibition, Neuron
+    from .spec import Lateral, Leak, NeuronSpec
+    from .surrogates import Surrogate
+
+    T_co = TypeVar("T_co", covariant=True)
+
+    class PerStep(Protocol[T_co]):
+        """What is given for all steps, or once."""
+        def __len__(self) -> int: ...
+        def __getitem__(self, t: int, /) -> T_co: ...
 
 __all__ = ["code_steps", "float_steps", "leaked"]
 
 UNTRAINED = "neurons that inhibit each other have no gradient: evaluate without gradients"
 
 
-def _inside(x):
+def _inside(x: torch.Tensor) -> torch.Tensor:
     """[..., C, H, W] -> [..., H, W, C], contiguous; no copy of what a channels-last convolution gave."""
     return x.movedim(-3, -1).contiguous()
 
 
-def _outside(x):
+def _outside(x: torch.Tensor) -> torch.Tensor:
     """[..., H, W, C] -> [..., C, H, W], a view."""
     return x.movedim(-1, -3)
 
 
-def _at(of, t):
+def _at(of: PerStep[T_co], t: int) -> T_co:
     """What holds at step t of something that is given for all steps, or once."""
     return of[t if len(of) > 1 else 0]
 
 
-def _start(initial, like):
+def _start(initial: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
     """Membranes at the start, in the shape of ``like`` [B, H, W, C]: zero, or ``initial`` [H, W, C]."""
     return torch.zeros_like(like) if initial is None else initial.expand_as(like).clone()
 
@@ -43,15 +62,17 @@ class _Rivals:
     inhibition : float, code or value
     one_spike : bool
     """
-    def __init__(self, inhibition, one_spike):
+    before: torch.Tensor | None
+
+    def __init__(self, inhibition: float, one_spike: bool) -> None:
         self.inhibition, self.one_spike, self.before = inhibition, one_spike, None
 
-    def inhibit(self, h):
+    def inhibit(self, h: torch.Tensor) -> None:
         """Take off h [B, H, W, C], in place, what the spikes of the step before take off."""
         if self.before is not None and self.inhibition:
             h.sub_(self.before, alpha=self.inhibition)
 
-    def compete(self, s):
+    def compete(self, s: torch.Tensor) -> None:
         """Leave of the spikes [B, H, W, C], in place, the first of a layer, where one is all that there may be."""
         flat = s.view(len(s), -1)
         if self.one_spike:
@@ -63,18 +84,18 @@ class _Rivals:
 
 class _Gather:
     """Gradients of the drive, step by step: kept apart, or summed where one drive serves all steps."""
-    def __init__(self, length, like):
+    def __init__(self, length: int, like: torch.Tensor) -> None:
         self.length = length
         self.total = (torch.zeros if length == 1 else torch.empty)((length, *like.shape), dtype=like.dtype, device=like.device)
 
-    def put(self, t, grad):
+    def put(self, t: int, grad: torch.Tensor) -> None:
         if self.length == 1:
             self.total[0] += grad
         else:
             self.total[t] = grad
 
 
-def _along(values, x):
+def _along(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """[T or 1] or [T or 1, C] -> broadcasts to x [T, B, H, W, C]."""
     values = values.reshape(len(values), -1)
     return values.reshape(len(values), *[1] * (x.dim() - 2), values.shape[1])
@@ -82,7 +103,10 @@ def _along(values, x):
 
 class _FloatSteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, drive, theta, trained_beta, initial, steps, beta, soft, fires, surrogate, paths, bound, rivals):
+    def forward(ctx: Any, drive: torch.Tensor, theta: torch.Tensor, trained_beta: torch.Tensor | None,
+                initial: torch.Tensor | None, steps: int, beta: float, soft: bool, fires: bool, surrogate: Surrogate,
+                paths: Sequence[str], bound: tuple[float, bool] | None,
+                rivals: _Rivals | None) -> tuple[torch.Tensor, torch.Tensor]:
         drive = _inside(drive)
         beta = float(beta if trained_beta is None else trained_beta)
         ctx.initial = None if initial is None else _inside(initial)
@@ -121,15 +145,16 @@ class _FloatSteps(torch.autograd.Function):
         return _outside(s), _outside(v)
 
     @staticmethod
-    def backward(ctx, grad_s, grad_v):
+    def backward(ctx: Any, grad_s: torch.Tensor | None, grad_v: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         length, steps, beta, soft, fires, surrogate, paths = ctx.given
         grad_s, grad_v = (None if grad is None else _inside(grad) for grad in (grad_s, grad_v))
         to_theta = to_beta = None
         if fires and surrogate.name == "tssl":
+            assert grad_s is not None
             h, s, theta = ctx.saved_tensors
             spent = s * (_along(theta, h) if soft else h)
-            before = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
-            grad = tssl_gradient(grad_s, h, s, before, _along(theta, h), beta, surrogate)
+            starts = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
+            grad = tssl_gradient(grad_s, h, s, starts, _along(theta, h), beta, surrogate)
             return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 11)
         if fires:
             h, s, theta = ctx.saved_tensors
@@ -141,7 +166,7 @@ class _FloatSteps(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             to_beta = grad.new_zeros(())
 
-        def before(t):
+        def before(t: int) -> torch.Tensor:
             """The membrane that step t starts from."""
             if not fires:
                 return ctx.saved_tensors[0][t]
@@ -172,7 +197,10 @@ class _FloatSteps(torch.autograd.Function):
         return _outside(gather.total), to_theta, to_beta, *[None] * 9
 
 
-def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=None, initial=None, bound=None, lateral=None):
+def float_steps(drive: torch.Tensor, theta: torch.Tensor, steps: int, neuron: Neuron, fires: bool, surrogate: Surrogate,
+                paths: Sequence[str] = (), beta: torch.Tensor | None = None, initial: torch.Tensor | None = None,
+                bound: tuple[float, bool] | None = None,
+                lateral: Inhibition | None = None) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Neurons in full precision.
 
     Gradients: the spike has the surrogate's derivative of h - V, in values; those of thresholds are told apart in
@@ -207,7 +235,7 @@ def float_steps(drive, theta, steps, neuron, fires, surrogate, paths=(), beta=No
     return (s if fires else None), v
 
 
-def leaked(leak, v):
+def leaked(leak: Leak, v: torch.Tensor) -> torch.Tensor:
     """Step 1 of the contract on integer-valued v, in place."""
     if leak.kind == "subtract_shift":
         return v.sub_((v * 2.0**-leak.shift).floor_())
@@ -220,7 +248,9 @@ def leaked(leak, v):
 
 class _CodeSteps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths, temperature, rivals):
+    def forward(ctx: Any, acc: torch.Tensor, theta: torch.Tensor, level: torch.Tensor, initial: torch.Tensor | None, steps: int,
+                neuron: NeuronSpec, draws: torch.Tensor, fires: bool, surrogate: Surrogate, paths: Sequence[str],
+                temperature: float | None, rivals: _Rivals | None) -> tuple[torch.Tensor, torch.Tensor]:
         store, unit = neuron.store, 2.0**neuron.store.shift
         soft = neuron.reset == "soft"
         acc = _inside(acc)
@@ -264,7 +294,8 @@ class _CodeSteps(torch.autograd.Function):
         return _outside(s), _outside(codes)
 
     @staticmethod
-    def backward(ctx, grad_s, grad_codes):
+    def backward(ctx: Any, grad_s: torch.Tensor | None,
+                 grad_codes: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         h, s, passed, theta, level = ctx.saved_tensors
         length, steps, neuron, fires, surrogate, paths = ctx.given
         unit, soft = 2.0**neuron.store.shift, neuron.reset == "soft"
@@ -272,6 +303,7 @@ class _CodeSteps(torch.autograd.Function):
         grad_s, grad_codes = (None if grad is None else _inside(grad) for grad in (grad_s, grad_codes))
         to_theta = to_level = None
         if fires and surrogate.name == "tssl":
+            assert grad_s is not None
             worth = _along(level, h) / _along(theta, h)              # in values a code is level / theta
             spent = s * (_along(theta, h) if soft else h - neuron.v_reset)
             before = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
@@ -291,7 +323,7 @@ class _CodeSteps(torch.autograd.Function):
             if fires:
                 own = 0 if grad_s is None else grad_s[t]
                 to_s = own - grad * (_at(theta, t) if soft else h[t] - neuron.v_reset)
-                if to_theta is not None:
+                if to_theta is not None and to_level is not None:
                     at = t if len(theta) > 1 else 0
                     if "comparison" in paths or "window" in paths:
                         sloped = to_s * shape[t]
@@ -309,8 +341,10 @@ class _CodeSteps(torch.autograd.Function):
         return _outside(gather.total), to_theta, to_level, *[None] * 9
 
 
-def code_steps(acc, theta, level, steps, neuron, draws, fires, surrogate, paths=("comparison", "reset"), initial=None,
-               temperature=None, lateral=None):
+def code_steps(acc: torch.Tensor, theta: torch.Tensor, level: torch.Tensor, steps: int, neuron: NeuronSpec, draws: torch.Tensor,
+               fires: bool, surrogate: Surrogate, paths: Sequence[str] = ("comparison", "reset"),
+               initial: torch.Tensor | None = None, temperature: float | None = None,
+               lateral: Lateral | None = None) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Neurons in integer codes: the five steps of :mod:`spikeproof.spec`.
 
     Gradients: the leak's and the store's rounding count as the identity, clipping passes nothing (or the store has the stacked

@@ -4,12 +4,25 @@ A network in full precision becomes the graph that it is, batch normalisation fo
 every weight, bias and threshold an integer; the sidecar has the rest of the contract (widths, codecs, rounding, saturation), so
 that it comes back the same. What has no node in NIR is refused, in a sentence that names the layer.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .files import atomic_path
 from .netfile import VERSION, describe, rebuild
 from .network import INPUT
 from .nir_files import Dialect, ImportRefused, write_sidecar
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import nir
+
+    from .annotations import Array, StrPath
+    from .models import FloatNetwork
+    from .network import NetworkSpec
 
 __all__ = ["ExportRefused", "export_float", "export_integer", "network_of"]
 
@@ -21,17 +34,17 @@ class ExportRefused(ValueError):
     """What NIR cannot say; one sentence that names the layer."""
 
 
-def _dialect(reset, fires):
+def _dialect(reset: str, fires: str) -> Dialect:
     return Dialect(DT, "euler", "euler", fires, reset)
 
 
-def _neurons(name, shape, decay, threshold, synapse=None):
+def _neurons(name: str, shape: tuple[int, ...], decay: float, threshold: Array | None, synapse: float | None = None) -> nir.NIRNode:
     """The node of a layer's neurons; ``threshold`` None: they do not spike. Inputs have a gain of 1."""
     import nir
     if not 0 < decay <= 1 or synapse is not None and not 0 < synapse < 1:
         raise ExportRefused(f"layer {name}: a membrane that forgets everything in a step has no time constant in NIR")
 
-    def of(value):
+    def of(value: Array | float) -> Array:
         return np.broadcast_to(np.asarray(value, np.float64), shape).copy()
     firing = {} if threshold is None else {"v_threshold": of(threshold), "v_reset": of(0.0)}
     if decay == 1:
@@ -48,17 +61,19 @@ def _neurons(name, shape, decay, threshold, synapse=None):
 
 
 class _Graph:
-    def __init__(self, shape, pool):
+    edges: list[tuple[str, str]]
+
+    def __init__(self, shape: tuple[int, int, int], pool: str) -> None:
         import nir
         self.nir, self.pool = nir, getattr(nir, pool)
         self.shapes = {INPUT: shape}                                 # (height, width, channels)
         self.nodes, self.edges = {INPUT: nir.Input(input_type={"input": np.array(self.channels_first(shape))})}, []
 
     @staticmethod
-    def channels_first(shape):
+    def channels_first(shape: tuple[int, int, int]) -> tuple[int, int, int]:
         return shape[2], *shape[:2]
 
-    def chain(self, first, nodes, last):
+    def chain(self, first: str, nodes: list[tuple[str, nir.NIRNode]], last: str) -> None:
         """Nodes (name, node), one after the other, between two that are there (``last`` at least later)."""
         for name, node in nodes:
             self.nodes[name] = node
@@ -66,7 +81,8 @@ class _Graph:
             first = name
         self.edges.append((first, last))
 
-    def connection(self, label, source, target, weight, bias, stride, padding, groups, pool):
+    def connection(self, label: str, source: str, target: str, weight: Array, bias: Array, stride: int, padding: int, groups: int,
+                   pool: int) -> None:
         """Pool, and weights [C_out, C_in / groups, kh, kw]; dense where the kernel is the whole map."""
         nir, made, shape = self.nir, [], self.shapes[source]
         if pool > 1:
@@ -80,7 +96,7 @@ class _Graph:
             made.append((label, nir.Conv2d(shape[:2], weight, (stride, stride), (padding, padding), (1, 1), groups, bias)))
         self.chain(source, made, target)
 
-    def write(self, path, last, dialect, network=None):
+    def write(self, path: StrPath, last: str, dialect: Dialect, network: dict[str, Any] | None = None) -> None:
         """Write graph and sidecar."""
         self.nodes["output"] = self.nir.Output(output_type={"output": np.array(self.shapes[last][2:])})
         self.edges.append((last, "output"))
@@ -89,7 +105,7 @@ class _Graph:
         write_sidecar(path, dialect, network)
 
 
-def export_float(model, path):
+def export_float(model: FloatNetwork, path: StrPath) -> None:
     """Write a FloatNetwork (in evaluation mode) as NIR, with its sidecar.
 
     Raises
@@ -116,11 +132,13 @@ def export_float(model, path):
             target = name.removesuffix("_current") if shape.emits == "currents" else name
             graph.shapes[name] = (*shape.out_map, shape.out_channels)
             if shape.emits == "currents":
+                assert shape.synapse is not None
                 currents[target], gain = shape.synapse.beta, shape.synapse.gain
             else:
                 theta, amplitude = layer.threshold()
                 if len(theta) > 1:
                     raise ExportRefused(f"layer {name}: thresholds per time step have no node in NIR")
+                assert layer.initial is not None
                 if layer.initial.any():
                     raise ExportRefused(f"layer {name}: a membrane that starts elsewhere than at 0 has no node in NIR")
                 flat, neuron = max(shape.out_map) == 1, model.neuron_of(k)
@@ -152,7 +170,7 @@ def export_float(model, path):
     graph.write(path, last, _dialect(first.reset, ">" if strict else ">="))
 
 
-def export_integer(net, path):
+def export_integer(net: NetworkSpec, path: StrPath) -> None:
     """Write a NetworkSpec as NIR in codes, with its sidecar.
 
     Raises
@@ -189,7 +207,7 @@ def export_integer(net, path):
     graph.write(path, net.layers[-1].name, _dialect(net.layers[0].neuron.reset, ">="), {**description, "theta_shapes": shapes})
 
 
-def network_of(graph, description):
+def network_of(graph: nir.NIRGraph, description: dict[str, Any]) -> NetworkSpec:
     """The NetworkSpec of a graph in codes: weights, biases and thresholds from its nodes, the rest from the sidecar.
 
     Raises
@@ -230,7 +248,7 @@ def network_of(graph, description):
         raise ImportRefused(f"{current} does not fit the sidecar's integer network: {' '.join(str(error).split())}") from None
 
 
-def _whole(values):
+def _whole(values: Array) -> Array:
     whole = np.rint(values).astype(np.int64)
     if not np.array_equal(whole, values):
         raise ValueError(f"codes must be integers, and {values[whole != values].flat[0]:g} is not")

@@ -3,14 +3,23 @@
 NIR describes neurons in continuous time. What it leaves open, a :class:`Dialect` says: the time step, how it turns constants into
 factors, whether a neuron must be above its threshold or at it, where it is reset to.
 """
+from __future__ import annotations
+
 import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .files import DEFLATE, sha256_file, write_json
 from .spec import check_choice
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import nir
+
+    from .annotations import StrPath
 
 __all__ = ["DIALECTS", "Dialect", "ImportRefused", "read_nir", "read_sidecar", "sidecar_of", "write_sidecar"]
 
@@ -40,17 +49,18 @@ class Dialect:
     fires: str | None = None
     reset: str | None = None
 
-    CHOICES: ClassVar = {"decay": ("euler", "exponential"), "gain": ("euler", "exponential", "none"), "fires": (">", ">="),
-               "reset": ("soft", "hard")}
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "decay": ("euler", "exponential"), "gain": ("euler", "exponential", "none"), "fires": (">", ">="),
+        "reset": ("soft", "hard")}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, choices in self.CHOICES.items():
             if getattr(self, name) is not None:
                 check_choice(name, getattr(self, name), choices)
         if self.dt is not None and not (isinstance(self.dt, int | float) and 0 < self.dt < math.inf):
             raise ValueError(f"dt must be a number above 0, not {self.dt!r}")
 
-    def over(self, other):
+    def over(self, other: Dialect) -> Dialect:
         """What this one knows, and of the rest what the other one knows."""
         return replace(other, **{name: value for name, value in asdict(self).items() if value is not None})
 
@@ -64,7 +74,7 @@ DIALECTS = {
 }
 
 
-def read_nir(path):
+def read_nir(path: StrPath) -> nir.NIRGraph:
     """NIR file -> nir.NIRGraph.
 
     Raises
@@ -88,11 +98,12 @@ def read_nir(path):
     return graph
 
 
-def _check_file(path):
+def _check_file(path: StrPath) -> None:
     """ValueError where an HDF5 file points out of itself, or says that it holds more than it can."""
     import h5py
     total = 0
     with h5py.File(path, "r") as file:
+        seen: set[int]
         todo, seen = [file], set()
         while todo:
             group = todo.pop()
@@ -117,12 +128,12 @@ def _check_file(path):
                     raise ValueError(f"it holds more than {MOST:,} bytes")
 
 
-def sidecar_of(path):
+def sidecar_of(path: StrPath) -> Path:
     """Where the sidecar of a NIR file lies."""
     return Path(f"{path}.json")
 
 
-def read_sidecar(path):
+def read_sidecar(path: StrPath) -> tuple[Dialect, dict[str, Any] | None]:
     """(Dialect, description of an integer network or None) in the sidecar of a NIR file, or (Dialect(), None) where there is none.
 
     Raises
@@ -149,6 +160,6 @@ def read_sidecar(path):
     return dialect, given.get("network")
 
 
-def write_sidecar(path, dialect, network=None):
+def write_sidecar(path: StrPath, dialect: Dialect, network: dict[str, Any] | None = None) -> None:
     """Write the sidecar of a NIR file, tied to it by its digest; ``network`` describes an integer network (netfile.describe)."""
     write_json(sidecar_of(path), {"nir_sha256": sha256_file(path), "dialect": asdict(dialect), "network": network})

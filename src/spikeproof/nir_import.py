@@ -3,12 +3,25 @@
 What the integer contract cannot say is refused, in a sentence that names the node; nothing is approximated. (Constants become fixed
 point later, in the quantized network.)
 """
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .nir_files import Dialect, ImportRefused
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, TypeAlias
+
+    import nir
+
+    from .annotations import Array, Entry
+
+    #: (C, H, W), (C,), or None where it is not known.
+    Map: TypeAlias = tuple[int, ...] | None
 
 __all__ = ["Imported", "import_graph"]
 
@@ -27,16 +40,16 @@ class Imported:
     classes : int
     dialect : Dialect
     """
-    layers: list
-    neurons: dict
+    layers: list[Entry]
+    neurons: dict[str, Entry]
     readout: str
-    weights: dict
-    input_shape: tuple | None
+    weights: dict[str, Array]
+    input_shape: tuple[int, int, int] | None
     classes: int
     dialect: Dialect
 
 
-def _numbers(value):
+def _numbers(value: Any) -> Array:
     """Numbers of a node as float64; libraries leave arrays, scalars and tensors."""
     return np.asarray(value.detach() if hasattr(value, "detach") else value, np.float64)
 
@@ -45,7 +58,13 @@ class _Reader:
     WEIGHTED = ("Affine", "Linear", "Conv2d")
     FIRING, SILENT = ("IF", "LIF", "CubaLIF"), ("I", "LI", "CubaLI")
 
-    def __init__(self, graph, dialect, input_scale):
+    before: dict[str, list[str]]
+    weights: dict[str, Array]
+    layers: list[Entry]
+    neurons: dict[str, Entry]
+    flattened: set[str]
+
+    def __init__(self, graph: nir.NIRGraph, dialect: Dialect, input_scale: float) -> None:
         self.nodes, self.dialect, self.input_scale = graph.nodes, dialect, input_scale
         self.before = {name: [] for name in graph.nodes}
         for source, target in dict.fromkeys(graph.edges):
@@ -63,10 +82,10 @@ class _Reader:
         self.weights, self.layers, self.neurons, self.flattened = {}, [], {}, set()
         self.built = 0                                               # layers of the network that is built: currents are their own
 
-    def fail(self, name, why):
+    def fail(self, name: str, why: str) -> NoReturn:
         raise ImportRefused(f"node {name} ({self.kinds[name]}) {why}")
 
-    def one(self, name, field):
+    def one(self, name: str, field: str) -> float:
         """A parameter that is the same for all neurons of a node."""
         values = np.unique(_numbers(getattr(self.nodes[name], field)))
         if np.isnan(values).any() or not len(values):
@@ -75,21 +94,22 @@ class _Reader:
             self.fail(name, f"must have one {field} for the whole layer, not {len(values)} different ones")
         return float(values[0])
 
-    def known(self, name, field, how):
+    def known(self, name: str, field: str, how: str) -> Any:
         value = getattr(self.dialect, field)
         if value is None:
             self.fail(name, f"leaves open {how}, which NIR does not say: give --{field}")
         return value
 
-    def order(self):
+    def order(self) -> list[str]:
         """Neuron nodes, each after all that drive it."""
+        done: set[str]
         done, out = set(), []
         for first in self.nodes:
             path = {first: iter(self.before[first])}                 # nodes that are being visited, each with its sources to come
             while path and first not in done:
                 name = next(reversed(path))
                 source = next((of for of in path[name] if of not in done), None)
-                if source in path:
+                if source is not None and source in path:
                     self.fail(source, "drives itself: a recurrent network cannot be said in the integer contract")
                 if source is not None:
                     path[source] = iter(self.before[source])
@@ -100,7 +120,7 @@ class _Reader:
                     out.append(name)
         return out
 
-    def factor(self, name, tau):
+    def factor(self, name: str, tau: float) -> tuple[float, float]:
         """The factor that a state keeps per step, and the gain of its input without R."""
         dt = self.known(name, "dt", "the time step")
         rule = self.known(name, "decay", "how a time constant decays in a step")
@@ -115,9 +135,10 @@ class _Reader:
         keeps = float(np.float32(keeps))                             # what libraries compute with
         return keeps, {"euler": dt / tau, "exponential": 1 - keeps, "none": 1.0}[gain]
 
-    def constants(self, name):
+    def constants(self, name: str) -> tuple[Entry, float, float]:
         """dict for a per_layer neuron, gain of the input, offset that is added at every step."""
         node, kind = self.nodes[name], self.kinds[name]
+        found: Entry
         found, offset = {}, 0.0
         gain = self.one(name, "r")
         tau = None if kind in ("IF", "I") else self.one(name, "tau_mem" if kind.startswith("Cuba") else "tau")
@@ -148,7 +169,7 @@ class _Reader:
         # 1 came through float32, as 0.99999994.
         return found, 1.0 if abs(gain - 1) < 1e-5 else gain, offset
 
-    def pair(self, name, field, what):
+    def pair(self, name: str, field: str, what: str) -> int:
         """Two equal numbers of a node as one."""
         value = getattr(self.nodes[name], field)
         if isinstance(value, str | bytes):
@@ -164,12 +185,13 @@ class _Reader:
             self.fail(name, f"must have the same {what} both ways, not {np.asarray(value).tolist()}")
         return int(values[0])
 
-    def path(self, name):
+    def path(self, name: str) -> tuple[str, str | None, int, bool, float, float, bool]:
         """From a node that drives neurons back to neurons or the input.
 
         (source, weighted node or None, pool, flattened, factor of the weights, factor of what comes out of them, whether that is
         flattened)
         """
+        weighted: str | None
         weighted, pool, flat, scale, behind, at, late = None, 1, False, 1.0, 1.0, name, False
         while self.kinds[at] not in self.FIRING + self.SILENT + ("Input",):
             kind = self.kinds[at]
@@ -201,7 +223,7 @@ class _Reader:
             self.fail(at, "does not spike, so it must be the last layer")
         return at, weighted, pool, flat or at in self.flattened, scale, behind, late
 
-    def read(self):
+    def read(self) -> Imported:
         order = self.order()
         ends = [name for name, kind in self.kinds.items() if kind == "Output"]
         inputs = [name for name, kind in self.kinds.items() if kind == "Input"]
@@ -217,12 +239,13 @@ class _Reader:
             if kind not in ("Input", "Output") and (not self.before[name] or not self.after[name]):
                 self.fail(name, f"has nothing {'after' if self.before[name] else 'before'} it")
         shape = self.shape_of(inputs[0])
-        maps = {inputs[0]: shape}                                    # (C, H, W), (C,), or None
+        maps: dict[str, Map] = {inputs[0]: shape}                    # (C, H, W), (C,), or None
         names = {inputs[0]: "input"}
         for name in [n for n in order if n != last[0]] + [last[0]]:
             names[name] = self.plain(name, names)
             self.layer(name, names, maps)
         read = maps[last[0]]
+        assert read is not None
         said = self.shape_of(ends[0], "output_type")
         if said is not None and np.prod(said) != np.prod(read):
             self.fail(ends[0], f"says {np.prod(said)} outputs, and {last[0]} has {np.prod(read)}")
@@ -231,7 +254,7 @@ class _Reader:
             shape = (shape[1], shape[2], shape[0]) if len(shape) == 3 else (1, 1, shape[0])
         return Imported(self.layers, self.neurons, readout, self.weights, shape, int(np.prod(read)), self.dialect)
 
-    def shape_of(self, name, which="input_type"):
+    def shape_of(self, name: str, which: str = "input_type") -> Map:
         given = getattr(self.nodes[name], which) or {}
         shape = next(iter(given.values()), None)
         if shape is None:
@@ -241,7 +264,7 @@ class _Reader:
             shape = shape[1:]
         return shape if len(shape) in (1, 3) else self.fail(name, f"must have a shape [C] or [C, H, W], not {list(shape)}")
 
-    def plain(self, name, names):
+    def plain(self, name: str, names: dict[str, str]) -> str:
         """A name that the contract takes."""
         word = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
         word = word if word[:1].isalpha() else f"layer_{word}"
@@ -249,8 +272,13 @@ class _Reader:
             word += "_"
         return word
 
-    def layer(self, name, names, maps):
+    def layer(self, name: str, names: dict[str, str], maps: dict[str, Map]) -> None:
         found, gain, offset = self.constants(name)
+        connection: Entry
+        connections: list[Entry]
+        given: Map
+        size: Map
+        made: tuple[int, ...]
         k, label, connections, size, channels = self.built, names[name], [], None, None
         paths = [self.path(source) for source in self.before[name]]
         if paths[0][1] is None:
@@ -308,13 +336,14 @@ class _Reader:
                               + ("" if flat or len(given) == 1 else " that are not flattened"))
                 weight = weight.reshape(weight.shape[0], *(given if len(given) == 3 else (given[0], 1, 1)))
                 made = (weight.shape[0],) if flat or len(given) == 1 else (weight.shape[0], 1, 1)
-            if size not in (None, made):
+            if size is not None and size != made:
                 self.fail(name, f"is driven by maps of {list(size)} and {list(made)}")
             size, channels = made, made[0]
             self.weights[f"layers.{k}.connections.{n}.weight"] = (weight * scale).astype(np.float32)
             own = bias * behind + (offset if n == 0 else 0.0)
             self.weights[f"layers.{k}.connections.{n}.bias"] = own.astype(np.float32)
             connections.append(connection)
+        assert size is not None and channels is not None
         count = np.asarray(_numbers(self.nodes[name].r)).size
         if count not in (1, np.prod(size)):
             self.fail(name, f"has constants for {count} neurons, and is driven by a map of {list(size)}")
@@ -325,7 +354,7 @@ class _Reader:
         self.built += 2 if "synapse" in found else 1
 
 
-def import_graph(graph, dialect, input_scale=1.0):
+def import_graph(graph: nir.NIRGraph, dialect: Dialect, input_scale: float = 1.0) -> Imported:
     """NIR graph -> Imported.
 
     Parameters

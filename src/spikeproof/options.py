@@ -1,4 +1,6 @@
 """Base of everything a configuration may say: typed, frozen, unknown keys refused."""
+from __future__ import annotations
+
 from pydantic import BaseModel, ConfigDict, model_validator
 
 __all__ = ["Options"]
@@ -14,7 +16,7 @@ class Options(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _complete_nested(cls, values):
+    def _complete_nested(cls, values: object) -> object:
         if not isinstance(values, dict):
             return values
         defaults = {name: field.default for name, field in cls.model_fields.items() if isinstance(field.default, Options)}

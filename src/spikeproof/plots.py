@@ -1,6 +1,9 @@
 """Figures of the report: tables in, SVG text out, with the numbers that were drawn. Nothing here knows about files or stages."""
+from __future__ import annotations
+
 import csv
 import io
+from typing import TYPE_CHECKING
 
 import matplotlib
 import matplotlib.ticker
@@ -10,6 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .exploration import pareto_front
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.container import Container
+
+    from .annotations import Entry, Json
 
 __all__ = ["Drawn", "accuracy_memory", "bars", "cloud", "constraint_dynamics", "cycles_area", "detections", "exploration", "lines",
            "mask_dynamics", "memory_breakdown", "raster", "setting", "training_curves"]
@@ -35,54 +48,55 @@ class Drawn(str):
     data = ""
 
 
-def _tick(axis):
+def _tick(axis: Axis) -> Callable[[float], float | str]:
     """Function of a place on an axis -> the text that stands there, or the place itself where numbers do."""
     if not isinstance(axis.get_major_locator(), matplotlib.ticker.FixedLocator):
         return lambda value: value
     places = axis.get_majorticklocs()
-    names = dict(zip(places, axis.get_major_formatter().format_ticks(places)))
+    names = dict(zip(places, axis.get_major_formatter().format_ticks(places)))   # type: ignore[arg-type]
     return lambda value: names.get(value, value)
 
 
-def _panel(axes):
+def _panel(axes: Axes) -> Iterator[tuple[str, float | str, float | str, float | None]]:
     """Rows (series, x, y, error) of everything in an axes."""
     x_of, y_of, parts = _tick(axes.xaxis), _tick(axes.yaxis), set()
 
-    def named(artist):
+    def named(artist: Artist | Container) -> str:
         label = str(artist.get_label())
         return "" if label.startswith("_") else label
     for container in axes.containers:
         parts |= set(container.get_children())
         if isinstance(container, ErrorbarContainer):
             line, _, (bars_,) = container.lines
-            for (x, y), segment in zip(line.get_xydata(), bars_.get_segments()):
+            for (x, y), segment in zip(np.asanyarray(line.get_xydata()), bars_.get_segments()):
                 yield named(container), x_of(x), y, (segment[1][1] - segment[0][1]) / 2
         elif isinstance(container, BarContainer):                    # all of ours lie
             for bar in container.patches:
                 yield named(container), bar.get_width(), y_of(bar.get_y() + bar.get_height() / 2), None
     for line in axes.lines:
         if line not in parts:
-            for x, y in zip(line.get_xdata(), line.get_ydata()):
+            for x, y in zip(np.asanyarray(line.get_xdata()), np.asanyarray(line.get_ydata())):
                 yield named(line), x_of(x), y, None
     for cloud_ in axes.collections:
         if cloud_ not in parts:
-            for x, y in cloud_.get_offsets():
+            for x, y in np.asanyarray(cloud_.get_offsets()):
                 yield named(cloud_), x, y, None
     for image in axes.images:
         for (y, x), value in np.ndenumerate(image.get_array()):
             yield f"image, value {value:g}", x, y, None
     for box in axes.patches:
         if box not in parts:
+            assert isinstance(box, Rectangle)
             yield f"box, {box.get_width():g} wide, {box.get_height():g} high", box.get_x(), box.get_y(), None
 
 
-def _data(figure):
+def _data(figure: Figure) -> str:
     """What a figure shows, as CSV text."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["panel", "series", "x", "y", "error"])
 
-    def plain(value):
+    def plain(value: float | str | None) -> str | None:
         return value if value is None or isinstance(value, str) else f"{float(value):.10g}"
     for n, axes in enumerate(figure.axes, 1):
         panel = axes.get_title() or " over ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel()))) or str(n)
@@ -91,9 +105,9 @@ def _data(figure):
     return out.getvalue()
 
 
-def _svg(draw, size, salt):
+def _svg(draw: Callable[[Figure], None], size: tuple[float, float], salt: str) -> Drawn:
     """Run ``draw(figure)`` in our style -> Drawn, the same for the same data."""
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):     # type: ignore[dict-item]
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         out = io.StringIO()
@@ -103,7 +117,7 @@ def _svg(draw, size, salt):
     return drawn
 
 
-def accuracy_memory(rows):
+def accuracy_memory(rows: Sequence[Entry]) -> Drawn:
     """Accuracy over memory, one point per run (mean over seeds, bar = sd), the Pareto front joined.
 
     Parameters
@@ -112,7 +126,7 @@ def accuracy_memory(rows):
     """
     many = len(rows) > MANY                                 # names would cover each other: numbers, and a list beside
 
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         axes = figure.subplots()
         front = pareto_front([(r["memory_bits"], r["accuracy"]) for r in rows])
         axes.plot([rows[i]["memory_bits"] / 1000 for i in front], [100 * rows[i]["accuracy"] for i in front],
@@ -133,9 +147,9 @@ def accuracy_memory(rows):
     return _svg(draw, (8.6, max(4.6, 0.21 * len(rows) * many)), "accuracy-memory")
 
 
-def cloud(rows):
+def cloud(rows: Sequence[Entry]) -> Drawn:
     """Accuracy over memory of many points without names: dicts with memory_bits, accuracy, accuracy_sd, front (bool)."""
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         axes = figure.subplots()
         x, y = np.array([r["memory_bits"] for r in rows]) / 1000, 100 * np.array([r["accuracy"] for r in rows])
         axes.errorbar(x, y, 100 * np.array([r["accuracy_sd"] for r in rows]), fmt="o", ms=5, capsize=2, lw=0.8, alpha=0.6,
@@ -147,13 +161,13 @@ def cloud(rows):
     return _svg(draw, (8.6, 4.2), "cloud")
 
 
-def setting(points, name):
+def setting(points: Sequence[tuple[Json, float]], name: str) -> Drawn:
     """Accuracy at each value of a setting: list of (value, accuracy); numbers stand in their order, all else as it comes."""
     number = all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in points)
     values = list(dict.fromkeys(value for value, _ in points))
     values = sorted(values) if number else values
 
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         axes = figure.subplots()
         axes.plot([values.index(value) for value, _ in points], [100 * of for _, of in points], "o", ms=4.5, alpha=0.45,
                   color=COLORS[0], mec="white")
@@ -166,14 +180,14 @@ def setting(points, name):
     return _svg(draw, (6.4, 3.2), f"setting {name}")
 
 
-def exploration(result):
+def exploration(result: Entry) -> Drawn:
     """Accuracy on validation images over memory: every candidate, the front, and the one that was chosen.
 
     Parameters
     ----------
     result : dict of :func:`spikeproof.exploration.explore`
     """
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         axes = figure.subplots()
         rows, front = result["candidates"], result["front"]
         kinds = list(dict.fromkeys(row["rounding"] for row in rows))
@@ -194,14 +208,14 @@ def exploration(result):
     return _svg(draw, (6.4, 4.2), "exploration")
 
 
-def memory_breakdown(rows):
+def memory_breakdown(rows: Sequence[Entry]) -> Drawn:
     """Stacked bars: bits by kind, and in each kind by layer.
 
     Parameters
     ----------
     rows : list of dicts with run and layers, a list (first layer first) of {kind: bits}
     """
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         axes = figure.subplots()
         left = np.zeros(len(rows))
         for kind, color in KINDS.items():
@@ -220,9 +234,9 @@ def memory_breakdown(rows):
     return _svg(draw, (8.6, 0.9 + 0.34 * len(rows)), "memory-breakdown")
 
 
-def cycles_area(rows):
+def cycles_area(rows: Sequence[Entry]) -> Drawn:
     """Latency over logic, one point per run: dicts with run, lut, latency_us, cycles_per_image."""
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for i, r in enumerate(rows):
             axes.plot(r["lut"], r["latency_us"], "o", ms=8, color=COLORS[i % len(COLORS)], mec="white")
@@ -236,9 +250,9 @@ def cycles_area(rows):
     return _svg(draw, (8.6, 4.0), "cycles-area")
 
 
-def lines(curves, xlabel, ylabel, log2=False):
+def lines(curves: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, log2: bool = False) -> Drawn:
     """Curves over a common axis: dict label -> list of (x, y); ``log2`` doubles x at every tick."""
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for i, (label, points) in enumerate(curves.items()):
             axes.plot(*zip(*points), "o-" if len(points) < 20 else "-", color=COLORS[i % len(COLORS)], lw=1.4, ms=5, label=label)
@@ -251,9 +265,9 @@ def lines(curves, xlabel, ylabel, log2=False):
     return _svg(draw, (8.6, 4.0), f"lines {xlabel} {ylabel}" + "".join(curves))
 
 
-def bars(values, xlabel, parts=None):
+def bars(values: Sequence[tuple[str, float | Sequence[float]]], xlabel: str, parts: Sequence[str] | None = None) -> Drawn:
     """Horizontal bars, in order: list of (label, value); with ``parts``, names, each value is a list of as many, stacked."""
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         axes, left = figure.subplots(), np.zeros(len(values))
         rows = np.array([np.atleast_1d(value) for _, value in values], float)
         for k, width in enumerate(rows.T):
@@ -270,7 +284,7 @@ def bars(values, xlabel, parts=None):
     return _svg(draw, (8.6, 0.9 + 0.34 * len(values)), f"bars {xlabel}")
 
 
-def raster(image, spikes, steps):
+def raster(image: Json, spikes: dict[str, list[list[int]]], steps: int) -> Drawn:
     """The input image and every layer's spikes over time.
 
     Parameters
@@ -281,7 +295,7 @@ def raster(image, spikes, steps):
     names = list(spikes)
     spikes = {names[k]: spikes[names[k]] for k in sorted({round(k) for k in np.linspace(0, len(names) - 1, RASTERS)})}
 
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         pixels = np.array(image, dtype=float)
         pixels = pixels.mean(0) if pixels.ndim == 4 else pixels
         axes = figure.subplots(1, 1 + len(spikes), width_ratios=[0.8] + [1.2] * len(spikes))
@@ -298,7 +312,7 @@ def raster(image, spikes, steps):
     return _svg(draw, (8.6, 2.9), "raster" + "".join(spikes))
 
 
-def detections(images, least=0.3):
+def detections(images: Sequence[Entry], least: float = 0.3) -> Drawn:
     """Event frames with boxes.
 
     Parameters
@@ -307,7 +321,7 @@ def detections(images, least=0.3):
         boxes (rows left, top, width, height, class)
     least : float, score of the found boxes that are drawn
     """
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         columns = min(3, len(images))
         for at, shown in enumerate(images, 1):
             axes = figure.add_subplot(-(-len(images) // columns), columns, at)
@@ -327,7 +341,7 @@ def detections(images, least=0.3):
     return _svg(draw, (8.6, 2.9 * -(-len(images) // 3)), f"detections {len(images)}")
 
 
-def training_curves(histories):
+def training_curves(histories: Mapping[str, Sequence[Entry]]) -> Drawn:
     """Loss and validation accuracy over epochs.
 
     Parameters
@@ -337,7 +351,7 @@ def training_curves(histories):
     """
     with_loss = any(e["loss"] is not None for epochs in histories.values() for e in epochs)
 
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         panels = figure.subplots(1, 2 if with_loss else 1, squeeze=False)[0]
         loss, accuracy = panels[0], panels[-1]
         for i, (label, epochs) in enumerate(histories.items()):
@@ -357,9 +371,10 @@ def training_curves(histories):
     return _svg(draw, (8.6, 3.2 + 0.19 * (len(histories) / 3)), "training" + "".join(histories))
 
 
-def _over_epochs(histories, salt, *panels):
+def _over_epochs(histories: Mapping[str, Sequence[Entry]], salt: str,
+                 *panels: tuple[str, Callable[[Entry], float | None], Entry, str]) -> Drawn:
     """A panel for each of ``panels``: (label, function of an epoch -> value or None, settings of the axes, how lines are drawn)."""
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         every = figure.subplots(1, len(panels))
         for axes, (ylabel, value, settings, drawn) in zip(every, panels):
             for i, (label, epochs) in enumerate(histories.items()):
@@ -372,7 +387,7 @@ def _over_epochs(histories, salt, *panels):
     return _svg(draw, (8.6, 3.0 + 0.19 * (len(histories) / 3)), salt + "".join(histories))
 
 
-def constraint_dynamics(histories):
+def constraint_dynamics(histories: Mapping[str, Sequence[Entry]]) -> Drawn:
     """CBP over epochs: the constraint-failure score, the windows' share of the gaps, the mean multiplier.
 
     Parameters
@@ -386,14 +401,14 @@ def constraint_dynamics(histories):
         ("mean multiplier", lambda e: e["multiplier"], {"ylim": (0, None)}, "default"))
 
 
-def mask_dynamics(histories):
+def mask_dynamics(histories: Mapping[str, Sequence[Entry]]) -> Drawn:
     """Masks over epochs: the shares of positions and of channels that are open, and what that costs.
 
     Parameters
     ----------
     histories : dict label -> list of dicts with epoch, validation_accuracy, and open_positions, open_channels or one of them
     """
-    def percent(key):
+    def percent(key: str) -> Callable[[Entry], float | None]:
         return lambda e: None if e.get(key) is None else 100 * e[key]
     return _over_epochs(
         histories, "masks",

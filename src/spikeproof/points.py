@@ -2,13 +2,20 @@
 
 A stage whose result is there, of the same data and model, is not run again.
 """
+from __future__ import annotations
+
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .cli import Stage, parser
 from .files import CorruptFile, canonical_json, read_result, sha256_file, stored_digest, write_json
 from .metrics import memory_columns
 from .provenance import provenance
+
+if TYPE_CHECKING:
+    from .annotations import Entry
+    from .grids import Point
 
 __all__ = ["FORMAT", "Failed", "compress", "finish", "folder_of", "is_there", "kept", "pretrain", "row_of"]
 
@@ -25,23 +32,23 @@ class Failed(RuntimeError):
     -------
     passing : bool, whether the machine was at fault (disk, memory), not the point
     """
-    def __init__(self, said, passing=False):
+    def __init__(self, said: str, passing: bool = False) -> None:
         super().__init__(said)
         self.passing = passing
 
 
-def folder_of(key):
+def folder_of(key: str) -> str:
     """Where the files of a point, or of a pre-training, are kept."""
     return f"results/points/{key}"
 
 
-def _files(folder):
+def _files(folder: Path) -> dict[str, list[int | str]]:
     """{name: [size, SHA-256]} of what is kept in a folder, but for what tells of it."""
     return {path.name: [path.stat().st_size, sha256_file(path)] for path in sorted(folder.iterdir())
             if path.is_file() and path.name not in MARKS and not path.name.startswith(".")}
 
 
-def is_there(key):
+def is_there(key: str) -> bool:
     """Whether a point, or a pre-training, is finished and none of its files is gone or of another size; their content unread."""
     folder = Path(folder_of(key))
     try:
@@ -51,7 +58,7 @@ def is_there(key):
         return False
 
 
-def finish(key, point, inputs, seconds):
+def finish(key: str, point: Point, inputs: dict[str, str], seconds: float) -> Entry:
     """Say that a point, or a pre-training, is finished: of what inputs (name -> digest), and what its files are -> that dict."""
     folder = Path(folder_of(key))
     found = {"point": vars(point), "inputs": inputs, "files": _files(folder), "seconds": seconds, "provenance": provenance()}
@@ -59,7 +66,7 @@ def finish(key, point, inputs, seconds):
     return found
 
 
-def kept(key, inputs):
+def kept(key: str, inputs: dict[str, str]) -> Entry | None:
     """What :func:`finish` said, or None where nothing is kept, or of other inputs; files that were changed since are taken away."""
     folder = Path(folder_of(key))
     try:
@@ -76,13 +83,13 @@ def kept(key, inputs):
     return None if changed else found
 
 
-def _run(stage, point, threads, *arguments):
+def _run(stage: str, point: Point, threads: int, *arguments: object) -> None:
     """Run a stage in this process; what it says goes to the log."""
     args = parser().parse_args([stage, "--threads", str(threads), *map(str, arguments)])
     args.run(args, Stage(stage, point.label, log=sys.stderr, terminal=False))
 
 
-def _train(stage, point, threads, out, inputs, *arguments):
+def _train(stage: str, point: Point, threads: int, out: Path, inputs: dict[str, str], *arguments: object) -> str:
     """Run a training stage, unless its model is there already, of the same inputs -> its model's digest."""
     mark = out.with_suffix(".made.json")
     try:
@@ -98,14 +105,14 @@ def _train(stage, point, threads, out, inputs, *arguments):
     return digest
 
 
-def pretrain(point, threads):
+def pretrain(point: Point, threads: int) -> tuple[Path, str]:
     """Pre-train the network of a point -> (path of the model, its digest)."""
     out = Path(folder_of(point.training)) / "pretrain.safetensors"
     chain = canonical_json({field: point.entries[field] for field in ("architecture", "neuron", "pretraining")})
     return out, _train("pretrain", point, threads, out, {"data": stored_digest(point.path)}, "--config", chain)
 
 
-def compress(point, trained, threads):
+def compress(point: Point, trained: tuple[Path, str], threads: int) -> None:
     """Quantize, prune, evaluate and export a point.
 
     Parameters
@@ -126,7 +133,7 @@ def compress(point, trained, threads):
              "--result", folder / "export.json")
 
 
-def row_of(key):
+def row_of(key: str) -> Entry:
     """Columns of a grid's table, from the results of a point: dict."""
     folder = Path(folder_of(key))
     evaluated = read_result(folder / "evaluate.json")

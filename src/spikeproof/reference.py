@@ -2,12 +2,25 @@
 
 Slow and obvious on purpose. :mod:`spikeproof.integer` is tested against it.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .fixed_point import lfsr_draws
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from .annotations import Array
+    from .network import NetworkSpec, Projection
+
+    #: A map as nested lists [H][W][C].
+    Map: TypeAlias = list[list[list[int]]]
 
 __all__ = ["run_image"]
 
 
-def _current(projection, source, shape, y, x, channel):
+def _current(projection: Projection, source: Map, shape: tuple[int, int, int], y: int, x: int, channel: int) -> int:
     """Sum of the codes that the source map (nested lists [H][W][C]) drives into one neuron."""
     height, width, _ = shape
     pool, total = projection.pool, 0
@@ -27,19 +40,19 @@ def _current(projection, source, shape, y, x, channel):
     return total
 
 
-def _open(gate, shape, y, x, channel):
+def _open(gate: Map, shape: tuple[int, int, int], y: int, x: int, channel: int) -> int:
     """Whether the gate map (nested lists) lets the neuron at y, x, channel of a map of ``shape`` integrate."""
     row = gate[y // (shape[0] // len(gate))]
     pixel = row[x // (shape[1] // len(row))]
     return pixel[channel if len(pixel) > 1 else 0]
 
 
-def _entry(array, *index):
+def _entry(array: Array, *index: int) -> int:
     """The entry of an array whose axes of size 1 serve every index."""
     return int(array[tuple(i if size > 1 else 0 for i, size in zip(index, array.shape))])
 
 
-def run_image(net, frames):
+def run_image(net: NetworkSpec, frames: Array) -> tuple[dict[str, list[list[int]]], dict[str, list[list[int]]], int]:
     """One image through a network.
 
     Parameters
@@ -51,15 +64,16 @@ def run_image(net, frames):
     (spikes, membranes, winner) : dicts layer name -> list over steps of flat lists of ints
         (neuron index order), and the class that the readout gives
     """
-    frames = frames.tolist()
-    spikes = {layer.name: [] for layer in net.layers}
-    membranes = {layer.name: [] for layer in net.layers}
+    given = frames.tolist()
+    spikes: dict[str, list[list[int]]] = {layer.name: [] for layer in net.layers}
+    membranes: dict[str, list[list[int]]] = {layer.name: [] for layer in net.layers}
     codes = {layer.name: [0] * layer.neurons for layer in net.layers}
     fired = dict.fromkeys(codes, 0)                                  # spikes of the layer in the step before
     draws = {layer.name: lfsr_draws(layer.neuron.store.seed, layer.neuron.store.shift, net.steps * layer.neurons)
              for layer in net.layers if layer.neuron.store.rounding == "stochastic"}
     for t in range(net.steps):
-        maps, codes_of = {"input": frames if net.input.constant else frames[t]}, {}
+        maps: dict[str, Map] = {"input": given if net.input.constant else given[t]}
+        codes_of: dict[str, Map] = {}
         for layer in net.layers:
             height, width, channels = layer.shape
             out = [[[0] * channels for _ in range(width)] for _ in range(height)]

@@ -1,7 +1,10 @@
 """The report of a study: result files in, one table and one self-contained page out."""
+from __future__ import annotations
+
 import base64
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 import pandas as pd
@@ -15,6 +18,13 @@ from .metrics import memory_columns
 from .provenance import provenance
 from .runs import FLOAT
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from .annotations import Entry, StrPath
+    from .runs import Run
+
 __all__ = ["COLUMNS", "collect", "grid_page", "page", "save_figures", "summary"]
 
 COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "pretraining", "quantizer", "pruner", "accuracy_float", "accuracy",
@@ -23,13 +33,13 @@ COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "pretraining", "q
            "cycles_per_image", "latency_cycles", "latency_us", "synops_per_image", "lanes", "lut", "ff", "bram", "dsp", "fmax_mhz"]
 
 
-def collect(runs):
+def collect(runs: Iterable[Run]) -> list[Entry]:
     """Read every result file of the runs -> list of dicts: run, one entry per stage, histories."""
     return [{"run": run, **{stage: read_result(path) for stage, path in run.results.items()},
              "histories": {stage: read_result(path) for stage, path in run.histories.items()}} for run in runs]
 
 
-def _row(result):
+def _row(result: Entry) -> Entry:
     run, evaluated = result["run"], result["evaluate"]
     row = {field: getattr(run, field) for field in
            ("seed", "dataset", "architecture", "neuron", "pretraining", "quantizer", "pruner")} | {"run": run.name}
@@ -60,14 +70,14 @@ def _row(result):
     return row
 
 
-def summary(results):
+def summary(results: Iterable[Entry]) -> pd.DataFrame:
     """One row per run and seed, columns as in COLUMNS; what a float run does not have is empty."""
     table = pd.DataFrame([_row(result) for result in results], columns=COLUMNS)
     whole = ["images_compared", "values_compared", "torch_values_compared", "lut", "ff", "bram", "dsp"]
     return table.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(["memory_equal", "equal"], "boolean"))
 
 
-def _by_run(table):
+def _by_run(table: pd.DataFrame) -> list[Entry]:
     """Mean and sd over seeds, one dict per run in the order of the study."""
     rows = []
     for name, group in table.groupby("run", sort=False):
@@ -85,17 +95,17 @@ def _by_run(table):
     return rows
 
 
-def _layers(proved):
+def _layers(proved: Iterable[Entry]) -> list[Entry]:
     """Bits by layer and kind of each run's first seed, in the order of the study."""
-    first = {}
+    first: dict[str, list[Entry]] = {}
     for result in proved:
         first.setdefault(result["run"].name, [layer["bits"] for layer in result["export"]["layers"]])
     return [{"run": name, "layers": layers} for name, layers in first.items()]
 
 
-class _Figures(list):
+class _Figures(list["Entry"]):
     """The figures of a page, in order."""
-    def add(self, title, caption, drawn):
+    def add(self, title: str, caption: str, drawn: plots.Drawn) -> Entry:
         """A figure (:class:`spikeproof.plots.Drawn`) as the page's templates have it: dict."""
         name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60]
         name += f"-{len(self) + 1}" if any(of["name"] == name for of in self) else ""
@@ -105,14 +115,14 @@ class _Figures(list):
         return self[-1]
 
 
-def _render(template, **values):
+def _render(template: str, **values: Any) -> str:
     """A page of templates/ as text."""
     environment = jinja2.Environment(loader=jinja2.PackageLoader("spikeproof", "templates"), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template(template).render(**values)
 
 
-def save_figures(folder, figures):
+def save_figures(folder: StrPath, figures: Iterable[Entry]) -> None:
     """Write figures of a page into a folder of their own, each as SVG and with its data as CSV; what was there goes."""
     folder = Path(folder)
     for old in [*folder.glob("*.svg"), *folder.glob("*.csv")]:
@@ -123,7 +133,8 @@ def save_figures(folder, figures):
             write_text(folder / f"{of['name']}.{kind}", of[kind])
 
 
-def page(study, results, table, analyses=None, claims=None):
+def page(study: Entry, results: Sequence[Entry], table: pd.DataFrame, analyses: dict[str, Entry] | None = None,
+         claims: pd.DataFrame | None = None) -> tuple[str, list[Entry]]:
     """The whole page as HTML text, and its figures; those are inline SVG images, no script or style comes from elsewhere.
 
     Parameters
@@ -175,6 +186,7 @@ def page(study, results, table, analyses=None, claims=None):
     sections = []
     for name, result in (analyses or {}).items():
         kind = load("analyses", study["analyses"][name]["kind"])
+        assert kind.__doc__ is not None
         about = " ".join(kind.__doc__.split("\n\n")[0].replace("``", "").split())
         sections.append({"name": name, "about": about, "tables": kind.tables(result),
                          "figures": [figures.add(*figure) for figure in kind.figures(result)]})
@@ -201,7 +213,8 @@ def page(study, results, table, analyses=None, claims=None):
     return text, figures
 
 
-def grid_page(grid, table, settings, failed=()):
+def grid_page(grid: Entry, table: pd.DataFrame, settings: list[str],
+              failed: Sequence[tuple[str, str]] = ()) -> tuple[str, list[Entry]]:
     """The page of a grid as HTML text, and its figures, as of :func:`page`.
 
     Parameters
@@ -211,7 +224,8 @@ def grid_page(grid, table, settings, failed=()):
     settings : list of columns that are settings; an empty cell leaves an option as it is in the base
     failed : list of (settings and seed as text, why)
     """
-    rows, figures, told = [], _Figures(), table[settings].map(lambda value: "" if pd.isna(value) else str(value))
+    rows: list[Entry] = []
+    figures, told = _Figures(), table[settings].map(lambda value: "" if pd.isna(value) else str(value))
     for _, group in table.groupby([told[key] for key in settings], sort=False) if settings else [(None, table)]:
         first = {key: "" if pd.isna(value) else value for key, value in group.iloc[0][settings].items()}
         means = group[["accuracy", "accuracy_float", "validation_accuracy", "memory_bits", "seconds"]].mean()

@@ -1,10 +1,18 @@
 """Runs: chains of names, and where their stages put their files; studies list them."""
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from .options import Options
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from .analyses.base import NetworkNames
+    from .annotations import Entry, Json
 
 __all__ = ["FLOAT", "NO_PRUNER", "SECTION_OF", "Run", "RunNames", "StudyOptions", "analysis_file", "chain_of", "data_file"]
 
@@ -14,17 +22,17 @@ SECTION_OF = {"dataset": "datasets", "architecture": "architectures", "neuron": 
               "quantizer": "quantizers", "pruner": "pruners"}
 
 
-def data_file(dataset):
+def data_file(dataset: str) -> str:
     """The prepared data of a dataset."""
     return f"results/data/{dataset}.safetensors"
 
 
-def analysis_file(name):
+def analysis_file(name: str) -> str:
     """The result of an analysis."""
     return f"results/analyses/{name}.json"
 
 
-def _cores_of(value):
+def _cores_of(value: Json) -> Json:
     if not isinstance(value, bool) and value != "first_seed":
         raise ValueError(f"must be true, false or first_seed, not {value!r}")
     return value
@@ -59,13 +67,13 @@ class StudyOptions(Options):
     scaled_down: bool = False
     hardware: Cores = True
     simulated_images: int | None = Field(None, ge=1)
-    defaults: dict = {}
-    runs: dict = {}
+    defaults: dict[Any, Any] = {}
+    runs: dict[Any, Any] = {}
     analyses: list[str] = []
-    entries: dict = {}
+    entries: dict[Any, Any] = {}
 
     @model_validator(mode="after")
-    def _has_something(self):
+    def _has_something(self) -> Self:
         if not self.runs and not self.analyses:
             raise ValueError("runs or analyses must name something to do")
         return self
@@ -85,25 +93,25 @@ class Run:
     hardware: bool = True
 
     @property
-    def is_float(self):
+    def is_float(self) -> bool:
         return self.quantizer == FLOAT
 
     @property
-    def data(self):
+    def data(self) -> str:
         return data_file(self.dataset)
 
     @property
-    def base(self):
+    def base(self) -> str:
         """Folder of the pre-trained network."""
         return f"results/models/{self.dataset}/{self.architecture}/{self.neuron}/{self.pretraining}/s{self.seed}"
 
     @property
-    def folder(self):
+    def folder(self) -> str:
         """Folder of the compressed network and all that is made of it."""
         return f"{self.base}/{self.quantizer}/{self.pruner}"
 
     @property
-    def model(self):
+    def model(self) -> str:
         """The model that is evaluated: pruned, quantized or in full precision."""
         if self.is_float:
             return f"{self.base}/pretrain.safetensors"
@@ -112,12 +120,12 @@ class Run:
         return f"{self.folder}/prune.safetensors"
 
     @property
-    def bundle(self):
+    def bundle(self) -> str:
         """Folder of the core for hardware engineers."""
         return f"{self.folder}/rtl"
 
     @property
-    def results(self):
+    def results(self) -> dict[str, str]:
         """Result files of the run, by stage."""
         stages = {"evaluate": "evaluate.json"}
         if not self.is_float:
@@ -127,7 +135,7 @@ class Run:
         return {stage: f"{self.folder}/{file}" for stage, file in stages.items()}
 
     @property
-    def files(self):
+    def files(self) -> list[str]:
         """What a report of the run rests on: data, models, results, and the folder of the core."""
         found = {self.data, f"{self.base}/pretrain.safetensors", self.model, *self.results.values(), *self.histories.values()}
         if not self.is_float:
@@ -137,7 +145,7 @@ class Run:
         return sorted(found)
 
     @property
-    def histories(self):
+    def histories(self) -> dict[str, str]:
         """Training histories of the run, by stage."""
         found = {"pretrain": f"{self.base}/pretrain.json"}
         if not self.is_float:
@@ -147,6 +155,6 @@ class Run:
         return found
 
 
-def chain_of(network):
+def chain_of(network: NetworkNames) -> Entry:
     """The names of a network of an analysis as a run has them."""
     return {"quantizer": FLOAT, "pruner": NO_PRUNER, **network.model_dump(exclude={"seeds"})}

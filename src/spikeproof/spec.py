@@ -25,9 +25,18 @@ order, one time step after the other.
 Every other definition (the vectorised :mod:`spikeproof.integer`, the torch neurons, the
 hardware) is tested against :meth:`NeuronSpec.step`.
 """
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from . import fixed_point as fp
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import Any
+
+    from .fixed_point import Number
 
 __all__ = ["Lateral", "Leak", "NeuronSpec", "Store", "check_int"]
 
@@ -37,13 +46,13 @@ MAX_MAGNITUDE = 1 << 52
 MAX_SHIFT = 24
 
 
-def check_int(field_name, value, lo, hi):
+def check_int(field_name: str, value: object, lo: int, hi: int) -> None:
     """Raise ValueError unless ``value`` is a Python int from ``lo`` to ``hi``."""
     if isinstance(value, bool) or not isinstance(value, int) or not lo <= value <= hi:
         raise ValueError(f"{field_name} must be an integer from {lo} to {hi}, not {value!r}")
 
 
-def check_choice(field_name, value, choices):
+def check_choice(field_name: str, value: object, choices: Collection[str]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{field_name} must be one of {', '.join(choices)}, not {value!r}")
@@ -66,7 +75,7 @@ class Leak:
 
     KINDS = ("none", "subtract_shift", "shift", "multiply")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_choice("leak.kind", self.kind, self.KINDS)
         shifts = self.kind in ("subtract_shift", "shift")
         check_int("leak.shift", self.shift, 1 if shifts else 0, 31 if shifts else 0)
@@ -75,12 +84,12 @@ class Leak:
         check_int("leak.multiplier", self.multiplier, 0, (1 << self.fraction) - 1)
 
     @property
-    def factor(self):
+    def factor(self) -> float:
         """What v is multiplied by, but for rounding."""
         return {"subtract_shift": 1 - 2.0**-self.shift, "shift": 2.0**-self.shift,
                 "multiply": self.multiplier * 2.0**-self.fraction, "none": 1.0}[self.kind]
 
-    def __call__(self, v):
+    def __call__(self, v: Number) -> Number:
         """v -> leaked v; Python ints or integer arrays. Monotone in v."""
         if self.kind == "subtract_shift":
             return v - (v >> self.shift)
@@ -108,7 +117,7 @@ class Store:
     rounding: str = "floor"
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_int("store.lo", self.lo, -(1 << 31), 0)
         check_int("store.hi", self.hi, 0, (1 << 31) - 1)
         if self.lo == self.hi:
@@ -119,11 +128,11 @@ class Store:
         check_int("store.seed", self.seed, 1 if stochastic else 0, (1 << 32) - 1 if stochastic else 0)
 
     @property
-    def bits(self):
+    def bits(self) -> int:
         """Bits of a stored membrane."""
         return fp.bits_for_range(self.lo, self.hi)
 
-    def round(self, h, draw=0):
+    def round(self, h: Number, draw: Number | int = 0) -> Number:
         """h / 2^shift by the layer's rounding; ``draw`` is used by "stochastic" alone."""
         if self.rounding == "stochastic":
             return fp.round_stochastic(h, self.shift, draw)
@@ -144,14 +153,14 @@ class Lateral:
     inhibition: int = 0
     one_spike: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_int("lateral.inhibition", self.inhibition, 0, (1 << 31) - 1)
         if not isinstance(self.one_spike, bool):
             raise ValueError(f"lateral.one_spike must be true or false, not {self.one_spike!r}")
         if not self.inhibition and not self.one_spike:
             raise ValueError("lateral must inhibit, or allow one spike only; left out, neurons do not see each other")
 
-    def most(self, neurons):
+    def most(self, neurons: int) -> int:
         """The most that ``neurons`` of a layer can take off a membrane in a step."""
         return self.inhibition * (1 if self.one_spike else neurons)
 
@@ -174,22 +183,22 @@ class NeuronSpec:
 
     RESETS = ("soft", "hard")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_choice("reset", self.reset, self.RESETS)
         hard = self.reset == "hard"
         check_int("v_reset", self.v_reset, -(1 << 31) if hard else 0, (1 << 31) - 1 if hard else 0)
 
     @classmethod
-    def from_dict(cls, given):
+    def from_dict(cls, given: dict[str, Any]) -> NeuronSpec:
         """From what ``dataclasses.asdict`` gave; KeyError, TypeError or ValueError where it is not that."""
         return cls(**{**given, "leak": Leak(**given["leak"]), "store": Store(**given["store"])})
 
     @property
-    def stateless(self):
+    def stateless(self) -> bool:
         """Whether the leak forgets everything (a multiplier of 0), so that no membrane need be kept."""
         return self.leak.kind == "multiply" and self.leak.multiplier == 0
 
-    def step(self, code, acc, theta, draw=0, free=True):
+    def step(self, code: int, acc: int, theta: int | None, draw: int = 0, free: bool = True) -> tuple[int, int]:
         """One time step of one neuron in Python ints; the reference for all other definitions.
 
         Parameters
@@ -210,10 +219,11 @@ class NeuronSpec:
         h = h + acc
         s = free and theta is not None and h >= theta
         if s:
+            assert theta is not None
             h = h - theta if self.reset == "soft" else self.v_reset
         return int(s), fp.saturate(store.round(h, draw), store.lo, store.hi)
 
-    def h_range(self, acc_lo, acc_hi):
+    def h_range(self, acc_lo: int, acc_hi: int) -> tuple[int, int]:
         """The range of h after integrating any acc of acc_lo .. acc_hi onto any stored membrane."""
         m = self.store.shift
         return (self.leak(self.store.lo << m) + acc_lo, self.leak(self.store.hi << m) + acc_hi)

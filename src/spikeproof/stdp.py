@@ -3,9 +3,12 @@
 The sums that drive all neurons over all steps of an image are one matrix product. A spike changes the weights of its own neuron
 alone, so only that neuron's remaining sums are computed again: nothing else of the image is.
 """
+from __future__ import annotations
+
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -14,6 +17,18 @@ from tqdm import tqdm
 from .convert import batch_size, to_codes
 from .files import CorruptFile, read_container, write_container
 from .training import CHECKPOINT_EVERY, seed_of
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from .annotations import Array, Entry, Json, Say, StrPath
+    from .datasets.base import PreparedData
+    from .models import CodeNetwork, FloatNetwork
+    from .pretraining.stdp import Stdp
+    from .quantizers.fixed_point import FixedPointQuantizer
+    from .training import Network
+
+    Real: TypeAlias = float | np.float32
 
 __all__ = ["Competition", "Precision", "RoundedPrecision", "first_weights", "label_neurons", "learn", "traces"]
 
@@ -25,28 +40,28 @@ class Precision:
     #: Whether weights are kept as they are rounded, or in full precision beside that.
     kept = True
 
-    def weights(self, w, rng):
+    def weights(self, w: Array, rng: np.random.Generator) -> Array:
         """Weights as the network uses them."""
         return w
 
-    def leak(self, v, beta):
+    def leak(self, v: Array, beta: Real) -> Array:
         """Membranes after the leak."""
         return v * beta
 
-    def membranes(self, v, rng):
+    def membranes(self, v: Array, rng: np.random.Generator) -> Array:
         """Membranes as memory keeps them."""
         return v
 
-    def thresholds(self, theta):
+    def thresholds(self, theta: Array) -> Array:
         """Thresholds as the network uses them."""
         return theta
 
-    def inhibition(self, strength):
+    def inhibition(self, strength: Real) -> Real:
         """What a spike takes off, as the network does."""
         return strength
 
 
-def _rounded(x, rounding, rng):
+def _rounded(x: Array, rounding: str, rng: np.random.Generator) -> Array:
     """x rounded to integers, in full precision; ``rng`` draws for stochastic rounding."""
     if rounding == "stochastic":
         return np.floor(x + rng.random(x.shape, np.float32))
@@ -61,35 +76,36 @@ class RoundedPrecision(Precision):
     model : CodeNetwork
     rule : spikeproof.pretraining.stdp.Stdp.Options, whose ``largest_weight`` sets the step where the quantizer leaves it open
     """
-    def __init__(self, model, rule):
+    def __init__(self, model: CodeNetwork, rule: Stdp.Options) -> None:
         layer = model.layers[0]
-        self.quantizer, self.lateral, self.reach = layer.quantizer, layer.lateral, 1.0
+        self.quantizer, self.lateral, self.reach = cast("FixedPointQuantizer", layer.quantizer), layer.lateral, (1.0, 1.0)
         self.kept = self.quantizer.options.updates == "rounded"
         self.step = np.float32(self.quantizer.scale(torch.full((1, 1, 1, 1), rule.largest_weight), False).item())
 
-    def weights(self, w, rng):
+    def weights(self, w: Array, rng: np.random.Generator) -> Array:
         most, codes = self.quantizer.most, _rounded(w / self.step, self.quantizer.options.rounding, rng)
         return np.clip(codes, -most, most - 1) * self.step
 
-    def leak(self, v, beta):
+    def leak(self, v: Array, beta: Real) -> Array:
         return np.floor(v * (beta / self.step)) * self.step
 
-    def membranes(self, v, rng):
+    def membranes(self, v: Array, rng: np.random.Generator) -> Array:
         options = self.quantizer.options.membrane
         unit = self.step * np.float32(2.0**options.shift(*self.reach))
         lo, hi = options.codes
         return np.clip(_rounded(v / unit, options.rounding, rng), lo, hi) * unit
 
-    def thresholds(self, theta):
+    def thresholds(self, theta: Array) -> Array:
         codes = self.quantizer.thresholds(torch.from_numpy(theta / self.step)).numpy()
         self.reach = float(np.median(codes)), float(codes.max())
         return codes * self.step
 
-    def inhibition(self, strength):
+    def inhibition(self, strength: Real) -> Real:
+        assert self.lateral is not None
         return self.lateral.in_codes(float(self.step)).inhibition * self.step
 
 
-def traces(spikes, decay):
+def traces(spikes: Array, decay: float) -> tuple[Array, Array]:
     """Presynaptic traces: 1 at a spike, and times ``decay`` in every step after it.
 
     Parameters
@@ -125,21 +141,21 @@ class Competition:
     rate : float, the learning rate now
     used : float32 [N, P], the weights as the network uses them
     """
-    weights: np.ndarray
-    adapted: np.ndarray
-    beta: float
-    inhibition: float
+    weights: Array
+    adapted: Array
+    beta: Real
+    inhibition: Real
     one_spike: bool
-    rule: object
+    rule: Stdp.Options
     precision: Precision
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.inhibition, self.rate = self.precision.inhibition(self.inhibition), self.rule.learning_rate
         self.used = self.precision.weights(self.weights, np.random.default_rng(0)).copy()
         if self.precision.kept:
             self.weights[:] = self.used
 
-    def present(self, spikes, rng, learns=True):
+    def present(self, spikes: Array, rng: np.random.Generator, learns: bool = True) -> Array:
         """Show one image, and learn from it.
 
         Parameters
@@ -172,6 +188,7 @@ class Competition:
                     counts[n] += 1
                     v[n] = 0
                     if learns:
+                        assert since is not None and table is not None
                         self._learn(n, table[since[t]], rng)
                         sums[t + 1:, n] = x[t + 1:] @ self.used[n]
                         self.adapted[n] += rule.theta_plus
@@ -180,41 +197,41 @@ class Competition:
             v = precision.membranes(v, rng)
         if learns:
             self.adapted *= np.float32((1 - rule.theta_decay) ** len(x))
-            for n in np.flatnonzero(counts):
+            for n in np.flatnonzero(counts).tolist():
                 self._normalise(n, rng)
         return counts
 
-    def _learn(self, n, trace, rng):
+    def _learn(self, n: int, trace: Array, rng: np.random.Generator) -> None:
         """The rule at a spike of neuron n: towards the largest weight where the input spiked of late, else towards 0."""
         rule, w = self.rule, self.weights[n]
         w += self.rate * (trace - rule.target) * np.maximum(rule.largest_weight - w, 0) ** rule.exponent
         np.clip(w, 0, rule.largest_weight, out=w)
         self._use(n, rng)
 
-    def _normalise(self, n, rng):
+    def _normalise(self, n: int, rng: np.random.Generator) -> None:
         total = self.weights[n].sum()
         if total > 0:
             np.minimum(self.weights[n] * (self.rule.weight_sum / total), self.rule.largest_weight, out=self.weights[n])
             self._use(n, rng)
 
-    def _use(self, n, rng):
+    def _use(self, n: int, rng: np.random.Generator) -> None:
         self.used[n] = self.precision.weights(self.weights[n], rng)
         if self.precision.kept:
             self.weights[n] = self.used[n]
 
 
-def first_weights(neurons, inputs, rule, rng):
+def first_weights(neurons: int, inputs: int, rule: Stdp.Options, rng: np.random.Generator) -> Array:
     """Uniform draws, float32 [neurons, inputs], scaled to the sum that the rule keeps; value."""
     weights = rng.random((neurons, inputs), np.float32)
     return np.minimum(weights * (rule.weight_sum / weights.sum(1, keepdims=True)), rule.largest_weight)
 
 
-def _inputs(frames):
+def _inputs(frames: Array) -> Array:
     """Frames [T, H, W, C] of one bit -> [T, P], an input per position and channel in the order of the contract."""
     return frames.reshape(len(frames), -1)
 
 
-def _load(path, job, say):
+def _load(path: StrPath | None, job: Entry, say: Say) -> tuple[Entry, dict[str, Array]] | None:
     """(description, tensors) of a checkpoint of the same job, or None."""
     if path is None or not Path(path).exists():
         return None
@@ -230,8 +247,9 @@ def _load(path, job, say):
     return description, tensors
 
 
-def learn(model, data, rule, precision, epochs, seed=0, beta=None, checkpoint=None, context=None, label="training", say=print,
-          device="cpu"):
+def learn(model: FloatNetwork, data: PreparedData, rule: Stdp.Options, precision: Precision, epochs: int, seed: int = 0,
+          beta: float | None = None, checkpoint: StrPath | None = None, context: Json = None, label: str = "training",
+          say: Say = print, device: str = "cpu") -> list[Entry]:
     """Let the first layer of a FloatNetwork learn from the training part, in place; on one CPU core, whatever the device.
 
     The order of images and all draws depend on (seed, epoch, image) alone: a training that continues from a checkpoint gives the
@@ -256,9 +274,11 @@ def learn(model, data, rule, precision, epochs, seed=0, beta=None, checkpoint=No
     count, inputs = weight.shape[0], weight[0].numel()
     job = {"rule": rule.model_dump(), "seed": seed, "epochs": epochs, "context": context}
     weights = first_weights(count, inputs, rule, np.random.default_rng(seed_of(seed, "weights")))
+    assert neuron.lateral is not None
     layer_of = Competition(weights, np.zeros(count, np.float32), np.float32(neuron.beta if beta is None else beta),
                            neuron.lateral.strength, neuron.lateral.one_spike, rule, precision)
-    frames, history, done, total = data.frames["train"], [], 0, 0
+    history: list[Entry] = []
+    frames, done, total = data.frames["train"], 0, 0
     images = len(frames)
     if (found := _load(checkpoint, job, say)) is not None:
         history, done, total = (found[0][key] for key in ("history", "done", "total"))
@@ -284,11 +304,13 @@ def learn(model, data, rule, precision, epochs, seed=0, beta=None, checkpoint=No
         shape = (count, *weight.shape[2:], weight.shape[1])          # inputs in the contract's order are channels-last
         weight.copy_(torch.from_numpy(layer_of.used).reshape(shape).permute(0, 3, 1, 2))
         layer.threshold.adapted.copy_(torch.from_numpy(layer_of.adapted))
-        layer.connections[0].bias.zero_()
+        bias = layer.connections[0].bias
+        assert bias is not None
+        bias.zero_()
     return history
 
 
-def responses(model, data, part, index):
+def responses(model: Network, data: PreparedData, part: str, index: Array) -> Array:
     """How often the neurons of a network's first layer fire: float64 [images, N].
 
     Parameters
@@ -297,7 +319,8 @@ def responses(model, data, part, index):
     index : int array, of samples of the part
     """
     model.eval()
-    found, batch = [], batch_size(model, 512)
+    found: list[Array] = []
+    batch = batch_size(model, 512)
     with torch.no_grad():
         for at in range(0, len(index), batch):
             x = to_codes(data.frames[part][index[at:at + batch]], data.input.constant)
@@ -305,7 +328,7 @@ def responses(model, data, part, index):
     return np.concatenate(found)
 
 
-def label_neurons(target, model, data, rule, seed=0):
+def label_neurons(target: FloatNetwork, model: Network, data: PreparedData, rule: Stdp.Options, seed: int = 0) -> None:
     """Set the last layer of a FloatNetwork to what the neurons of a network's first layer respond to.
 
     Parameters
@@ -329,4 +352,5 @@ def label_neurons(target, model, data, rule, seed=0):
     with torch.no_grad():
         last = target.layers[-1].connections[0]
         last.weight.copy_(torch.from_numpy(weights)[..., None, None])
+        assert last.bias is not None
         last.bias.zero_()

@@ -9,14 +9,22 @@ With w the width and x the distance of the membrane to the threshold, both in va
 
 TSSL-BP (Zhang and Li, NeurIPS 2020) is a rule for all time steps at once, :func:`tssl_gradient`.
 """
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .spec import Store
+
 __all__ = ["SURROGATES", "Surrogate", "filtered", "penalty_window", "stacked_gradient", "tssl_gradient"]
 
-SURROGATES = {
+SURROGATES: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     "atan": lambda x, w: 1 / (w * (1 + (math.pi / w * x) ** 2)),
     "sigmoid": lambda x, w: torch.sigmoid(x / w) * torch.sigmoid(-x / w) / w,
     "triangle": lambda x, w: (1 - x.abs() / w).clamp(min=0) / w,
@@ -32,7 +40,7 @@ class Surrogate:
     decay: float = 0.0
 
 
-def stacked_gradient(u, store, temperature):
+def stacked_gradient(u: torch.Tensor, store: Store, temperature: float) -> torch.Tensor:
     """SpQuant-SNN's derivative of a membrane's quantizer (Eq. 13): T s (1 - s) of a sigmoid s(T (u - s_k)) at each step.
 
     Parameters
@@ -48,7 +56,7 @@ def stacked_gradient(u, store, temperature):
     return found
 
 
-def penalty_window(x, spikes):
+def penalty_window(x: torch.Tensor, spikes: torch.Tensor) -> torch.Tensor:
     """SpQuant-SNN's factor of a threshold's gradient (Eq. 26): sigmoid(x) where the neuron spiked, else 0.
 
     Parameters
@@ -59,15 +67,16 @@ def penalty_window(x, spikes):
     return torch.sigmoid(x) * spikes
 
 
-def filtered(x, decay):
+def filtered(x: torch.Tensor, decay: float) -> torch.Tensor:
     """x [T, ...] -> i [T, ...] with i(t) = decay i(t - 1) + x(t), from 0."""
-    out = []
+    out: list[torch.Tensor] = []
     for now in x:
         out.append(now if not out else torch.add(now, out[-1], alpha=decay))
     return torch.stack(out)
 
 
-def tssl_gradient(grad_s, h, s, before, threshold, beta, surrogate):
+def tssl_gradient(grad_s: torch.Tensor, h: torch.Tensor, s: torch.Tensor, before: torch.Tensor, threshold: torch.Tensor,
+                  beta: float, surrogate: Surrogate) -> torch.Tensor:
     """TSSL-BP: gradient of the drive, from that of the spikes; by the authors' published code (stonezwr/TSSL-BP, tsslbp.py).
 
     With du(t) = h(t) - v(t - 1), where the neuron's output trace has at least a quarter of one spike's peak, a spike moves in time

@@ -11,8 +11,16 @@ The gradient of a trained threshold has three separate paths; ``paths`` names th
 * reset: v(t) = h(t) - s(t) V(t) has the derivative -s(t);
 * amplitude: a spike has the value ``amplitude``, which is V (ATIF-u) or p_1 (ATIF-nu).
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 __all__ = ["PATHS", "AdaptedThresholds", "FixedThreshold", "LearnedThreshold", "LevelThresholds", "Threshold", "TrainedThreshold",
            "at_least", "thresholds_of_levels"]
@@ -27,23 +35,23 @@ SMALLEST_STEP = 1e-5
 
 class _AtLeast(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, bound):
+    def forward(ctx: Any, x: torch.Tensor, bound: float) -> torch.Tensor:
         ctx.save_for_backward(x)
         ctx.bound = bound
         return x.clamp(min=bound)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         x, = ctx.saved_tensors
         return grad * ((x >= ctx.bound) | (grad < 0)), None
 
 
-def at_least(x, bound):
+def at_least(x: torch.Tensor, bound: float) -> torch.Tensor:
     """max(x, bound); below the bound only gradients that raise x pass, so that x can come back."""
     return _AtLeast.apply(x, bound)
 
 
-def thresholds_of_levels(levels):
+def thresholds_of_levels(levels: torch.Tensor) -> torch.Tensor:
     """Thresholds that make a neuron without leak, at constant input, a quantizer with steps at given inputs.
 
     V_T = T p_T and V_k = min over j = k .. T of (j p_k - V_{k+1} - ... - V_j): the spike count over T steps is then the number of
@@ -74,9 +82,13 @@ class Threshold(nn.Module):
     paths : names of PATHS, which gradients count
     strict : bool, whether a neuron must be above its threshold to spike
     """
+    paths: Sequence[str]
+    strict: bool
+    threshold: nn.Parameter                                          # where one is trained
+    adapted: torch.Tensor                                            # where they adapt
     paths, strict = PATHS, False
 
-    def kept(self, channels):
+    def kept(self, channels: torch.Tensor | slice) -> dict[str, torch.Tensor]:
         """State of the thresholds when so many channels stay (indices, or a slice)."""
         return self.state_dict()
 
@@ -88,14 +100,14 @@ class AdaptedThresholds(Threshold):
     -------
     adapted : [C], value, at least 0
     """
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("adapted", torch.zeros(channels))
 
-    def forward(self):
+    def forward(self) -> tuple[torch.Tensor, float]:
         return (1 + self.adapted)[None], 1.0
 
-    def kept(self, channels):
+    def kept(self, channels: torch.Tensor | slice) -> dict[str, torch.Tensor]:
         return {"adapted": self.adapted[channels]}
 
 
@@ -108,14 +120,15 @@ class FixedThreshold(Threshold):
     strict : bool, whether a neuron must be above V to spike; the threshold is then the next float32 above it
     """
     # ``paths`` are those of the scale that makes a code of it, where that is trained.
+    value: torch.Tensor
 
-    def __init__(self, value=1.0, strict=False):
+    def __init__(self, value: float = 1.0, strict: bool = False) -> None:
         super().__init__()
         self.strict = strict
-        value = torch.tensor([value])
-        self.register_buffer("value", value.nextafter(torch.full_like(value, torch.inf)) if strict else value, persistent=False)
+        level = torch.tensor([value])
+        self.register_buffer("value", level.nextafter(torch.full_like(level, torch.inf)) if strict else level, persistent=False)
 
-    def forward(self):
+    def forward(self) -> tuple[torch.Tensor, float]:
         return self.value, 1.0
 
 
@@ -127,12 +140,12 @@ class TrainedThreshold(Threshold):
     low, high : float, value; the threshold starts uniformly between them
     paths : names of PATHS
     """
-    def __init__(self, low, high, paths):
+    def __init__(self, low: float, high: float, paths: Sequence[str]) -> None:
         super().__init__()
         self.threshold = nn.Parameter(torch.empty(1).uniform_(low, high))
         self.paths = paths
 
-    def forward(self):
+    def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
         threshold = at_least(self.threshold, SMALLEST)
         return threshold, (threshold if "amplitude" in self.paths else threshold.detach())[0]
 
@@ -145,12 +158,12 @@ class LearnedThreshold(Threshold):
     first : float, value, where training starts
     paths : names of PATHS but "amplitude", and "window" or "comparison"
     """
-    def __init__(self, first, paths):
+    def __init__(self, first: float, paths: Sequence[str]) -> None:
         super().__init__()
         self.threshold = nn.Parameter(torch.tensor([first]))
         self.paths = paths
 
-    def forward(self):
+    def forward(self) -> tuple[torch.Tensor, float]:
         return at_least(self.threshold, SMALLEST), 1.0
 
 
@@ -166,15 +179,15 @@ class LevelThresholds(Threshold):
     low, high : float, value; p_1 starts uniformly between them
     paths : names of PATHS
     """
-    def __init__(self, steps, low, high, paths):
+    def __init__(self, steps: int, low: float, high: float, paths: Sequence[str]) -> None:
         super().__init__()
         self.gaps = nn.Parameter(torch.empty(1).uniform_(low, high).repeat(steps) / steps)
         self.paths = paths
 
-    def levels(self):
+    def levels(self) -> torch.Tensor:
         """p_1 .. p_T, tensor [T]."""
         return at_least(self.gaps, SMALLEST).flip(0).cumsum(0).flip(0)
 
-    def forward(self):
+    def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
         levels = self.levels()
         return thresholds_of_levels(levels), levels[0] if "amplitude" in self.paths else levels[0].detach()

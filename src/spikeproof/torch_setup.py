@@ -1,4 +1,6 @@
 """How torch works in this program: threads, determinism, and memory that stays."""
+from __future__ import annotations
+
 import ctypes
 
 import torch
@@ -9,7 +11,7 @@ __all__ = ["set_up"]
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
-def set_up(threads):
+def set_up(threads: int) -> None:
     """Fix the number of threads and use deterministic algorithms; keep freed memory for the next tensor.
 
     By default glibc gives large tensors back to the system when they are freed, and every new one is cleared page by page
@@ -17,7 +19,8 @@ def set_up(threads):
     """
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False     # nothing here reads what it has not written
+    # Nothing here reads what it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)

@@ -1,9 +1,12 @@
 """Training: one loop for full precision and for codes, with checkpoints that resume to the same bits."""
+from __future__ import annotations
+
 import hashlib
 import math
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +18,19 @@ from .detection import BoxTargets, mean_average_precision
 from .files import CorruptFile, canonical_json, read_container, write_container
 from .training_options import AugmentationOptions
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    from .annotations import Array, Entry, Json, Say, StrPath
+    from .datasets.base import PreparedData
+    from .models import CodeNetwork, FloatNetwork
+    from .training_options import TrainingOptions
+
+    Network: TypeAlias = CodeNetwork | FloatNetwork
+    #: The loss of a batch, logits, and spikes of the layers.
+    Losses: TypeAlias = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]
+
 __all__ = ["Method", "Together", "accuracy", "evaluated", "firing_rates", "fit", "seed_of"]
 
 CHECKPOINT = "spikeproof checkpoint"
@@ -22,31 +38,32 @@ CHECKPOINT = "spikeproof checkpoint"
 CHECKPOINT_EVERY = 2.0
 
 
-def seed_of(*names):
+def seed_of(*names: str | float) -> int:
     """A 63-bit seed from names and numbers, the same on every machine."""
     return int.from_bytes(hashlib.sha256(canonical_json(names).encode()).digest()[:8], "little") >> 1
 
 
-def evaluated(model, data, part, dtype=torch.float32):
+def evaluated(model: Network, data: PreparedData, part: str, dtype: torch.dtype = torch.float32) -> Iterator[torch.Tensor]:
     """The batches of a part that evaluation takes."""
     return batches(data.frames[part], data.input.constant, dtype, batch_size(model, 512))
 
 
-def taking(data, part, most):
+def taking(data: PreparedData, part: str, most: int) -> PreparedData:
     """The same data with at most so many samples of a part, the first ones."""
     labels = {**data.labels, part: data.labels[part][:most]} if data.labels else {}
     return replace(data, frames={**data.frames, part: data.frames[part][:most]}, labels=labels)
 
 
-def found_boxes(model, data, part, dtype=torch.float32):
+def found_boxes(model: Network, data: PreparedData, part: str, dtype: torch.dtype = torch.float32) -> list[Array]:
     """Boxes that a detector finds in each image of a part: list of arrays [n, 6] (:meth:`spikeproof.detection.BoxHead.found`)."""
     model.eval()
+    assert model.head is not None
     device = next(model.parameters()).device
     with torch.no_grad():
         return [rows for x in evaluated(model, data, part, dtype) for rows in model.head.found(model(x.to(device))[0])]
 
 
-def accuracy(model, data, part, dtype=torch.float32):
+def accuracy(model: Network, data: PreparedData, part: str, dtype: torch.dtype = torch.float32) -> float:
     """Fraction of right decisions on one part, in evaluation mode, or of a detector COCO's mean average precision.
 
     Parameters
@@ -54,6 +71,7 @@ def accuracy(model, data, part, dtype=torch.float32):
     dtype : that of the module
     """
     if model.head is not None:
+        assert data.boxes is not None
         return mean_average_precision(found_boxes(model, data, part, dtype), data.boxes[part], data.classes)[0]
     model.eval()
     device = next(model.parameters()).device
@@ -62,14 +80,15 @@ def accuracy(model, data, part, dtype=torch.float32):
     return float((np.concatenate(winners) == data.labels[part]).mean())
 
 
-def firing_rates(model, data, part, dtype=torch.float32):
+def firing_rates(model: Network, data: PreparedData, part: str, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     """Mean number of spikes per neuron and step, over one part -> list of float64 [C], per firing layer and channel."""
     model.eval()
-    total = None
+    total: list[torch.Tensor] | None = None
     with torch.no_grad():
         for x in evaluated(model, data, part, dtype):
             sums = [s.mean((0, 3, 4)).sum(0).double() for s in model(x)[1]]
             total = sums if total is None else [a + b for a, b in zip(total, sums)]
+    assert total is not None                                         # no part is empty
     return [of / len(data.frames[part]) for of in total]
 
 
@@ -82,33 +101,33 @@ class Method:
     """
     rate = 1.0
 
-    def start(self, model):
+    def start(self, model: Network) -> None:
         """Before the first epoch, or before what a checkpoint says is taken over."""
 
-    def loss(self, model, x, targets):
+    def loss(self, model: Network, x: torch.Tensor, targets: Targets | BoxTargets) -> Losses | None:
         """In place of the network's loss: (scalar tensor, logits [B, classes], list of spikes) of a batch, or None."""
         return None
 
-    def penalty(self):
+    def penalty(self) -> torch.Tensor | None:
         """A term of the loss beside the task's, a scalar tensor, or None."""
         return None
 
-    def after_step(self):
+    def after_step(self) -> None:
         """After each step of the optimizer."""
 
-    def after_epoch(self, loss):
+    def after_epoch(self, loss: float) -> dict[str, float]:
         """After each epoch, with the sum of the loss (penalty included) over its batches -> dict for the history."""
         return {}
 
-    def remark(self):
+    def remark(self) -> str:
         """What to tell of the training when it is done, or ""."""
         return ""
 
-    def state(self):
+    def state(self) -> tuple[Json, dict[str, torch.Tensor]]:
         """(JSON value, dict of tensors) that :meth:`restore` continues from."""
         return None, {}
 
-    def restore(self, value, tensors):
+    def restore(self, value: Json, tensors: dict[str, torch.Tensor]) -> None:
         """Continue from what :meth:`state` gave."""
 
 
@@ -119,45 +138,46 @@ class Together(Method):
     ----------
     methods : list of Method
     """
-    def __init__(self, methods):
+    def __init__(self, methods: list[Method]) -> None:
         self.methods = methods
 
     @property
-    def rate(self):
+    def rate(self) -> float:                                         # type: ignore[override]
         return math.prod(of.rate for of in self.methods)
 
-    def start(self, model):
+    def start(self, model: Network) -> None:
         for of in self.methods:
             of.start(model)
 
-    def loss(self, model, x, targets):
+    def loss(self, model: Network, x: torch.Tensor, targets: Targets | BoxTargets) -> Losses | None:
         return next((found for of in self.methods if (found := of.loss(model, x, targets)) is not None), None)
 
-    def penalty(self):
+    def penalty(self) -> torch.Tensor | None:
         given = [penalty for of in self.methods if (penalty := of.penalty()) is not None]
-        return sum(given) if given else None
+        return sum(given) if given else None                         # type: ignore[return-value]
 
-    def after_step(self):
+    def after_step(self) -> None:
         for of in self.methods:
             of.after_step()
 
-    def after_epoch(self, loss):
+    def after_epoch(self, loss: float) -> dict[str, float]:
         return {key: value for of in self.methods for key, value in of.after_epoch(loss).items()}
 
-    def remark(self):
+    def remark(self) -> str:
         return "; ".join(filter(None, (of.remark() for of in self.methods)))
 
-    def state(self):
+    def state(self) -> tuple[Json, dict[str, torch.Tensor]]:
         states = [of.state() for of in self.methods]
         return [value for value, _ in states], {f"{k}.{name}": of for k, (_, tensors) in enumerate(states)
                                                 for name, of in tensors.items()}
 
-    def restore(self, value, tensors):
+    def restore(self, value: Json, tensors: dict[str, torch.Tensor]) -> None:
         for k, (of, own) in enumerate(zip(self.methods, value, strict=True)):
             of.restore(own, {name.removeprefix(f"{k}."): tensor for name, tensor in tensors.items() if name.startswith(f"{k}.")})
 
 
-def _save(path, epoch, model, optimizer, history, job, method):
+def _save(path: StrPath, epoch: int, model: Network, optimizer: torch.optim.Optimizer, history: list[Entry], job: Entry,
+          method: Method) -> None:
     tensors = {f"model.{name}": value.cpu().numpy() for name, value in model.state_dict().items()}
     for n, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
@@ -168,7 +188,8 @@ def _save(path, epoch, model, optimizer, history, job, method):
     write_container(path, CHECKPOINT, {"epoch": epoch, "history": history, "job": job, "method": own}, tensors)
 
 
-def _load(path, model, optimizer, job, say, method):
+def _load(path: StrPath | None, model: Network, optimizer: torch.optim.Optimizer, job: Entry, say: Say,
+          method: Method) -> tuple[int, list[Entry]]:
     """Continue from a checkpoint of the same job -> (next epoch, history); (0, []) where there is none."""
     if path is None or not Path(path).exists():
         return 0, []
@@ -182,7 +203,7 @@ def _load(path, model, optimizer, job, say, method):
         return 0, []
     own = {n.removeprefix("model."): torch.from_numpy(v) for n, v in tensors.items() if n.startswith("model.")}
     model.load_state_dict(own)
-    state = {}
+    state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, n, field = name.split(".")
@@ -194,7 +215,7 @@ def _load(path, model, optimizer, job, say, method):
     return description["epoch"], description["history"]
 
 
-def _digest_of(model):
+def _digest_of(model: Network) -> str:
     """Digest of all parameters and buffers."""
     total = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
@@ -202,7 +223,7 @@ def _digest_of(model):
     return total.hexdigest()
 
 
-def _optimizer(model, options):
+def _optimizer(model: Network, options: TrainingOptions) -> torch.optim.Optimizer:
     """Weight decay pulls weights to zero, but neither thresholds nor the steps of a quantizer."""
     free = {name for name, _ in model.named_parameters() if ".threshold." in name or name.endswith(".step")}
     groups = [{"params": [p for name, p in model.named_parameters() if name not in free], "weight_decay": options.weight_decay},
@@ -214,16 +235,19 @@ def _optimizer(model, options):
     return torch.optim.AdamW(groups, lr=options.learning_rate)
 
 
-def _targets_of(model, data):
+def _targets_of(model: Network, data: PreparedData) -> Callable[[torch.Tensor], Targets | BoxTargets]:
     """Function of a tensor of training images' numbers -> what the loss compares with."""
-    if model.head is not None:
-        return lambda index: BoxTargets(model.head, [data.boxes["train"].of(k) for k in index.tolist()])
+    head, boxes = model.head, data.boxes
+    if head is not None:
+        assert boxes is not None
+        return lambda index: BoxTargets(head, [boxes["train"].of(k) for k in index.tolist()])
     labels = torch.from_numpy(np.array(data.labels["train"]))
     return lambda index: Targets(labels[index])
 
 
-def fit(model, data, options, seed, checkpoint=None, context=None, label="training", say=print, device="cpu",
-        method=None):
+def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int, checkpoint: StrPath | None = None,
+        context: Json = None, label: str = "training", say: Say = print, device: str = "cpu",
+        method: Method | None = None) -> list[Entry]:
     """Train in place on the training part.
 
     The data order of an epoch and the learning rate of a step depend on (seed, epoch, step) alone, so a
@@ -262,6 +286,7 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
         has, wants = ("boxes", "labels") if model.head is None else ("labels", "boxes")
         raise ValueError(f"the data must have {wants} for this network, but have {has}: choose a dataset with {wants}")
     if options.wants_synapses:
+        assert model.neuron.synapse is not None
         model.surrogate.decay = model.neuron.synapse.beta
     model.surrogate.name, model.surrogate.width = options.surrogate, options.surrogate_width
     augmentation = options.augmentation
@@ -294,6 +319,7 @@ def fit(model, data, options, seed, checkpoint=None, context=None, label="traini
                 group["lr"] = lr
             x, targets = to_codes(frames[index.numpy()], data.input.constant), targets_of(index)
             if augmentation != AugmentationOptions():
+                assert isinstance(targets, Targets)
                 draws = torch.Generator().manual_seed(seed_of(seed, "augmentation", epoch, n))
                 x, targets = augment(x, targets.labels, augmentation, draws)
             if device != "cpu":

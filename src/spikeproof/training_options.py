@@ -1,10 +1,16 @@
 """What a configuration may say about training."""
+from __future__ import annotations
+
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from .options import Options
+
+if TYPE_CHECKING:
+    from .network import InputSpec
+    from .neurons.base import Neuron
 
 __all__ = ["AugmentationOptions", "TrainingOptions"]
 
@@ -59,11 +65,11 @@ class TrainingOptions(Options):
     max_steps: int | None = Field(None, ge=1)
 
     @property
-    def wants_synapses(self):
+    def wants_synapses(self) -> str | None:
         """What of this training only neurons with a synapse can have, or None."""
         return "loss kernel" if self.loss == "kernel" else "surrogate tssl" if self.surrogate == "tssl" else None
 
-    def check(self, neuron, input_spec):
+    def check(self, neuron: Neuron, input_spec: InputSpec) -> None:
         """ValueError where the neurons (Neuron) or the input (InputSpec) cannot be trained so."""
         if self.loss in ("kernel", "mse_rate") and neuron.readout != "spike_count":
             raise ValueError(f"loss must be cross_entropy or tet for a {neuron.readout} readout: {self.loss} wants spikes")
@@ -77,7 +83,7 @@ class TrainingOptions(Options):
             if pixels and pixels >= side:
                 raise ValueError(f"augmentation.{name} must be below {side}, the input's shorter side, not {pixels}")
 
-    def check_boxes(self, neuron):
+    def check_boxes(self, neuron: Neuron) -> None:
         """ValueError where a detector of such neurons cannot be trained so."""
         if neuron.readout != "membrane":
             raise ValueError(f"neurons of a detector must have a membrane readout, not {neuron.readout}: boxes are real numbers")
@@ -86,7 +92,7 @@ class TrainingOptions(Options):
         if self.augmentation != AugmentationOptions():
             raise ValueError("augmentation must be left out for a detector: boxes would not move along")
 
-    def rate(self, epoch, share):
+    def rate(self, epoch: int, share: float) -> float:
         """Learning rate in an epoch (from 0), when a share (0 to 1) of the whole training is done."""
         if self.schedule == "step":
             return self.learning_rate * self.step_factor ** (epoch // self.step_epochs)

@@ -5,19 +5,32 @@ density of a half-normal distribution, x = |N(0, sigma^2)|; the paper must leave
 on them cannot exceed 3.01 dB. SQNR = 10 log10(E[x^2] / E[(x - y)^2]) with y the decoded value. Expectations are sums over a grid,
 so nothing is drawn but the batches of the gradient descents.
 """
-from typing import Annotated, Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from ..options import Options
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from ..annotations import Array, Json, Say
+    from ..thresholds import Threshold
+
+    Values = Array | Sequence[float]
+    #: (step, dB, V(1)) of a training.
+    Curve = list[tuple[int, float, float]]
+
 __all__ = ["AtifSqnr"]
 
 GRID = 8000                                                          # points from 0 to 8 sigma
 
 
-def spike_counts(x, thresholds, first=0.0):
+def spike_counts(x: Array, thresholds: Values, first: float = 0.0) -> Array:
     """Spikes by step of neurons without leak and with soft reset: x [N] values, thresholds [T], v(0) = first -> bool [T, N]."""
     v, spikes = np.full_like(x, first), []
     for threshold in thresholds:
@@ -27,7 +40,7 @@ def spike_counts(x, thresholds, first=0.0):
     return np.array(spikes)
 
 
-def general_rule(levels):
+def general_rule(levels: Array) -> Array:
     """Thresholds V(1) .. V(T) of levels p_1 > ... > p_T, float64 arrays: :func:`spikeproof.thresholds.thresholds_of_levels`."""
     import torch
 
@@ -35,13 +48,13 @@ def general_rule(levels):
     return thresholds_of_levels(torch.from_numpy(np.ascontiguousarray(levels, dtype=np.float64))).numpy()
 
 
-def printed_equations(levels):
+def printed_equations(levels: Array) -> Array:
     """Thresholds of T = 4 by the equations as printed: V_1 = p_1 (15), V_2 (19), V_3 (17), V_4 (14)."""
     p1, p2, p3, p4 = levels
     return np.array([p1, 3 * p2 - 4 * (p3 - p4), 4 * (p3 - p4), 4 * p4])
 
 
-def wrong_share(levels, thresholds):
+def wrong_share(levels: Array, thresholds: Array) -> float:
     """Share of the inputs from 0 to 1.3 p_1 whose spike count is not the number of levels reached."""
     x = (np.arange(GRID) + 0.5) / GRID * 1.3 * levels[0]
     edge = 1e-9 * levels[0]
@@ -49,9 +62,9 @@ def wrong_share(levels, thresholds):
     return float((counts != (x[:, None] >= levels).sum(1)).mean())
 
 
-def _descend(cost, starts, step):
+def _descend(cost: Callable[[Array], float], starts: Sequence[Values], step: float) -> tuple[float, list[float]]:
     """Least value of a function of a vector, by pattern search from several starts -> (value, argument)."""
-    best = (np.inf, None)
+    best: tuple[float, Any] = (np.inf, None)
     for start in starts:
         at, size = np.array(start, float), step
         value = cost(at)
@@ -69,42 +82,42 @@ def _descend(cost, starts, step):
 
 class Decoder:
     """Inputs with their probabilities, and the SQNR of decoded values."""
-    def __init__(self, sigma):
+    def __init__(self, sigma: float) -> None:
         self.sigma = sigma
         self.x = (np.arange(GRID) + 0.5) / GRID * 8 * sigma
         density = np.exp(-self.x**2 / (2 * sigma**2))
         self.weight = density / density.sum()
         self.power = float((self.weight * self.x**2).sum())
 
-    def sqnr(self, y):
+    def sqnr(self, y: Array) -> float:
         """dB of decoded values y [N]."""
         return 10 * np.log10(self.power / float((self.weight * (self.x - y) ** 2).sum()))
 
-    def scaled(self, unit):
+    def scaled(self, unit: Array) -> float:
         """dB of the best multiple of some decoded values."""
         energy = float((self.weight * unit**2).sum())
         return self.sqnr(unit * float((self.weight * self.x * unit).sum()) / energy) if energy else 0.0
 
-    def table(self, counts, levels):
+    def table(self, counts: Array, levels: int) -> float:
         """dB where each count is decoded by its mean input."""
         mass = np.bincount(counts, self.weight, levels)
         mean = np.bincount(counts, self.weight * self.x, levels) / np.maximum(mass, 1e-300)
         return self.sqnr(mean[counts])
 
-    def uniform(self, threshold, steps, first=0.0):
+    def uniform(self, threshold: float, steps: int, first: float = 0.0) -> Array:
         """Decoded values of a constant threshold; ``first`` is v(0) in thresholds."""
         return threshold / steps * spike_counts(self.x, [threshold] * steps, first * threshold).sum(0)
 
-    def best_uniform(self, steps, first=0.0):
+    def best_uniform(self, steps: int, first: float = 0.0) -> tuple[float, float]:
         """(dB, threshold) of the best constant threshold."""
         grid = np.linspace(0.1, 6, 600) * self.sigma
         near = grid[np.argmax([self.sqnr(self.uniform(v, steps, first)) for v in grid])]
         value, at = _descend(lambda v: -self.sqnr(self.uniform(v[0], steps, first)), [[near]], 0.01 * self.sigma)
         return -value, at[0]
 
-    def best_levels(self, steps, decode):
+    def best_levels(self, steps: int, decode: Callable[[Array, Array, Array], float]) -> tuple[float, list[float]]:
         """(dB, levels) of the best thresholds by the general rule; ``decode(spikes, levels, thresholds)`` gives dB."""
-        def cost(gaps):
+        def cost(gaps: Array) -> float:
             if (gaps <= 0).any():
                 return 1e9
             levels = np.cumsum(gaps[::-1])[::-1]
@@ -115,16 +128,16 @@ class Decoder:
         value, gaps = _descend(cost, [np.full(steps, uniform / steps), uniform / steps * growing], 0.03 * self.sigma)
         return -value, np.cumsum(gaps[::-1])[::-1].tolist()
 
-    def best_thresholds(self, steps, starts):
+    def best_thresholds(self, steps: int, starts: Sequence[Values]) -> tuple[float, list[float]]:
         """(dB, thresholds) of the best free thresholds where a spike counts its own threshold: y = sum z(t) V(t) / T."""
-        def cost(v):
+        def cost(v: Array) -> float:
             if (v <= 0).any():
                 return 1e9
             return -self.sqnr((v[:, None] * spike_counts(self.x, v)).sum(0) / steps)
         value, at = _descend(cost, starts, 0.05 * self.sigma)
         return -value, at
 
-    def lloyd_max(self, levels):
+    def lloyd_max(self, levels: int) -> float:
         """dB of the best quantizer with so many levels."""
         edges = np.linspace(0, 3 * self.sigma, levels + 1)[1:-1]
         for _ in range(2000):
@@ -134,7 +147,8 @@ class Decoder:
         return self.table(np.searchsorted(edges, self.x), levels)
 
 
-def _trained(decoder, module, slope, options, seed):
+def _trained(decoder: Decoder, module: Threshold, slope: float, options: AtifSqnr.Options,
+             seed: int) -> tuple[float, list[float], Curve]:
     """Gradient descent on a threshold module as networks train it -> (dB of the end, thresholds, curve of (step, dB, V(1)))."""
     import torch
 
@@ -144,9 +158,9 @@ def _trained(decoder, module, slope, options, seed):
     neuron = IntegrateFire(IntegrateFire.Options(kind="if"))
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(module.parameters(), lr=options.learning_rate)
-    curve = []
+    curve: Curve = []
 
-    def measured():
+    def measured() -> tuple[float, list[float]]:
         with torch.no_grad():
             thresholds, amplitude = module()
         v = thresholds.double().expand(options.steps).numpy()
@@ -159,6 +173,7 @@ def _trained(decoder, module, slope, options, seed):
         x = torch.randn(1, options.batch, 1, 1, 1, generator=generator).abs() * decoder.sigma
         theta, amplitude = module()
         s, _ = float_steps(x, theta, options.steps, neuron, True, Surrogate("sigmoid", 1 / slope), module.paths)
+        assert s is not None
         loss = ((x[0] - s.sum(0) * amplitude / options.steps) ** 2).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -179,10 +194,10 @@ class AtifSqnr:
         batch: int = Field(256, ge=1)
         learning_rate: float = Field(1e-3, gt=0)
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def run(self, say=print):
+    def run(self, say: Say = print) -> dict[str, Json]:
         """All quantities and curves, as JSON values."""
         import torch
 
@@ -207,11 +222,11 @@ class AtifSqnr:
             row = {"steps": t, "fixed": d.sqnr(d.uniform(1.0, t)), "uniform": d.best_uniform(t)[0],
                    "half": d.best_uniform(t, 0.5)[0], "lloyd_max": d.lloyd_max(t + 1)}
             if 2 <= t <= 8:
-                row["non_uniform"] = d.best_levels(t, lambda s, p, v, t=t: d.sqnr(p[0] / t * s.sum(0)))[0]
+                row["non_uniform"] = d.best_levels(t, lambda s, p, v: d.sqnr(p[0] / len(p) * s.sum(0)))[0]
             sweep.append(row)
             say(f"T = {t}")
 
-        trained = []
+        trained: list[dict[str, Any]] = []
         for slope in o.slopes:
             torch.manual_seed(0)
             db, v, curve = _trained(d, TrainedThreshold(1.0, 1.0, PATHS), slope, o, 0)
@@ -253,7 +268,7 @@ class AtifSqnr:
                 "pattern": pattern, "sigma": o.sigma, "steps": steps}
 
     @staticmethod
-    def figures(result):
+    def figures(result: dict[str, Json]) -> list[tuple[str, str, str]]:
         """(title, caption, SVG) for the report."""
         from .. import plots
         q, steps = result["quantities"], result["steps"]
@@ -280,7 +295,7 @@ class AtifSqnr:
              plots.lines(first, "iterations", "threshold V / sigma"))]
 
     @staticmethod
-    def tables(result):
+    def tables(result: dict[str, Json]) -> list[tuple[str, list[str], list[list[Json]]]]:
         """(title, columns, rows) for the report."""
         return [("Spike counts by the general rule",
                  ["time steps", "quantizers with exact counts, of 100", "wrong counts, mean", "worst"],

@@ -1,10 +1,21 @@
 """A trained network whose membranes are held above a bound, without training on (SpQuant-SNN, Eq. 5 and 6, Table 1)."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
 from ..options import Options
 from .base import NetworkNames
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..annotations import Json, Say
+    from ..architectures.base import Architecture
+    from ..datasets.base import PreparedData
+    from ..models import FloatNetwork
+    from ..neurons.base import Neuron
 
 __all__ = ["MembraneClipping"]
 
@@ -24,22 +35,22 @@ class MembraneClipping:
 
         @field_validator("bounds")
         @classmethod
-        def _below(cls, value):
+        def _below(cls, value: list[int]) -> list[int]:
             if len(set(value)) < len(value) or max(value) > 0:
                 raise ValueError(f"must be different integers of at most 0, in units of the threshold, not {value}")
             return value
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def check(self, architecture, neuron):
+    def check(self, architecture: Architecture, neuron: Neuron) -> None:
         """ValueError where membranes of such a network cannot be clipped so."""
         if architecture.boxes:
             raise ValueError("membrane_clipping counts right classes, and this architecture finds boxes")
         if neuron.activation != "spike" or neuron.lateral is not None:
             raise ValueError("membrane_clipping wants spiking neurons that do not inhibit each other")
 
-    def run(self, say=print, data=None, models=()):
+    def run(self, say: Say = print, data: PreparedData | None = None, models: Sequence[FloatNetwork] = ()) -> dict[str, Json]:
         """Quantities ``accuracy`` (percent, of the network as it is), and by bound ``clipped_<c>``, ``rounded_<c>``, what they
         cost, ``cost_<c>``, ``rounded_cost_<c>`` (points), ``share_<c>`` (of later spikes, percent), ``density_<c>`` (of all
         neurons, percent), means over models; their deviations end in ``_sd``.
@@ -52,8 +63,9 @@ class MembraneClipping:
         import numpy as np
 
         from ..training import accuracy, taking
+        assert data is not None
         part = taking(data, "test", self.options.images)
-        rows = {}
+        rows: dict[str, list[float]] = {}
         for model in models:
             rows.setdefault("accuracy", []).append(100 * accuracy(model, part, "test"))
             for bound in self.options.bounds:
@@ -74,13 +86,13 @@ class MembraneClipping:
                 "images": len(part.labels["test"])}
 
     @staticmethod
-    def _of_clipped(model, part, bound):
+    def _of_clipped(model: FloatNetwork, part: PreparedData, bound: int) -> tuple[float, float]:
         """(share of the spikes after the first step, mean number of such spikes per neuron and step) of neurons below the bound."""
         import torch
 
         from ..training import evaluated
         model.eval()
-        theirs = every = places = 0
+        theirs, every, places = 0.0, 0.0, 0
         with torch.no_grad():
             for x in evaluated(model, part, "test"):
                 for spikes, first in model.first_membranes(x):
@@ -92,7 +104,7 @@ class MembraneClipping:
         return theirs / max(every, 1.0), theirs / max(places, 1)
 
     @staticmethod
-    def figures(result):
+    def figures(result: dict[str, Json]) -> list[tuple[str, str, str]]:
         """(title, caption, SVG): accuracy over the bound."""
         from ..plots import lines
         q, bounds = result["quantities"], sorted(result["bounds"])
@@ -102,11 +114,11 @@ class MembraneClipping:
                  lines(curves, "lower bound c", "test accuracy, %"))]
 
     @staticmethod
-    def tables(result):
+    def tables(result: dict[str, Json]) -> list[tuple[str, list[str], list[list[Json]]]]:
         """(title, columns, rows) for the report."""
         q = result["quantities"]
 
-        def told(name):
+        def told(name: str) -> str:
             return f"{q[name]:.2f}" + (f" ± {q[name + '_sd']:.2f}" if name + "_sd" in q else "")
         networks = f"{result['models']} network" + ("s" if result["models"] > 1 else "")
         return [(f"Clipped membranes: {networks}, {result['images']} test images, {told('accuracy')} % as is",

@@ -1,11 +1,19 @@
 """Memory, operations and energy by formula: what SpQuant-SNN gives for its networks (Eq. 28 to 31)."""
+from __future__ import annotations
+
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..options import Options
 from .base import ArchitectureOf
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..annotations import Json, Say
+    from ..architectures.shapes import LayerShape
 
 __all__ = ["NetworkCosts"]
 
@@ -40,7 +48,7 @@ class Network(ArchitectureOf):
     printed: Printed = Printed()
 
 
-def _kept(shape):
+def _kept(shape: LayerShape) -> int:
     """Neurons of a layer that have a membrane to keep."""
     return shape.neurons if shape.emits == "spikes" and not shape.stateless else 0
 
@@ -60,20 +68,21 @@ class NetworkCosts:
         memory_pj: float = Field(10 / 64, gt=0)
         input_bits: int = Field(8, ge=1, le=8)
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def _memory(self, of, weights, neurons):
+    def _memory(self, of: Network, weights: float, neurons: float) -> dict[str, float]:
         """Megabytes (10^6 bytes) by kind, compressed; ``weights`` and ``neurons`` are numbers."""
         return {"weights": weights * of.weight_bits / 8e6, "membranes": neurons * of.membrane_bits / 8e6,
                 "outputs": neurons * of.output_bits / 8e6}
 
-    def run(self, say=print):
+    def run(self, say: Say = print) -> dict[str, Json]:
         """Quantities ``<name>_<what>``: ``ratio`` of memory, the same with ternary membranes packed at five in a byte
         (``packed_ratio``) and by the printed numbers (``printed_ratio``); ``operations_ratio``; ``energy_ratio`` of operations and
         ``energy_with_memory_ratio``; ``full_mb``, ``compressed_mb``.
         """
-        quantities, memory, costs = {}, [], []
+        quantities: dict[str, float | None] = {}
+        memory, costs = [], []
         for name, of in self.options.networks.items():
             shapes = of.layers(self.options.input_bits)
             weights = sum(c.weights for s in shapes for c in s.connections if not c.identity)
@@ -101,7 +110,7 @@ class NetworkCosts:
             say(f"{name}: {total:.2f} MB, compressed {small:.2f} MB, {total / small:.2f} times less")
         return {"quantities": quantities, "memory": memory, "costs": costs}
 
-    def _costs(self, of, shapes):
+    def _costs(self, of: Network, shapes: Sequence[LayerShape]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
         """(multiply-accumulates of all steps, (pJ of operations, pJ of memory)), each a dict with "full" and "compressed"."""
         operations, energy = {}, {}
         for form in ("full", "compressed"):
@@ -123,7 +132,7 @@ class NetworkCosts:
         return operations, energy
 
     @staticmethod
-    def figures(result):
+    def figures(result: dict[str, Json]) -> list[tuple[str, str, str]]:
         """(title, caption, SVG): memory of each network, full and compressed."""
         from ..plots import bars
         rows = []
@@ -133,9 +142,9 @@ class NetworkCosts:
                  bars(rows, "MB", ("weights", "membranes", "outputs")))]
 
     @staticmethod
-    def tables(result):
+    def tables(result: dict[str, Json]) -> list[tuple[str, list[str], list[list[Json]]]]:
         """(title, columns, rows) for the report."""
-        def number(of, digits=3):
+        def number(of: float | None, digits: int = 3) -> str:
             """At least so many significant digits."""
             return "" if of is None else f"{of:.{max(0, digits - 1 - math.floor(math.log10(abs(of))))}f}" if of else "0"
         sizes = [[name, f"{weights:,}", f"{neurons:,}", *map(number, of)] for name, weights, neurons, *of in result["memory"]]

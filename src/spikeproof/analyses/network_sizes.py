@@ -1,11 +1,16 @@
 """How many parameters networks have, and what is left of their bits: what tables of the literature give as their size."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..network import InputSpec
 from ..options import Options
 from .base import ArchitectureOf
+
+if TYPE_CHECKING:
+    from ..annotations import Json, Say
 
 __all__ = ["NetworkSizes"]
 
@@ -26,17 +31,18 @@ class NetworkSizes:
         kind: Literal["network_sizes"]
         networks: dict[str, Network] = Field(min_length=1)
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def run(self, say=print):
+    def run(self, say: Say = print) -> dict[str, Json]:
         """Quantities ``<name>_parameters`` and ``<name>_mb`` (10^6 bytes at 32 bits each).
 
         Of compressed networks also ``<name>_compressed_mbit`` (10^6 bits) and ``<name>_percent`` of full precision.
         """
         from ..model_files import make
         from ..models import FloatNetwork
-        quantities, rows = {}, []
+        quantities: dict[str, float] = {}
+        rows: list[list[Json]] = []
         neuron = make("neurons", {"kind": "relu"})
         for name, of in self.options.networks.items():
             given = InputSpec(of.shape, 8, True)
@@ -46,8 +52,8 @@ class NetworkSizes:
             else:
                 count = sum(p.numel() for p in FloatNetwork(shapes, neuron, given, 1).parameters())
             quantities |= {f"{name}_parameters": count, f"{name}_mb": 4 * count / 1e6}
-            row = [name + (" (weights alone)" if of.weights_only else ""), " × ".join(map(str, of.shape)), of.classes, count,
-                   round(4 * count / 1e6, 2), None, None]
+            row: list[Json] = [name + (" (weights alone)" if of.weights_only else ""), " × ".join(map(str, of.shape)), of.classes,
+                               count, round(4 * count / 1e6, 2), None, None]
             if of.weight_bits is not None:
                 inner = sum(shape.weights for shape in shapes[1:-1] if shape.weighted)
                 bits = inner * of.weight_bits + (count - inner) * 32
@@ -58,12 +64,12 @@ class NetworkSizes:
         return {"quantities": quantities, "rows": rows}
 
     @staticmethod
-    def figures(result):
+    def figures(result: dict[str, Json]) -> list[tuple[str, str, str]]:
         """None: the table says it."""
         return []
 
     @staticmethod
-    def tables(result):
+    def tables(result: dict[str, Json]) -> list[tuple[str, list[str], list[list[Json]]]]:
         """(title, columns, rows) for the report."""
         return [("Parameters", ["network", "input", "classes", "parameters", "MB at 32 bits", "compressed, Mbit", "of that, %"],
                  [[name, shape, classes, f"{count:,}", f"{mb:.2f}", *("" if of is None else f"{of:.2f}" for of in compressed)]

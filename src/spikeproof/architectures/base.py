@@ -1,4 +1,13 @@
 """What every architecture shares."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..detection import BoxHead
+    from ..network import InputSpec
+    from ..options import Options
+    from .shapes import LayerShape
 
 __all__ = ["Architecture"]
 
@@ -12,10 +21,10 @@ class Architecture:
     """
     boxes = False
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def layers(self, input_spec, classes):
+    def layers(self, input_spec: InputSpec, classes: int) -> tuple[LayerShape, ...]:
         """Tuple of LayerShape on an input (InputSpec); the last has ``classes`` neurons, but of detectors.
 
         Raises
@@ -25,6 +34,6 @@ class Architecture:
         """
         raise NotImplementedError
 
-    def head(self, input_spec, classes):
+    def head(self, input_spec: InputSpec, classes: int) -> BoxHead:
         """The :class:`spikeproof.detection.BoxHead` that reads a detector's last layer."""
         raise NotImplementedError

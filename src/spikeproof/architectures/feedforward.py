@@ -1,7 +1,9 @@
 """Feed-forward networks in the notation of the SNN literature: "16C3-AP2-32C3-AP2-10"."""
+from __future__ import annotations
+
 import re
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
 
@@ -9,6 +11,11 @@ from ..network import INPUT
 from ..options import Options
 from .base import Architecture
 from .shapes import Connection, LayerShape, check_classes, map_after
+
+if TYPE_CHECKING:
+    from typing import Any, overload
+
+    from ..network import InputSpec
 
 __all__ = ["Feedforward", "parse_body", "parse_layers"]
 
@@ -21,7 +28,15 @@ LIMITS = {"channels": 1 << 20, "kernel": 129, "stride": 64, "avg": 64, "max": 64
           "own": 129, "hop": 64}
 
 
-def parse_layers(notation, input_shape=None):
+if TYPE_CHECKING:
+    @overload
+    def parse_layers(notation: str, input_shape: None = None) -> None: ...
+
+    @overload
+    def parse_layers(notation: str, input_shape: tuple[int, int, int]) -> tuple[LayerShape, ...]: ...
+
+
+def parse_layers(notation: str, input_shape: tuple[int, int, int] | None = None) -> tuple[LayerShape, ...] | None:
     """Notation -> tuple of LayerShape, on an input map (height, width, channels).
 
     ``<n>C<k>[s<stride>]`` is a k x k convolution of n channels with "same" padding, ``AP<k>`` / ``MP<k>`` pools
@@ -34,9 +49,9 @@ def parse_layers(notation, input_shape=None):
     ValueError
         If a word is none of these, the last layer is a pool, or pooling does not divide the map.
     """
-    words = notation.split("-")
-    matches = [TOKEN.fullmatch(word) for word in words]
-    for word, match in zip(words, matches):
+    words, matches = notation.split("-"), []
+    for word in words:
+        match = TOKEN.fullmatch(word)
         if not word.isascii() or match is None or any(number == 0 for number in map(int, re.findall(r"\d+", word))):
             raise ValueError(f"layers must be made of words like 16C3, 16C3s2, D3, 32S3, AP2, MP2 and 10, not {word!r}")
         if any(match[side] and int(match[side]) % 2 == 0 for side in ("kernel", "own", "size")):
@@ -44,11 +59,13 @@ def parse_layers(notation, input_shape=None):
         for what, most in LIMITS.items():
             if match[what] and int(match[what]) > most:
                 raise ValueError(f"layers must have {NAMES.get(what, what)} of at most {most}, not {match[what]} as in {word!r}")
+        matches.append(match)
     if matches[-1]["dense"] is None:
         raise ValueError(f"layers must end in a dense layer like 10, not {words[-1]!r}")
     if input_shape is None:
         return None
-    (height, width, channels), source, layers, pool, pool_kind = input_shape, INPUT, [], 1, "sum"
+    layers: list[LayerShape] = []
+    (height, width, channels), source, pool, pool_kind = input_shape, INPUT, 1, "sum"
     for word, match in zip(words, matches):
         if match["avg"] or match["max"]:
             if pool != 1:
@@ -63,7 +80,8 @@ def parse_layers(notation, input_shape=None):
             if out != channels or source == INPUT or pool_kind == "sum" and pool > 1:
                 raise ValueError(f"{word!r} must come after a layer of {out} channels, or a maximum pool of one: its spikes are "
                                  "added to that")
-            block, shared = f"sew{len(layers) + 1}", {"pool": pool, "pool_kind": pool_kind}
+            block = f"sew{len(layers) + 1}"
+            shared: dict[str, Any] = {"pool": pool, "pool_kind": pool_kind}
             first = Connection(source, out, out, (side, side), 1, side // 2, **shared)
             second = Connection(f"{block}a", out, out, (side, side), 1, side // 2)
             added = Connection(f"{block}b", out, out, identity=True), Connection(source, out, out, identity=True, **shared)
@@ -87,7 +105,16 @@ def parse_layers(notation, input_shape=None):
     return tuple(layers)
 
 
-def parse_body(notation, input_shape=None, what="layers"):
+if TYPE_CHECKING:
+    @overload
+    def parse_body(notation: str, input_shape: None = None, what: str = "layers") -> None: ...
+
+    @overload
+    def parse_body(notation: str, input_shape: tuple[int, int, int], what: str = "layers") -> tuple[LayerShape, ...]: ...
+
+
+def parse_body(notation: str, input_shape: tuple[int, int, int] | None = None,
+               what: str = "layers") -> tuple[LayerShape, ...] | None:
     """As :func:`parse_layers`, of layers whose last map something else reads: they end in a convolution or a block.
 
     Raises
@@ -98,6 +125,7 @@ def parse_body(notation, input_shape=None, what="layers"):
     layers = parse_layers(f"{notation}-1", input_shape)              # what it says of words holds with a last dense layer
     last = notation.rsplit("-", 1)[-1]
     match = TOKEN.fullmatch(last)
+    assert match is not None
     if match["avg"] or match["max"]:
         raise ValueError(f"{what} must end in a convolution, not in the pool {last!r}: write a stride, or a convolution behind it")
     if match["dense"]:
@@ -114,11 +142,13 @@ class Feedforward(Architecture):
 
         @field_validator("layers")
         @classmethod
-        def _readable(cls, value):
+        def _readable(cls, value: str) -> str:
             parse_layers(value)
             return value
 
-    def layers(self, input_spec, classes):
+    options: Options
+
+    def layers(self, input_spec: InputSpec, classes: int) -> tuple[LayerShape, ...]:
         layers = parse_layers(self.options.layers, input_spec.shape)
         check_classes(layers, classes)
         if not self.options.norm:

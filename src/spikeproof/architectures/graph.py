@@ -1,5 +1,7 @@
 """Any network of layers, written out: what an imported model becomes."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -7,6 +9,11 @@ from ..network import INPUT
 from ..options import Options
 from .base import Architecture
 from .shapes import Connection, LayerShape, check_classes, map_after
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from ..network import InputSpec
 
 __all__ = ["Graph"]
 
@@ -23,7 +30,7 @@ class ConnectionOptions(Options):
     identity: bool = False
 
     @model_validator(mode="after")
-    def _identity_has_no_kernel(self):
+    def _identity_has_no_kernel(self) -> Self:
         if self.identity and (self.kernel is not None or self.stride != 1 or self.padding):
             raise ValueError("an identity must have no kernel, stride or padding")
         return self
@@ -44,7 +51,7 @@ class Graph(Architecture):
 
         @field_validator("layers")
         @classmethod
-        def _in_order(cls, value):
+        def _in_order(cls, value: list[LayerOptions]) -> list[LayerOptions]:
             seen = [INPUT]
             for layer in value:
                 for connection in layer.connections:
@@ -55,7 +62,9 @@ class Graph(Architecture):
                 seen.append(layer.name)
             return value
 
-    def layers(self, input_spec, classes):
+    options: Options
+
+    def layers(self, input_spec: InputSpec, classes: int) -> tuple[LayerShape, ...]:
         height, width, channels = input_spec.shape
         maps, out = {INPUT: ((height, width), channels)}, []
         for layer in self.options.layers:
@@ -65,11 +74,12 @@ class Graph(Architecture):
                 if any(n % given.pool for n in side):
                     raise ValueError(f"layer {layer.name}: a pool of {given.pool} must divide the {side[0]}x{side[1]} map of "
                                      f"{given.source!r}")
-                side = tuple(n // given.pool for n in side)
+                side = side[0] // given.pool, side[1] // given.pool
                 if given.identity and channels != layer.channels:
                     raise ValueError(f"layer {layer.name}: an identity must have the {layer.channels} channels of the layer, not "
                                      f"{channels} as {given.source!r} has")
-                kernel = (1, 1) if given.identity else tuple(given.kernel or side)
+                rows, columns = given.kernel or side
+                kernel = (1, 1) if given.identity else (rows, columns)
                 sizes.add(map_after(side, kernel, given.stride, given.padding))
                 connections.append(Connection(given.source, channels, layer.channels, kernel, given.stride, given.padding,
                                               given.pool, given.pool_kind, given.identity, norm=False))

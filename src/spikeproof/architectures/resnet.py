@@ -1,6 +1,8 @@
 """Residual networks of basic blocks (He et al., 2016), as spiking networks use them."""
+from __future__ import annotations
+
 from math import gcd
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -8,6 +10,11 @@ from ..network import INPUT
 from ..options import Options
 from .base import Architecture
 from .shapes import Connection, LayerShape, map_after
+
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+    from ..network import InputSpec
 
 __all__ = ["ResNet"]
 
@@ -33,28 +40,30 @@ class ResNet(Architecture):
         hidden: int | None = Field(None, ge=1, le=1 << 16)
 
         @model_validator(mode="after")
-        def _has_an_odd_stem(self):
+        def _has_an_odd_stem(self) -> Self:
             if self.stem_kernel % 2 == 0:
                 raise ValueError(f"stem_kernel must be odd, so that padding keeps the map, not {self.stem_kernel}")
             return self
 
-    def layers(self, input_spec, classes):
-        height, width, channels = input_spec.shape
-        layers = []
+    options: Options
 
-        def add(name, out, *connections):
+    def layers(self, input_spec: InputSpec, classes: int) -> tuple[LayerShape, ...]:
+        height, width, channels = input_spec.shape
+        layers: list[LayerShape] = []
+
+        def add(name: str, out: int, *connections: Connection) -> str:
             first = connections[0]
             before = next((layer.out_map for layer in layers if layer.name == first.source), (height, width))
             if any(n % first.pool for n in before):
                 raise ValueError(f"stem_pool must divide the {before[0]}x{before[1]} map of the stem, not {first.pool}")
-            before = tuple(n // first.pool for n in before)
+            before = before[0] // first.pool, before[1] // first.pool
             layers.append(LayerShape(name, out, map_after(before, first.kernel, first.stride, first.padding), connections))
             return name
 
-        def pool(source):
+        def pool(source: str) -> dict[str, Any]:
             return {"pool": self.options.stem_pool, "pool_kind": "max"} if source == "stem" else {}
 
-        def conv(source, inside, out, kernel, stride):
+        def conv(source: str, inside: int, out: int, kernel: int, stride: int) -> Connection:
             return Connection(source, inside, out, (kernel, kernel), stride, kernel // 2, **pool(source))
 
         wide = self.options.width

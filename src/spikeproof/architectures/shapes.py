@@ -1,5 +1,13 @@
 """What an architecture is made of: layers of neurons, and the connections that drive them."""
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..neurons.base import Synapse
 
 __all__ = ["Attention", "Connection", "LayerShape", "channel_groups", "check_classes", "map_after", "pruned_shapes",
            "with_currents"]
@@ -26,7 +34,7 @@ class Connection:
     source: str
     in_channels: int
     out_channels: int
-    kernel: tuple = (1, 1)
+    kernel: tuple[int, int] = (1, 1)
     stride: int = 1
     padding: int = 0
     pool: int = 1
@@ -37,17 +45,17 @@ class Connection:
     depthwise: bool = False
 
     @property
-    def fan_in(self):
+    def fan_in(self) -> int:
         """How many channels drive one neuron."""
         return 1 if self.identity or self.depthwise else self.in_channels
 
     @property
-    def pooled(self):
+    def pooled(self) -> int:
         """How many entries of the source its pool adds up."""
         return self.pool**2 if self.pool_kind == "sum" else 1
 
     @property
-    def weights(self):
+    def weights(self) -> int:
         """Weights in memory: an identity has one per channel."""
         return self.out_channels * self.fan_in * self.kernel[0] * self.kernel[1]
 
@@ -91,47 +99,48 @@ class LayerShape:
     """
     name: str
     out_channels: int
-    out_map: tuple
-    connections: tuple
+    out_map: tuple[int, int]
+    connections: tuple[Connection, ...]
     emits: str = "spikes"
-    synapse: object = None
+    synapse: Synapse | None = None
     gate: str | None = None
     stateless: bool = False
     weight_bits: int | None = None
-    attention: object = None
+    attention: Attention | None = None
 
     @property
-    def weighted(self):
+    def weighted(self) -> bool:
         """Whether its first connection has weights."""
         return bool(self.connections) and not self.connections[0].identity
 
     @property
-    def sources(self):
+    def sources(self) -> tuple[str, ...]:
         """Names of what it looks at."""
         attended = () if self.attention is None else (self.attention.query, self.attention.key, self.attention.value)
         return *(connection.source for connection in self.connections), *attended, *([] if self.gate is None else [self.gate])
 
     @property
-    def weights(self):
+    def weights(self) -> int:
         return sum(connection.weights for connection in self.connections)
 
     @property
-    def neurons(self):
+    def neurons(self) -> int:
         return self.out_channels * self.out_map[0] * self.out_map[1]
 
 
-def map_after(source_map, kernel, stride, padding):
+def map_after(source_map: tuple[int, int], kernel: tuple[int, int], stride: int, padding: int) -> tuple[int, int]:
     """(height, width) after a convolution."""
-    return tuple((n + 2 * padding - k) // stride + 1 for n, k in zip(source_map, kernel))
+    height, width = ((n + 2 * padding - k) // stride + 1 for n, k in zip(source_map, kernel))
+    return height, width
 
 
-def check_classes(shapes, classes):
+def check_classes(shapes: Sequence[LayerShape], classes: int) -> None:
     """ValueError unless the last layer has as many neurons as there are classes."""
     if shapes[-1].neurons != classes:
         raise ValueError(f"layers must end in {classes}, the number of classes, not {shapes[-1].neurons}")
 
 
-def with_currents(shapes, synapses):
+def with_currents(shapes: Sequence[LayerShape], synapses: Mapping[str, Synapse]) -> tuple[LayerShape, ...]:
     """LayerShapes whose synapses have a time constant: the weights drive layers of currents, and those the neurons.
 
     A filter of a sum is the sum of the filtered, so it does not matter on which side of the weights a synapse filters; behind
@@ -155,7 +164,7 @@ def with_currents(shapes, synapses):
     return tuple(out)
 
 
-def channel_groups(shapes):
+def channel_groups(shapes: Sequence[LayerShape]) -> list[list[str]]:
     """Hidden layers whose channels can only be pruned together, since identities, depthwise convolutions or gates join them: list
     of lists of names."""
     group, wide = {shape.name: {shape.name} for shape in shapes[:-1]}, {shape.name: shape.out_channels for shape in shapes}
@@ -173,14 +182,14 @@ def channel_groups(shapes):
     return found
 
 
-def pruned_shapes(shapes, channels):
+def pruned_shapes(shapes: Sequence[LayerShape], channels: Mapping[str, int]) -> tuple[LayerShape, ...]:
     """LayerShapes with other numbers of channels.
 
     Parameters
     ----------
     channels : dict layer name -> number of channels that are left; a layer that is not in it keeps all
     """
-    def connected(connection, out):
+    def connected(connection: Connection, out: int) -> Connection:
         return replace(connection, in_channels=channels.get(connection.source, connection.in_channels), out_channels=out)
     out = []
     for shape in shapes:

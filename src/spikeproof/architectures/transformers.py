@@ -1,5 +1,7 @@
 """Spiking transformers: Spikformer, whose attention multiplies, and the spike-driven transformer, whose attention is gates."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
@@ -7,6 +9,12 @@ from ..options import Options
 from .base import Architecture
 from .feedforward import parse_body
 from .shapes import Attention, Connection, LayerShape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..network import InputSpec
 
 __all__ = ["SpikeTransformer", "Spikformer"]
 
@@ -23,24 +31,30 @@ class _Transformer(Architecture):
 
         @field_validator("stem")
         @classmethod
-        def _readable(cls, value):
+        def _readable(cls, value: str) -> str:
             parse_body(value, what="stem")
             return value
 
-    def layers(self, input_spec, classes):
+    options: Options
+
+    if TYPE_CHECKING:
+        def _attention(self, name: str, channels: int, side: tuple[int, int], layers: list[LayerShape], add: Callable[..., str],
+                       same: Callable[[str], Connection]) -> str: ...
+
+    def layers(self, input_spec: InputSpec, classes: int) -> tuple[LayerShape, ...]:
         layers = list(parse_body(self.options.stem, input_spec.shape, "stem"))
         source, channels, side = layers[-1].name, layers[-1].out_channels, layers[-1].out_map
         if side[0] != side[1]:
             raise ValueError(f"stem must lead to a square map, not {side[0]}x{side[1]}")
 
-        def add(name, out, *connections, **more):
+        def add(name: str, out: int, *connections: Connection, **more: Any) -> str:
             layers.append(LayerShape(name, out, side, connections, **more))
             return name
 
-        def mixed(source, inside, out):
+        def mixed(source: str, inside: int, out: int) -> Connection:
             return Connection(source, inside, out)
 
-        def same(source):
+        def same(source: str) -> Connection:
             return Connection(source, channels, channels, identity=True)
         for block in range(1, self.options.blocks + 1):
             name = f"block{block}"
@@ -64,7 +78,8 @@ class SpikeTransformer(_Transformer):
     class Options(_Transformer.Options):
         kind: Literal["spike_transformer"]
 
-    def _attention(self, name, channels, side, layers, add, same):
+    def _attention(self, name: str, channels: int, side: tuple[int, int], layers: list[LayerShape], add: Callable[..., str],
+                   same: Callable[[str], Connection]) -> str:
         both = add(f"{name}_both", channels, same(f"{name}_query"), gate=f"{name}_key", stateless=True)
         counted = Connection(both, channels, channels, depthwise=True, pool=side[0])
         layers.append(LayerShape(f"{name}_mask", channels, (1, 1), (counted,)))
@@ -82,8 +97,11 @@ class Spikformer(_Transformer):
         heads: int = Field(4, ge=1, le=64)
         scale: float = Field(0.125, gt=0)
 
-    def _attention(self, name, channels, side, layers, add, same):
+    options: Options
+
+    def _attention(self, name: str, channels: int, side: tuple[int, int], layers: list[LayerShape], add: Callable[..., str],
+                   same: Callable[[str], Connection]) -> str:
         if channels % self.options.heads:
             raise ValueError(f"heads must divide the {channels} channels of the stem, not {self.options.heads}")
-        parts = (f"{name}_{part}" for part in ("query", "key", "value"))
-        return add(f"{name}_attention", channels, attention=Attention(*parts, self.options.heads, self.options.scale))
+        query, key, value = (f"{name}_{part}" for part in ("query", "key", "value"))
+        return add(f"{name}_attention", channels, attention=Attention(query, key, value, self.options.heads, self.options.scale))

@@ -1,5 +1,7 @@
 """A detector of boxes: convolutions, and a 1x1 convolution to the map of YOLO-V2 (Redmon and Farhadi, 2017)."""
-from typing import Annotated, Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -7,6 +9,10 @@ from ..options import Options
 from .base import Architecture
 from .feedforward import parse_body
 from .shapes import Connection, LayerShape
+
+if TYPE_CHECKING:
+    from ..detection import BoxHead
+    from ..network import InputSpec
 
 __all__ = ["Yolo"]
 
@@ -25,33 +31,34 @@ class Yolo(Architecture):
 
         @field_validator("layers")
         @classmethod
-        def _readable(cls, value):
+        def _readable(cls, value: str) -> str:
             parse_body(value)
             return value
 
         @field_validator("anchors", mode="before")
         @classmethod
-        def _pairs(cls, value):
+        def _pairs(cls, value: object) -> object:
             if not (isinstance(value, list) and all(isinstance(of, (list, tuple)) and len(of) == 2 for of in value)):
                 raise ValueError(f"must be a list of sizes [width, height], like [[8, 8], [12, 12]], not {value!r}")
             return value
 
         @field_validator("anchors")
         @classmethod
-        def _positive(cls, value):
+        def _positive(cls, value: list[list[float]]) -> list[list[float]]:
             if min(min(of) for of in value) <= 0:
                 raise ValueError(f"must be sizes above 0, not {value}")
             return value
 
+    options: Options
     boxes = True
 
-    def layers(self, input_spec, classes):
+    def layers(self, input_spec: InputSpec, classes: int) -> tuple[LayerShape, ...]:
         layers = parse_body(self.options.layers, input_spec.shape)
         if layers[-1].out_map == (1, 1):
             raise ValueError("layers must lead to a map of more than one cell")
         last, out = layers[-1], len(self.options.anchors) * (5 + classes)
         return (*layers, LayerShape("cells", out, last.out_map, (Connection(last.name, last.out_channels, out),)))
 
-    def head(self, input_spec, classes):
+    def head(self, input_spec: InputSpec, classes: int) -> BoxHead:
         from ..detection import BoxHead
         return BoxHead(self.options.anchors, classes, input_spec.shape[:2], self.layers(input_spec, classes)[-1].out_map)

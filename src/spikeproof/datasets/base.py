@@ -1,4 +1,6 @@
 """Prepared data: what every dataset becomes, and how it lies on disk."""
+from __future__ import annotations
+
 import ctypes
 import os
 import signal
@@ -7,12 +9,24 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from ..files import CorruptFile, Pieces, read_container, write_container
 from ..network import InputSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, TypeVar
+
+    from numpy.typing import DTypeLike
+
+    from ..annotations import Array, Json, StrPath
+
+    Item = TypeVar("Item")
+    Result = TypeVar("Result")
 
 __all__ = ["PARTS", "BitFrames", "Boxes", "PreparedData", "in_order", "limited", "load_prepared", "save_prepared"]
 
@@ -32,11 +46,11 @@ class Boxes:
     start: np.ndarray
     rows: np.ndarray
 
-    def of(self, sample):
+    def of(self, sample: int) -> Array:
         """Rows of one sample, float32 [n, 5]."""
         return self.rows[self.start[sample]:self.start[sample + 1]]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Array]:
         return (self.of(sample) for sample in range(len(self.start) - 1))
 
 
@@ -50,21 +64,21 @@ class BitFrames:
     sample : tuple of int, shape of a sample
     """
     packed: np.ndarray
-    sample: tuple
+    sample: tuple[int, ...]
     dtype = np.dtype(np.uint8)
 
     @cached_property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         return (len(self.packed), *self.sample)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.packed)
 
-    def __getitem__(self, chosen):
+    def __getitem__(self, chosen: int | slice | Array) -> Array:
         rows = self.packed[chosen]
         return np.unpackbits(rows, axis=-1, count=int(np.prod(self.sample))).reshape(*rows.shape[:-1], *self.sample)
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         return self[:].astype(dtype or self.dtype, copy=False)
 
 
@@ -86,13 +100,13 @@ class PreparedData:
     input: InputSpec
     steps: int
     classes: int
-    frames: dict
-    labels: dict
-    about: dict
-    boxes: dict | None = None
+    frames: dict[str, Any]
+    labels: dict[str, Array]
+    about: dict[str, Json]
+    boxes: dict[str, Boxes] | None = None
 
 
-def limited(data, most):
+def limited(data: PreparedData, most: int) -> PreparedData:
     """The same with at most so many samples of each part, evenly spaced, to try things out.
 
     Parameters
@@ -117,8 +131,8 @@ def limited(data, most):
     return replace(data, frames=frames, labels=labels, boxes=boxes or None, about=about)
 
 
-def _chosen(pieces, chosen):
-    def make():
+def _chosen(pieces: Pieces, chosen: Array) -> Callable[[], Iterator[Array]]:
+    def make() -> Iterator[Array]:
         at = 0
         for piece in pieces.make():
             inside = chosen[(chosen >= at) & (chosen < at + len(piece))] - at
@@ -128,7 +142,7 @@ def _chosen(pieces, chosen):
     return make
 
 
-def _end_with(parent):
+def _end_with(parent: int) -> None:
     """In a worker: be ended by the system when the parent ends, however it does, and leave Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -140,7 +154,7 @@ def _end_with(parent):
         os._exit(1)
 
 
-def in_order(function, items, workers):
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Results of a function in the order of the items, by so many processes; only a few wait at a time."""
     if workers <= 1:
         yield from map(function, items)
@@ -156,24 +170,24 @@ def in_order(function, items, workers):
             pool.shutdown(cancel_futures=True)
 
 
-def _frames_shape(data):
+def _frames_shape(data: PreparedData) -> tuple[int, ...]:
     spec = data.input
     return spec.shape if spec.constant else (data.steps, *spec.shape)
 
 
-def _slices(frames, count=1024):
+def _slices(frames: Array, count: int = 1024) -> Iterator[Array]:
     """Frames, an array or BitFrames, some at a time."""
     for at in range(0, len(frames), count):
         yield frames[at:at + count]
 
 
-def _watched(frames, part, data):
+def _watched(frames: Array | Pieces, part: str, data: PreparedData) -> Pieces:
     """The frames of a part with a progress bar, every piece checked; codes of one bit eight to a byte."""
     shape = _frames_shape(data)
     if tuple(frames.shape[1:]) != shape:
         raise ValueError(f"frames of the {part} part must be [n, {', '.join(map(str, shape))}], not {list(frames.shape)}")
 
-    def make():
+    def make() -> Iterator[Array]:
         with tqdm(total=len(frames), desc=f"prepare {part}", unit="sample", mininterval=1) as bar:
             for piece in frames.make() if isinstance(frames, Pieces) else _slices(frames):
                 if piece.size and (piece.min() < 0 or piece.max() > data.input.max_code):
@@ -186,7 +200,7 @@ def _watched(frames, part, data):
     return Pieces(tuple(frames.shape), np.dtype(frames.dtype), make)
 
 
-def save_prepared(path, data):
+def save_prepared(path: StrPath, data: PreparedData) -> str:
     """Write prepared data atomically, with a progress bar; returns its digest.
 
     Raises
@@ -197,7 +211,7 @@ def save_prepared(path, data):
         If the disk has no room.
     """
     description = {"input": data.input.to_dict(), "steps": data.steps, "classes": data.classes, "about": data.about}
-    tensors = {f"{part}.frames": _watched(data.frames[part], part, data) for part in PARTS}
+    tensors: dict[str, Array | Pieces] = {f"{part}.frames": _watched(data.frames[part], part, data) for part in PARTS}
     if data.boxes is None:
         tensors |= {f"{part}.labels": np.asarray(data.labels[part], np.int64) for part in PARTS}
     else:
@@ -208,7 +222,7 @@ def save_prepared(path, data):
     return write_container(path, KIND, description, tensors)
 
 
-def _check(data, counts):
+def _check(data: PreparedData, counts: dict[str, int]) -> None:
     """ValueError where a part is empty, or labels or boxes do not fit."""
     for part in PARTS:
         if not counts[part]:
@@ -228,7 +242,7 @@ def _check(data, counts):
             raise ValueError(f"boxes of the {part} part must have classes 0 to {data.classes - 1} and sizes above 0")
 
 
-def load_prepared(path):
+def load_prepared(path: StrPath) -> tuple[PreparedData, str]:
     """Read prepared data -> (PreparedData, digest). Frames and labels are maps of the file, which all processes share.
 
     Raises
@@ -243,7 +257,7 @@ def load_prepared(path):
         if "train.boxes" in tensors:
             boxes = {part: Boxes(tensors[f"{part}.box_start"], tensors[f"{part}.boxes"]) for part in PARTS}
         spec = InputSpec.from_dict(description["input"])
-        frames = {part: tensors[f"{part}.frames"] for part in PARTS}
+        frames: dict[str, Any] = {part: tensors[f"{part}.frames"] for part in PARTS}
         if spec.bits == 1:
             sample = spec.shape if spec.constant else (description["steps"], *spec.shape)
             frames = {part: BitFrames(of, sample) for part, of in frames.items()}

@@ -4,7 +4,9 @@ Native files: ``<class>/cifar10_<class>_<n>.aedat`` (AEDAT 2.0), n from 0 to 999
 are those that spikingjelly states. No licence of the data was found. There is no official split: ``split: seeded`` draws a
 tenth of each class, ``split: first`` takes recordings 0 to 99 of each class as the test part, as part of the literature does.
 """
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,6 +16,14 @@ from .events import EventOptions, event_spec, prepare_events
 from .pictures import class_folders
 from .sources import Archive, Remote, check_count
 from .splits import share, stratified
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..network import InputSpec
+    from .base import PreparedData
+    from .event_files import Events
+    from .sources import Sources
 
 __all__ = ["Cifar10Dvs"]
 
@@ -28,11 +38,11 @@ SENSOR = (128, 128)
 TEST = 0.1
 
 
-def _read(path):
+def _read(path: Path) -> Events:
     return check_events(read_aedat2(path), path, SENSOR)
 
 
-def _number(path):
+def _number(path: Path) -> int:
     """n of cifar10_<class>_<n>.aedat."""
     number = path.stem.rpartition("_")[2]
     if not number.isdecimal():
@@ -49,24 +59,25 @@ class Cifar10Dvs:
     ARCHIVES = {name: Archive((Remote(f"{name}.zip", tuple(f"{host}{key}" for host in HOSTS), PAGE, md5=md5),), name)
                 for name, (key, md5) in FILES.items()}
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def describe(self):
+    def describe(self) -> tuple[InputSpec, int, int]:
         """(InputSpec, steps, classes), without reading anything."""
         return event_spec(self.options, SENSOR), self.options.steps, len(FILES)
 
-    def prepare(self, sources):
+    def prepare(self, sources: Sources) -> PreparedData:
         """List the recordings; they are binned when the data are written -> PreparedData."""
         o = self.options
         folders = [sources.folder("cifar10_dvs", archive, o.official) for archive in self.ARCHIVES.values()]
-        paths, labels = [], []
+        paths: list[Path] = []
+        label_of: list[int] = []
         for label, folder in enumerate(folders):
             _, found, _ = class_folders(folder.parent, [folder.name], {".aedat"})
             check_count(folder, "recordings", len(found), 1000, o.official)
             paths += sorted(found, key=_number)
-            labels += [label] * len(found)
-        labels = np.array(labels, np.int64)
+            label_of += [label] * len(found)
+        labels = np.array(label_of, np.int64)
         if o.split == "first":
             is_test = np.array([_number(path) < 100 for path in paths])
             test, train, rule = np.flatnonzero(is_test), np.flatnonzero(~is_test), "test is recordings 0 to 99 of each class"

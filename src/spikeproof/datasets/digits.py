@@ -4,7 +4,9 @@ Source: UCI "Optical Recognition of Handwritten Digits", test part (Alpaydin and
 as in ``sklearn.datasets.load_digits``; CC BY 4.0. There is no official split of these images; ours
 is stratified and seeded: 20 % test, 10 % validation.
 """
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +14,10 @@ from pydantic import Field
 from .base import PARTS, PreparedData
 from .images import EncodingOptions, encode, image_spec
 from .splits import split_indices
+
+if TYPE_CHECKING:
+    from ..network import InputSpec
+    from .sources import Sources
 
 __all__ = ["Digits"]
 
@@ -25,14 +31,14 @@ class Digits:
         bits: int = Field(4, ge=1, le=8)
         split_seed: int = Field(0, ge=0)
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def describe(self):
+    def describe(self) -> tuple[InputSpec, int, int]:
         """(InputSpec, steps, classes), without reading anything."""
         return image_spec(self.options, (8, 8, 1)), self.options.steps, 10
 
-    def prepare(self, sources=None):
+    def prepare(self, sources: Sources | None = None) -> PreparedData:
         """Read, encode, split -> PreparedData."""
         from sklearn.datasets import load_digits
         bunch, seed = load_digits(), self.options.split_seed

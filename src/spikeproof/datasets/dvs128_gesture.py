@@ -5,9 +5,11 @@ each was made; ``trials_to_train.txt`` and ``trials_to_test.txt`` name the recor
 The publisher's folder (IBM Box) cannot be fetched by a program; the digest is the one that spikingjelly states. Licence: CC BY 4.0.
 Published labels have one error: the end of class 9 in user22_led lies after the beginning of class 10.
 """
+from __future__ import annotations
+
 import csv
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,6 +17,15 @@ from ..files import CorruptFile
 from .event_files import check_events, read_aedat3
 from .events import EventOptions, event_spec, prepare_events
 from .sources import Archive, Remote, check_count, lines_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..annotations import StrPath
+    from ..network import InputSpec
+    from .base import PreparedData
+    from .event_files import Events
+    from .sources import Sources
 
 __all__ = ["Dvs128Gesture"]
 
@@ -24,17 +35,17 @@ FIELDS = ["class", "startTime_usec", "endTime_usec"]
 
 
 @lru_cache(maxsize=2)
-def _recording(path):
+def _recording(path: Path) -> Events:
     return check_events(read_aedat3(path), path, SENSOR)
 
 
-def _read(item):
+def _read(item: tuple[Path, int, int]) -> Events:
     path, begin, end = item
     events = _recording(path).between(begin, end)
     return check_events(events, f"{path}, {begin} to {end} us", SENSOR)
 
 
-def _gestures(path):
+def _gestures(path: StrPath) -> list[tuple[int, int, int]]:
     """The rows of a labels file: list of (label from 0, first and last time in us)."""
     rows = list(csv.reader(lines_of(path)))
     if not rows or [word.strip() for word in rows[0]] != FIELDS:
@@ -61,14 +72,14 @@ class Dvs128Gesture:
     COUNTS = {"train": 1176, "test": 288}                    # as spikingjelly and snnTorch count them
     ARCHIVE = Archive((Remote("DvsGesture.tar.gz", (), PAGE, md5="8a5c71fb11e24e5ca5b11866ca6c00a1"),), "DvsGesture")
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def describe(self):
+    def describe(self) -> tuple[InputSpec, int, int]:
         """(InputSpec, steps, classes), without reading anything."""
         return event_spec(self.options, SENSOR), self.options.steps, 11 if self.options.other else 10
 
-    def prepare(self, sources):
+    def prepare(self, sources: Sources) -> PreparedData:
         """List the gestures; they are binned when the data are written -> PreparedData."""
         o, (_, _, classes) = self.options, self.describe()
         folder, parts = sources.folder("dvs128_gesture", self.ARCHIVE, o.official), {}

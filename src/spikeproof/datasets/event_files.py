@@ -3,12 +3,17 @@
 Written from the formats' descriptions. The readers that install from PyPI are under the GPL (tonic, loris, event-stream), read
 other formats (aedat: AEDAT 4) or refuse these files (evlib 0.13).
 """
+from __future__ import annotations
+
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..files import CorruptFile
+
+if TYPE_CHECKING:
+    from ..annotations import StrPath
 
 __all__ = ["DatFile", "Events", "check_events", "read_aedat2", "read_aedat3", "read_dat", "read_events40"]
 
@@ -29,13 +34,13 @@ class Events(NamedTuple):
     y: np.ndarray
     p: np.ndarray
 
-    def between(self, begin, end):
+    def between(self, begin: int, end: int) -> Events:
         """Those of begin <= t < end."""
         first, last = np.searchsorted(self.t, (begin, end))
         return Events(*(values[first:last] for values in self))
 
 
-def check_events(events, path, sensor):
+def check_events(events: Events, path: StrPath, sensor: tuple[int, int]) -> Events:
     """The recording, if it has events, all on a sensor (height, width) and in the order of time.
 
     Raises
@@ -58,7 +63,7 @@ def check_events(events, path, sensor):
     return events
 
 
-def read_events40(path):
+def read_events40(path: StrPath) -> Events:
     """N-MNIST's and N-Caltech101's files: 40 bits an event, x, y, polarity, 23 bits of time, big-endian (Orchard et al., 2015).
 
     Rows beyond any sensor (y = 240) are marks of the recording, not events; they are left out.
@@ -77,7 +82,7 @@ def read_events40(path):
     return Events(t, raw[:, 0].astype(np.uint16), raw[:, 1].astype(np.uint16), raw[:, 2] >> 7)
 
 
-def _after_comments(raw, path, mark, what):
+def _after_comments(raw: bytes, path: StrPath, mark: bytes, what: str) -> int:
     """Length of the lines at the beginning that start with a mark."""
     at = 0
     while raw[at:at + 1] == mark:
@@ -88,7 +93,7 @@ def _after_comments(raw, path, mark, what):
     return at
 
 
-def read_aedat2(path):
+def read_aedat2(path: StrPath) -> Events:
     """AEDAT 2.0 of a DVS128 (iniVation): lines with #, then big-endian addresses and times of 32 bits each.
 
     Bit 0 of the address is 0 for an on event, bits 1 to 7 are x from the right, bits 8 to 14 are y from below (jAER's DVS128,
@@ -113,7 +118,7 @@ def read_aedat2(path):
                   (1 - (address & 1)).astype(np.uint8))
 
 
-def read_aedat3(path):
+def read_aedat3(path: StrPath) -> Events:
     """AEDAT 3.1 (iniVation), polarity events: packets of a 28-byte header and events of 8 bytes, little-endian.
 
     An event's first word: bit 0 valid, bit 1 polarity, bits 2 to 16 y, bits 17 to 31 x; the second the time. Packets of other
@@ -159,7 +164,7 @@ class DatFile:
     CorruptFile
         If the header is none, or the rest does not consist of whole events.
     """
-    def __init__(self, path):
+    def __init__(self, path: StrPath) -> None:
         self.path = path
         with open(path, "rb") as file:
             head = file.read(1 << 16)
@@ -182,10 +187,10 @@ class DatFile:
             raise CorruptFile(f"{path} must have 8 bytes an event after its header, but has {length} bytes: {REMEDY}")
         self.words = np.memmap(path, "<u4", "r", start, (length // 8, 2)) if length else np.zeros((0, 2), np.uint32)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.words)
 
-    def read(self, first=0, last=None):
+    def read(self, first: int = 0, last: int | None = None) -> Events:
         """Events first to last (not included)."""
         words = np.asarray(self.words[first:last])
         address = words[:, 1]
@@ -193,11 +198,11 @@ class DatFile:
             (address & 0x1FF, address >> 9 & 0xFF, address >> 17 & 1)
         return Events(words[:, 0].astype(np.int64), x.astype(np.uint16), y.astype(np.uint16), p.astype(np.uint8))
 
-    def position(self, t):
+    def position(self, t: int) -> int:
         """Number of the first event at or after a time in microseconds (the file must be in the order of time)."""
         return int(np.searchsorted(self.words[:, 0], t))
 
 
-def read_dat(path):
+def read_dat(path: StrPath) -> Events:
     """A whole DAT file (:class:`DatFile`) -> Events."""
     return DatFile(path).read()

@@ -1,6 +1,8 @@
 """What datasets of event recordings share: options, and events as frames of integer input codes."""
+from __future__ import annotations
+
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,6 +12,15 @@ from ..network import InputSpec
 from ..options import Options
 from .base import PARTS, PreparedData, in_order
 from .splits import SplitOptions, describe_split, split_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import TypeVar
+
+    from ..annotations import Array, Json
+    from .event_files import Events
+
+    Item = TypeVar("Item")
 
 __all__ = ["BinOptions", "EventOptions", "bin_events", "describe_binning", "event_spec", "prepare_events"]
 
@@ -34,7 +45,7 @@ class EventOptions(BinOptions, SplitOptions):
     """What every dataset of classified events may say: how they are binned, and of images' keys those on the split."""
 
 
-def event_spec(options, sensor):
+def event_spec(options: BinOptions, sensor: tuple[int, int]) -> InputSpec:
     """InputSpec of the frames of a sensor (height, width)."""
     height, width = options.size or sensor
     if not (1 <= height <= sensor[0] and 1 <= width <= sensor[1]):
@@ -42,7 +53,7 @@ def event_spec(options, sensor):
     return InputSpec((height, width, 1 if options.polarity == "merged" else 2), options.bits, constant=False)
 
 
-def bin_events(events, options, sensor, begin=None):
+def bin_events(events: Events, options: BinOptions, sensor: tuple[int, int], begin: int | None = None) -> Array:
     """Events -> counts, uint8 [T, H, W, C], saturated.
 
     Parameters
@@ -77,18 +88,20 @@ def bin_events(events, options, sensor, begin=None):
     return out.reshape(steps, *spec.shape)
 
 
-def describe_binning(options):
+def describe_binning(options: BinOptions) -> str:
     """The sentence on the binning for ``about``."""
     windows = f"{options.steps} windows of equal length" if options.binning == "steps" else \
         f"{options.steps} windows of {options.step_us} us"
     return f"counts per pixel, {'' if options.polarity == 'merged' else 'polarity '}and step in {options.bits} bit; {windows}"
 
 
-def _frames(item, read, options, sensor):
+def _frames(item: Item, read: Callable[[Item], Events], options: BinOptions, sensor: tuple[int, int]) -> Array:
     return bin_events(read(item), options, sensor)[None]
 
 
-def prepare_events(options, sensor, classes, train, test, read, about, rule, workers=1):
+def prepare_events(options: EventOptions, sensor: tuple[int, int], classes: int, train: tuple[Sequence[Item], Array],
+                   test: tuple[Sequence[Item], Array], read: Callable[[Item], Events], about: Mapping[str, Json], rule: str,
+                   workers: int = 1) -> PreparedData:
     """Recordings as PreparedData.
 
     Parameters
@@ -105,7 +118,7 @@ def prepare_events(options, sensor, classes, train, test, read, about, rule, wor
     of = {"train": train, "validation": train, "test": test}
     parts, spec = split_parts(options, train[1], test[1]), event_spec(options, sensor)
 
-    def pieces(part):
+    def pieces(part: str) -> Pieces:
         items = [of[part][0][k] for k in parts[part]]
         make = partial(in_order, partial(_frames, read=read, options=options, sensor=sensor), items, workers)
         return Pieces((len(items), options.steps, *spec.shape), np.dtype(np.uint8), make)

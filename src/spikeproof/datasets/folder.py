@@ -5,9 +5,11 @@ seeded, stratified fifth is the test part. An ``.npz`` file has x_train, y_train
 x is unsigned 8-bit [N, H, W] or [N, H, W, C] pixels; with ``encoding: codes``, integer codes below 2^bits, [N, H, W, C] the
 same at every step or [N, T, H, W, C] a frame for each, for instance binned events. Arrays of Python objects are refused.
 """
+from __future__ import annotations
+
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zipfile import is_zipfile
 
 import numpy as np
@@ -19,6 +21,13 @@ from .base import PARTS, PreparedData
 from .images import ImageOptions, image_spec, prepare_images
 from .pictures import class_folders, read_picture
 from .splits import describe_split, share, split_parts, stratified
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..annotations import Array, Json
+    from .sources import Sources
 
 __all__ = ["Folder"]
 
@@ -35,22 +44,22 @@ class Folder:
         path: str
         shape: tuple[int, int, int] = Field(strict=False)
         classes: int = Field(ge=2)
-        encoding: Literal["direct", "rate", "codes"] = "direct"
+        encoding: Literal["direct", "rate", "codes"] = "direct"      # type: ignore[assignment]
         constant: bool = True
         resize: int | None = Field(None, ge=1)
         licence: str = "the user's own"
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def describe(self):
+    def describe(self) -> tuple[InputSpec, int, int]:
         """(InputSpec, steps, classes), without reading anything."""
         o = self.options
         if o.encoding == "codes":
             return InputSpec(o.shape, o.bits, o.constant), o.steps, o.classes
         return image_spec(o, o.shape), o.steps, o.classes
 
-    def prepare(self, sources=None):
+    def prepare(self, sources: Sources | None = None) -> PreparedData:
         """Read, encode, split -> PreparedData. A relative path is looked for in the data folder too."""
         o, path = self.options, Path(self.options.path)
         if not path.exists() and sources is not None:
@@ -63,14 +72,14 @@ class Folder:
             return self._pictures(path, about, 1 if sources is None else sources.workers)
         return self._arrays(path, about)
 
-    def _halves(self, items, labels):
+    def _halves(self, items: Any, labels: Array) -> tuple[tuple[Any, Array], tuple[Any, Array], str]:
         """A seeded test part of one set of samples."""
         test, train = stratified(labels, share(len(labels), TEST), np.random.default_rng(self.options.split_seed))
         pick = (lambda index: items[index]) if isinstance(items, np.ndarray) else (lambda index: [items[k] for k in index])
         return ((pick(train), labels[train]), (pick(test), labels[test]),
                 f"test is {TEST:g} of each class, drawn by seed {self.options.split_seed}")
 
-    def _pictures(self, path, about, workers):
+    def _pictures(self, path: Path, about: Mapping[str, Json], workers: int) -> PreparedData:
         o, (spec, _, classes) = self.options, self.describe()
         if o.encoding == "codes":
             raise ValueError("encoding must be 'direct' or 'rate' for a folder of images, not 'codes'")
@@ -82,9 +91,8 @@ class Folder:
             here, there = ("train", "test") if (path / "train").is_dir() else ("test", "train")
             raise FileNotFoundError(f"{path / there} is missing beside {here}: a folder must have both, or classes only")
         if (path / "train").is_dir():
-            names, *train = class_folders(path / "train")
-            _, *test = class_folders(path / "test", names)
-            rule = "that of the folder"
+            names, paths, labels = class_folders(path / "train")
+            train, test, rule = (paths, labels), class_folders(path / "test", names)[1:], "that of the folder"
         else:
             names, paths, labels = class_folders(path)
             train, test, rule = self._halves(paths, labels)
@@ -93,7 +101,7 @@ class Folder:
         return prepare_images(o, spec, classes, train, test, about, rule, workers=workers,
                               read=partial(read_picture, shape=spec.shape, resize=o.resize))
 
-    def _arrays(self, path, about):
+    def _arrays(self, path: Path, about: Mapping[str, Json]) -> PreparedData:
         o, (spec, steps, classes) = self.options, self.describe()
         if not is_zipfile(path):
             raise CorruptFile(f"{path} must be a folder of images or an .npz file, and is neither, or is cut short")
@@ -109,7 +117,7 @@ class Folder:
                                   f"{', '.join(arrays) or 'none'}")
         shape = spec.shape if o.encoding != "codes" or spec.constant else (steps, *spec.shape)
         pairs = [self._pair(path, names[k], arrays, shape, spec) for k in range(len(names))]
-        train, test, rule = (*pairs, "that of the file") if len(pairs) == 2 else self._halves(*pairs[0])
+        train, test, rule = (pairs[0], pairs[1], "that of the file") if len(pairs) == 2 else self._halves(*pairs[0])
         if o.encoding != "codes":
             return prepare_images(o, spec, classes, train, test, about, rule)
         parts = split_parts(o, train[1], test[1])
@@ -119,7 +127,8 @@ class Folder:
                             {part: of[part][1][parts[part]] for part in PARTS},
                             {**about, "images": sum(map(len, parts.values())), "split": describe_split(o, parts, rule)})
 
-    def _pair(self, path, names, arrays, shape, spec):
+    def _pair(self, path: Path, names: tuple[str, str], arrays: Mapping[str, Array], shape: tuple[int, ...],
+              spec: InputSpec) -> tuple[Array, Array]:
         """(samples, labels) of two arrays, checked."""
         x, y = (np.atleast_1d(arrays[name]) for name in names)
         if x.shape == (len(x), *shape[:-1]) and shape[-1] == 1:

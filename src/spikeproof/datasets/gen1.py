@@ -7,8 +7,10 @@ A sample is the last ``steps`` x ``step_us`` microseconds before a labelled inst
 publisher's evaluation, labels of the first half second and small boxes (diagonal below 30, side below 10 pixels) are left out.
 Recordings are read piece by piece while the data are written.
 """
+from __future__ import annotations
+
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +21,14 @@ from .event_files import DatFile, check_events
 from .events import BinOptions, bin_events, describe_binning, event_spec
 from .sources import Missing
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ..annotations import Array, StrPath
+    from ..network import InputSpec
+    from .sources import Sources
+
 __all__ = ["Gen1"]
 
 PAGE = "https://www.prophesee.ai/2020/01/24/prophesee-gen1-automotive-detection-dataset/"
@@ -28,11 +38,11 @@ FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 
 
 @lru_cache(maxsize=4)
-def _file(path):
+def _file(path: Path) -> DatFile:
     return DatFile(path)
 
 
-def read_boxes(path):
+def read_boxes(path: StrPath) -> tuple[Array, Array]:
     """A ``_bbox.npy`` file -> (t int64 [N], boxes float32 [N, 5]: left, top, width, height, class).
 
     Older files call the time ``ts``.
@@ -52,7 +62,7 @@ def read_boxes(path):
     return t, boxes
 
 
-def samples_of(path, options):
+def samples_of(path: StrPath, options: Gen1.Options) -> list[tuple[int, Array]]:
     """The labelled instants of a recording: list of (t, boxes on the sensor)."""
     t, boxes = read_boxes(path)
     x0, y0 = np.clip(boxes[:, 0], 0, SENSOR[1]), np.clip(boxes[:, 1], 0, SENSOR[0])
@@ -74,14 +84,14 @@ class Gen1:
 
     detection = True
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def describe(self):
+    def describe(self) -> tuple[InputSpec, int, int]:
         """(InputSpec, steps, classes), without reading anything."""
         return event_spec(self.options, SENSOR), self.options.steps, len(CLASSES)
 
-    def _read(self, item):
+    def _read(self, item: tuple[Path, int]) -> Array:
         path, t = item
         recording, begin = _file(path), t - self.options.steps * self.options.step_us
         events = recording.read(recording.position(max(begin, 0)), recording.position(t))
@@ -89,7 +99,7 @@ class Gen1:
             check_events(events, path, SENSOR)
         return bin_events(events, self.options, SENSOR, begin)[None]
 
-    def prepare(self, sources):
+    def prepare(self, sources: Sources) -> PreparedData:
         """Read the boxes; recordings are read when the data are written -> PreparedData."""
         o, (spec, steps, classes) = self.options, self.describe()
         scale = np.array([spec.shape[1] / SENSOR[1], spec.shape[0] / SENSOR[0]] * 2 + [1], np.float32)
@@ -111,8 +121,10 @@ class Gen1:
             if not items:
                 raise CorruptFile(f"{folder} must have recordings *_td.dat with boxes that are large enough, but has none")
             boxes[part] = Boxes(np.array(start, np.int64), np.concatenate(rows))
-            frames[part] = Pieces((len(items), steps, *spec.shape), np.dtype(np.uint8),
-                                  lambda items=items: in_order(self._read, items, sources.workers))
+
+            def pieces(items: list[tuple[Path, int]] = items) -> Iterator[Array]:
+                return in_order(self._read, items, sources.workers)
+            frames[part] = Pieces((len(items), steps, *spec.shape), np.dtype(np.uint8), pieces)
         split = "that of the folders, the publisher's: " + ", ".join(f"{part} {len(frames[part])}" for part in PARTS)
         about = {"name": "Prophesee Gen1 automotive detection", "source": f"{PAGE} (de Tournemire et al. 2020)",
                  "licence": "as agreed with the publisher", "images": sum(map(len, frames.values())), "split": split,

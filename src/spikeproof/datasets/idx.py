@@ -1,13 +1,26 @@
 """MNIST's file format, and what datasets in it share."""
+from __future__ import annotations
+
 import gzip
 import zlib
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..files import CorruptFile
 from .images import image_spec, prepare_images
 from .sources import Remote, check_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from io import BufferedIOBase
+
+    from ..annotations import Array, StrPath
+    from ..network import InputSpec
+    from .base import PreparedData
+    from .images import ImageOptions
+    from .sources import Sources
 
 __all__ = ["IdxDataset", "read_idx", "remotes"]
 
@@ -17,7 +30,7 @@ UNSIGNED_BYTES = 8
 MOST = 1 << 30
 
 
-def read_idx(path, dimensions):
+def read_idx(path: StrPath, dimensions: int) -> Array:
     """An IDX file of unsigned bytes, gzipped or not -> uint8 array.
 
     The format: two zero bytes, the type, the number of dimensions, each dimension as a big-endian uint32, the values.
@@ -28,6 +41,7 @@ def read_idx(path, dimensions):
         If the file is truncated, too long, or no IDX file with that many dimensions.
     """
     remedy = "delete it and run prepare again"
+    file: BufferedIOBase
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     start = 4 + 4 * dimensions
@@ -53,24 +67,27 @@ def read_idx(path, dimensions):
     return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
-def remotes(mirrors, page, files):
+def remotes(mirrors: tuple[str, ...], page: str, files: Iterable[tuple[str, str, int]]) -> tuple[Remote, ...]:
     """(name, md5, bytes) of published files -> tuple of Remote."""
     return tuple(Remote(name, tuple(mirror + name for mirror in mirrors), page, md5=md5, size=size) for name, md5, size in files)
 
 
 class IdxDataset:
     """Base of the datasets in four IDX files; subclasses say FOLDER, FILES (part -> Remote of images, of labels) and ABOUT."""
+    FOLDER: str
+    FILES: dict[str, tuple[Remote, ...]]
+    ABOUT: dict[str, str]
     CLASSES = 10
     COUNTS = {"train": 60000, "test": 10000}
 
-    def __init__(self, options):
+    def __init__(self, options: ImageOptions) -> None:
         self.options = options
 
-    def describe(self):
+    def describe(self) -> tuple[InputSpec, int, int]:
         """(InputSpec, steps, classes), without reading anything."""
         return image_spec(self.options, (28, 28, 1)), self.options.steps, self.CLASSES
 
-    def prepare(self, sources):
+    def prepare(self, sources: Sources) -> PreparedData:
         """Read, encode, split -> PreparedData."""
         spec, _, classes = self.describe()
         parts = {}

@@ -4,10 +4,12 @@ The publisher gives the files on request (https://image-net.org/download.php; te
 they are not downloaded. They must lie as ``train/<wnid>/*.JPEG`` and ``val/<wnid>/*.JPEG``. The test part is the official
 validation part, as is usual; ours is drawn from the training part. Images are decoded one at a time while they are written.
 """
+from __future__ import annotations
+
 import re
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -15,6 +17,11 @@ from ..files import CorruptFile
 from .images import ImageOptions, image_spec, prepare_images
 from .pictures import class_folders, read_picture
 from .sources import Missing, check_count, lines_of
+
+if TYPE_CHECKING:
+    from ..network import InputSpec
+    from .base import PreparedData
+    from .sources import Sources
 
 __all__ = ["ImageNet"]
 
@@ -34,17 +41,17 @@ class ImageNet:
         resize: int = Field(256, ge=8, le=1024)
         validation: float = Field(0.02, gt=0, lt=1)
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def describe(self):
+    def describe(self) -> tuple[InputSpec, int, int]:
         """(InputSpec, steps, classes), without reading anything."""
         o = self.options
         if o.size > o.resize:
             raise ValueError(f"size must be at most resize, {o.resize}, not {o.size}")
         return image_spec(o, (o.size, o.size, 3)), o.steps, o.classes
 
-    def prepare(self, sources):
+    def prepare(self, sources: Sources) -> PreparedData:
         """List the files; they are decoded when the data are written -> PreparedData."""
         o, (spec, _, classes) = self.options, self.describe()
         names = None

@@ -1,6 +1,8 @@
 """What datasets of images share: options, and pixels as integer input codes."""
+from __future__ import annotations
+
 from itertools import islice
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -10,6 +12,12 @@ from ..network import InputSpec
 from ..options import Options
 from .base import PARTS, PreparedData, in_order
 from .splits import SplitOptions, describe_split, split_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any, Self
+
+    from ..annotations import Array, Json
 
 __all__ = ["EncodingOptions", "ImageOptions", "encode", "image_spec", "prepare_images"]
 
@@ -30,7 +38,7 @@ class EncodingOptions(Options):
     steps: int = Field(4, ge=1, le=1024)
 
     @model_validator(mode="after")
-    def _rate_of_spikes(self):
+    def _rate_of_spikes(self) -> Self:
         if self.encoding != "rate" and self.max_rate != 1:
             raise ValueError(f"max_rate must be left out where encoding is {self.encoding}: only a rate code has one")
         return self
@@ -40,13 +48,13 @@ class ImageOptions(EncodingOptions, SplitOptions):
     """What every dataset of images may say."""
 
 
-def image_spec(options, shape):
+def image_spec(options: EncodingOptions, shape: tuple[int, int, int]) -> InputSpec:
     """InputSpec of images (height, width, channels)."""
     direct = options.encoding == "direct"
     return InputSpec(shape, options.bits if direct else 1, constant=direct)
 
 
-def encode(pixels, options, seed, levels=LEVELS):
+def encode(pixels: Array, options: EncodingOptions, seed: int | Sequence[int], levels: int = LEVELS) -> Array:
     """Pixels 0 .. levels -> codes, uint8 [B, H, W, C], or spikes, uint8 [B, T, H, W, C].
 
     Parameters
@@ -68,7 +76,9 @@ def encode(pixels, options, seed, levels=LEVELS):
     return (rng.integers(0, 1 << 16, shape, np.uint16) < chance[:, None]).astype(np.uint8)
 
 
-def prepare_images(options, spec, classes, train, test, about, rule, read=None, workers=1):
+def prepare_images(options: ImageOptions, spec: InputSpec, classes: int, train: tuple[Any, Array], test: tuple[Any, Array],
+                   about: Mapping[str, Json], rule: str, read: Callable[[Any], Array] | None = None,
+                   workers: int = 1) -> PreparedData:
     """Images, as arrays or to be read one by one, as PreparedData.
 
     Parameters
@@ -85,10 +95,10 @@ def prepare_images(options, spec, classes, train, test, about, rule, read=None, 
     of = {"train": train, "validation": train, "test": test}
     parts = split_parts(options, train[1], test[1])
 
-    def pieces(part):
+    def pieces(part: str) -> Pieces:
         images, index = of[part][0], parts[part]
 
-        def make():
+        def make() -> Iterator[Array]:
             stream = None if read is None else in_order(read, (images[k] for k in index), workers)
             for number, at in enumerate(range(0, len(index), PIECE)):
                 chosen = index[at:at + PIECE]

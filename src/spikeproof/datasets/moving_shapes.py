@@ -5,8 +5,10 @@ leaves an "off" event, with times in microseconds; noise events are spread evenl
 recordings. ``task: classification`` shows one shape, whose kind is the label; ``task: detection`` shows one to ``objects`` of
 them, with their boxes at the end. Everything follows from ``seed``.
 """
+from __future__ import annotations
+
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +18,15 @@ from .base import PARTS, Boxes, PreparedData, in_order
 from .event_files import Events
 from .events import BinOptions, bin_events, describe_binning, event_spec
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..annotations import Array
+    from ..network import InputSpec
+    from .sources import Sources
+
+    Sample = tuple[int, int, int]
+
 __all__ = ["MovingShapes"]
 
 SHAPES = ("disc", "square", "triangle")
@@ -23,7 +34,7 @@ SHAPES = ("disc", "square", "triangle")
 FINE = 4
 
 
-def _inside(kind, y, x, radius):
+def _inside(kind: int, y: Array, x: Array, radius: float) -> Array:
     """Which pixels a shape around (0, 0) covers."""
     if kind == 0:
         return y * y + x * x < radius * radius
@@ -32,7 +43,7 @@ def _inside(kind, y, x, radius):
     return (y < 0.75 * radius) & (abs(x) < (y + radius) * 0.6)
 
 
-def simulate(item, options):
+def simulate(item: Sample, options: MovingShapes.Options) -> tuple[Events, Array]:
     """One sample -> (Events, boxes float32 [n, 5] at the end).
 
     Parameters
@@ -73,7 +84,7 @@ def simulate(item, options):
     return events, np.array(boxes, np.float32)
 
 
-def _sample(item, options):
+def _sample(item: Sample, options: MovingShapes.Options) -> tuple[Array, Array]:
     events, boxes = simulate(item, options)
     return bin_events(events, options, (options.side, options.side), begin=0)[None], boxes
 
@@ -94,15 +105,15 @@ class MovingShapes:
         test: int = Field(500, ge=3)
         seed: int = Field(0, ge=0)
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options, self.detection = options, options.task == "detection"
 
-    def describe(self):
+    def describe(self) -> tuple[InputSpec, int, int]:
         """(InputSpec, steps, classes), without making anything."""
         o = self.options
         return event_spec(o, (o.side, o.side)), o.steps, len(SHAPES)
 
-    def prepare(self, sources=None):
+    def prepare(self, sources: Sources | None = None) -> PreparedData:
         """PreparedData; samples are simulated when the data are written."""
         o, (spec, steps, classes) = self.options, self.describe()
         workers = 1 if sources is None else sources.workers
@@ -113,7 +124,7 @@ class MovingShapes:
             labels[part] = np.arange(count, dtype=np.int64) % classes
             items = [(number, k, int(label)) for k, label in enumerate(labels[part])]
 
-            def pieces(items=items):
+            def pieces(items: Sequence[Sample] = items) -> Iterator[Array]:
                 return (sample for sample, _ in in_order(make, items, workers))
             frames[part] = Pieces((count, steps, *spec.shape), np.dtype(np.uint8), pieces)
             if o.task == "detection":

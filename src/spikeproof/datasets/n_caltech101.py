@@ -4,7 +4,9 @@ Native files: ``Caltech101/<class>/image_<n>.bin``, 40 bits an event; the classe
 Address: the publisher's (Mendeley); digest as tonic and spikingjelly state it. Licence: CC BY 4.0 (the publisher's page). There
 is no official split; ours draws a fifth of each class.
 """
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,6 +17,14 @@ from .pictures import class_folders
 from .sources import Archive, Remote, check_count
 from .splits import share, stratified
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..network import InputSpec
+    from .base import PreparedData
+    from .event_files import Events
+    from .sources import Sources
+
 __all__ = ["NCaltech101"]
 
 PAGE = "https://www.garrickorchard.com/datasets/n-caltech101"
@@ -24,7 +34,7 @@ BACKGROUND = "BACKGROUND_Google"
 TEST = 0.2
 
 
-def _read(path):
+def _read(path: Path) -> Events:
     return check_events(read_events40(path), path, SENSOR)
 
 
@@ -36,14 +46,14 @@ class NCaltech101:
 
     ARCHIVE = Archive((Remote("Caltech101.zip", (URL,), PAGE, md5="66201824eabb0239c7ab992480b50ba3"),), "Caltech101")
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def describe(self):
+    def describe(self) -> tuple[InputSpec, int, int]:
         """(InputSpec, steps, classes), without reading anything."""
         return event_spec(self.options, SENSOR), self.options.steps, 101 if self.options.background else 100
 
-    def prepare(self, sources):
+    def prepare(self, sources: Sources) -> PreparedData:
         """List the recordings; they are binned when the data are written -> PreparedData."""
         o, (_, _, classes) = self.options, self.describe()
         folder = sources.folder("n_caltech101", self.ARCHIVE, o.official)

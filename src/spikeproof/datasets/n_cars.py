@@ -3,13 +3,23 @@
 Native files: ``n-cars_train/.../cars/*_td.dat`` and ``.../background/*_td.dat``, and likewise ``n-cars_test`` (Prophesee DAT). The
 publisher gives the archive on request (a form), under terms shown there. The test part is the official one.
 """
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from .event_files import check_events, read_dat
 from .events import EventOptions, event_spec, prepare_events
 from .sources import Missing, check_count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..network import InputSpec
+    from .base import PreparedData
+    from .event_files import Events
+    from .sources import Sources
 
 __all__ = ["NCars"]
 
@@ -18,7 +28,7 @@ SENSOR = (100, 120)
 CLASSES = ("background", "cars")
 
 
-def _read(path):
+def _read(path: Path) -> Events:
     return check_events(read_dat(path), path, SENSOR)
 
 
@@ -29,14 +39,14 @@ class NCars:
 
     COUNTS = {"train": (7482, 7940), "test": (4211, 4396)}
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def describe(self):
+    def describe(self) -> tuple[InputSpec, int, int]:
         """(InputSpec, steps, classes), without reading anything."""
         return event_spec(self.options, SENSOR), self.options.steps, 2
 
-    def prepare(self, sources):
+    def prepare(self, sources: Sources) -> PreparedData:
         """List the recordings; they are binned when the data are written -> PreparedData."""
         o, parts = self.options, {}
         for part, counts in self.COUNTS.items():

@@ -1,10 +1,18 @@
 """Image files in folders named after classes."""
+from __future__ import annotations
+
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..files import DEFLATE, CorruptFile
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from ..annotations import Array, StrPath
 
 __all__ = ["class_folders", "read_picture"]
 
@@ -13,12 +21,13 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 EIGHT_BIT = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
 
 
-def _foreign(name):
+def _foreign(name: str) -> bool:
     """Whether a file or folder is of an editor or a system, not of the dataset."""
     return name.startswith(".") or name == "__MACOSX"
 
 
-def class_folders(folder, names=None, suffixes=SUFFIXES):
+def class_folders(folder: StrPath, names: Sequence[str] | None = None,
+                  suffixes: Container[str] = SUFFIXES) -> tuple[list[str], list[Path], Array]:
     """Files of a tree ``<class>/<file>`` -> (class names, list of Path, int64 labels).
 
     Parameters
@@ -35,7 +44,8 @@ def class_folders(folder, names=None, suffixes=SUFFIXES):
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing: it must have a folder for each class")
     names = names or sorted(path.name for path in folder.iterdir() if path.is_dir() and not _foreign(path.name))
-    paths, labels = [], []
+    paths: list[Path] = []
+    labels: list[int] = []
     for label, name in enumerate(names):
         own = folder / name
         found = sorted(path for path in own.rglob("*") if path.suffix.lower() in suffixes and path.is_file()
@@ -50,7 +60,7 @@ def class_folders(folder, names=None, suffixes=SUFFIXES):
     return list(names), paths, np.array(labels, np.int64)
 
 
-def read_picture(path, shape, resize=None):
+def read_picture(path: StrPath, shape: tuple[int, int, int], resize: int | None = None) -> Array:
     """An image file -> uint8 [H, W, C], C 1 (grey) or 3.
 
     Parameters
@@ -66,6 +76,7 @@ def read_picture(path, shape, resize=None):
     """
     from PIL import Image, UnidentifiedImageError
     height, width, channels = shape
+    image: Image.Image
     try:
         raw = Path(path).read_bytes()                               # of a file, Pillow would ask for as much as a header says
         with Image.open(io.BytesIO(raw)) as image:

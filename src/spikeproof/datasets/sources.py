@@ -2,6 +2,8 @@
 
 A download continues where it stopped, is checked, and takes its name only when it is whole.
 """
+from __future__ import annotations
+
 import hashlib
 import os
 import shutil
@@ -13,10 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from ..files import CorruptFile, room
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..annotations import Say, StrPath
 
 __all__ = ["Archive", "Missing", "Remote", "Sources", "check_count", "lines_of", "unpack"]
 
@@ -43,14 +51,14 @@ class Remote:
     size : int, bytes, or None
     """
     name: str
-    urls: tuple
+    urls: tuple[str, ...]
     page: str
     md5: str | None = None
     sha256: str | None = None
     size: int | None = None
 
     @property
-    def digest(self):
+    def digest(self) -> tuple[str, str] | None:
         """(name of the algorithm, published digest), or None."""
         if self.sha256:
             return "sha256", self.sha256
@@ -67,12 +75,12 @@ class Archive:
     folder : str, what is there afterwards, relative to the dataset's folder
     inside : bool, whether the archives have no such folder themselves, and are unpacked into it
     """
-    remotes: tuple
+    remotes: tuple[Remote, ...]
     folder: str
     inside: bool = False
 
 
-def check_count(place, what, found, published, official):
+def check_count(place: StrPath, what: str, found: int, published: int, official: bool) -> None:
     """CorruptFile where there are not as many samples as were published; files of one's own may have any number above none."""
     if not found:
         raise CorruptFile(f"{place} must have {published} {what}, or some of your own with `official: false`, but has none")
@@ -80,7 +88,7 @@ def check_count(place, what, found, published, official):
         raise CorruptFile(f"{place} must have {published} {what}, not {found}; set `official: false` to use files of your own")
 
 
-def lines_of(path):
+def lines_of(path: StrPath) -> list[str]:
     """The lines of a text file that are not blank, without white space around them.
 
     Raises
@@ -94,7 +102,7 @@ def lines_of(path):
         raise CorruptFile(f"{path} must be UTF-8 text") from None
 
 
-def _digest(path, algorithm, label):
+def _digest(path: Path, algorithm: str, label: str) -> str:
     total = hashlib.new(algorithm)
     with open(path, "rb") as file, tqdm(total=path.stat().st_size, desc=f"check {label}", unit="B", unit_scale=True,
                                         mininterval=1, leave=False) as bar:
@@ -104,7 +112,7 @@ def _digest(path, algorithm, label):
     return total.hexdigest()
 
 
-def _fetch(url, part, remote):
+def _fetch(url: str, part: Path, remote: Remote) -> None:
     """Download into ``part``, from its end on where the server can."""
     import requests
     # Without a digest nothing would tell that what is there belongs to what comes.
@@ -140,16 +148,16 @@ class Sources:
     workers : int, processes that decode files
     say : function of a sentence
     """
-    def __init__(self, data_dir="data", download=True, workers=1, say=print):
+    def __init__(self, data_dir: StrPath = "data", download: bool = True, workers: int = 1, say: Say = print) -> None:
         self.data_dir, self.download, self.workers, self.say = Path(data_dir), download, workers, say
         if self.data_dir.exists() and not self.data_dir.is_dir():
             raise ValueError(f"the data folder must be a folder, but {data_dir} is a file")
 
-    def find(self, folder, *names):
+    def find(self, folder: str, *names: str) -> Path | None:
         """The first of some files or folders that is there, in the dataset's folder, or None."""
         return next((place for name in names if (place := self.data_dir / folder / name).exists()), None)
 
-    def file(self, folder, remote, official=True):
+    def file(self, folder: str, remote: Remote, official: bool = True) -> Path:
         """A published file -> Path: the user's own, else a download.
 
         Parameters
@@ -175,7 +183,7 @@ class Sources:
                                   "move it away to have it fetched again, or set `official: false` to use files of your own")
         return place
 
-    def folder(self, folder, archive, official=True):
+    def folder(self, folder: str, archive: Archive, official: bool = True) -> Path:
         """The folder of an archive -> Path: the user's own, else unpacked from the user's own archive or a download.
 
         Raises
@@ -205,7 +213,7 @@ class Sources:
 
     @staticmethod
     @contextmanager
-    def _locked(target):
+    def _locked(target: Path) -> Iterator[None]:
         """A file or folder that one process at a time makes."""
         from filelock import FileLock
         try:
@@ -222,7 +230,7 @@ class Sources:
             if target.exists():                             # else whoever waits needs the same lock as those who come
                 Path(f"{target}.lock").unlink(missing_ok=True)
 
-    def _get(self, folder, remote):
+    def _get(self, folder: str, remote: Remote) -> Path:
         """Download a file -> Path."""
         import requests
         target = self.data_dir / folder / remote.name
@@ -260,7 +268,7 @@ class Sources:
         return target
 
 
-def unpack(archive, into):
+def unpack(archive: StrPath, into: StrPath) -> None:
     """Unpack a tar or zip archive into a folder, with a progress bar.
 
     Raises
@@ -273,6 +281,8 @@ def unpack(archive, into):
     archive, into = Path(archive), Path(into)
     into.mkdir(parents=True, exist_ok=True)
     label = f"unpack {archive.name}"
+    file: zipfile.ZipFile | tarfile.TarFile
+    member: zipfile.ZipInfo | tarfile.TarInfo
     with room(into):
         try:
             if zipfile.is_zipfile(archive):

@@ -10,9 +10,11 @@ state is as in torchaudio: Hann window, power spectrum, mel scale of HTK without
 clip's maximum, orthonormal DCT-II; 40 mel bands from 20 to 4000 Hz are Qualia's. Each coefficient is scaled so that 0.1 to
 99.9 % of its training values fill the range of codes.
 """
+from __future__ import annotations
+
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -23,6 +25,12 @@ from ..options import Options
 from .base import PARTS, PreparedData, in_order
 from .pictures import class_folders
 from .sources import Archive, Remote, check_count, lines_of
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from ..annotations import Array, StrPath
+    from .sources import Sources
 
 __all__ = ["SpeechCommands", "cepstra"]
 
@@ -35,7 +43,7 @@ WORDS = tuple("backward bed bird cat dog down eight five follow forward four go 
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 
 
-def cepstra(clip, options):
+def cepstra(clip: Array, options: SpeechCommands.Options) -> Array:
     """A clip, float [16000] within -1 .. 1, -> its mel-frequency cepstra, float32 [frames, coefficients]."""
     import librosa
     o = options
@@ -45,7 +53,7 @@ def cepstra(clip, options):
     return librosa.feature.mfcc(S=librosa.power_to_db(mel), n_mfcc=o.coefficients).T
 
 
-def read_clip(path, options):
+def read_clip(path: StrPath, options: SpeechCommands.Options) -> Array:
     """A WAV file -> its cepstra; clips are cut, or filled up with silence, to one second."""
     import soundfile
     try:
@@ -77,7 +85,7 @@ class SpeechCommands:
         official: bool = True
 
         @model_validator(mode="after")
-        def _fits(self):
+        def _fits(self) -> Self:
             if self.window > self.fft:
                 raise ValueError(f"window must be at most fft, {self.fft}, not {self.window}")
             if self.coefficients > self.mels:
@@ -91,22 +99,22 @@ class SpeechCommands:
                       "speech_commands_v0.02", inside=True)
     COUNTS = {"train": 84843, "validation": 9981, "test": 11005}
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def describe(self):
+    def describe(self) -> tuple[InputSpec, int, int]:
         """(InputSpec, steps, classes), without reading anything."""
         o = self.options
         frames = 1 + (RATE + 2 * (o.padding // 2) - o.fft) // o.hop
         return InputSpec((frames, o.coefficients, 1), o.bits, constant=True), o.steps, len(WORDS)
 
-    def prepare(self, sources):
+    def prepare(self, sources: Sources) -> PreparedData:
         """Read, transform, encode -> PreparedData."""
         from tqdm import tqdm
         o, (spec, steps, classes) = self.options, self.describe()
         folder = Path(sources.folder("speech_commands", self.ARCHIVE, o.official))
         _, paths, labels = class_folders(folder, WORDS, {".wav"})
-        part_of = {}
+        part_of: dict[str, str] = {}
         for part, name in LISTS.items():
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name} is missing: it must name the clips of the {part} part")

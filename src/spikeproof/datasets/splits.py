@@ -1,9 +1,18 @@
 """Which samples each part has: stratified, seeded draws."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from pydantic import Field
 
 from ..options import Options
 from .base import PARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..annotations import Array
 
 __all__ = ["SplitOptions", "describe_split", "share", "split_indices", "split_parts", "stratified"]
 
@@ -22,7 +31,7 @@ class SplitOptions(Options):
     official: bool = True
 
 
-def stratified(labels, count, rng):
+def stratified(labels: Array, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Indices of ``count`` samples, each class by its share as nearly as whole samples allow -> (chosen, others), ascending.
 
     Parameters
@@ -42,12 +51,12 @@ def stratified(labels, count, rng):
     return np.sort(order[:count]), np.sort(order[count:])
 
 
-def share(total, fraction):
+def share(total: int, fraction: float) -> int:
     """Samples that a fraction is: at least one."""
     return max(1, round(total * fraction))
 
 
-def split_indices(labels, test, validation, seed):
+def split_indices(labels: Array, test: float, validation: float, seed: int) -> dict[str, Array]:
     """Stratified split by a seeded permutation within each class.
 
     Parameters
@@ -60,7 +69,7 @@ def split_indices(labels, test, validation, seed):
     dict part -> int64 indices, ascending
     """
     rng = np.random.default_rng(seed)
-    parts = {part: [] for part in PARTS}
+    parts: dict[str, list[Array]] = {part: [] for part in PARTS}
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         first, second = round(len(members) * test), round(len(members) * (test + validation))
@@ -69,7 +78,7 @@ def split_indices(labels, test, validation, seed):
     return {part: np.sort(np.concatenate(chosen)) for part, chosen in parts.items()}
 
 
-def split_parts(options, train_labels, test_labels):
+def split_parts(options: SplitOptions, train_labels: Array, test_labels: Array) -> dict[str, Array]:
     """Which samples each part has -> dict part -> (index into the training or test samples, ascending)."""
     rng, chosen = np.random.default_rng(options.split_seed), []
     for name, labels in (("train_images", train_labels), ("test_images", test_labels)):
@@ -84,7 +93,7 @@ def split_parts(options, train_labels, test_labels):
     return {"train": chosen[0][train], "validation": chosen[0][validation], "test": chosen[1]}
 
 
-def describe_split(options, parts, rule):
+def describe_split(options: SplitOptions, parts: Mapping[str, Array], rule: str) -> str:
     """The sentence on the split for ``about``; ``rule`` is where training and test part of the published files come from."""
     taken = [f"{getattr(options, name)} {what} images drawn by seed {options.split_seed}"
              for name, what in (("train_images", "training"), ("test_images", "test")) if getattr(options, name)]

@@ -1,4 +1,8 @@
 """Layers in integer codes."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
@@ -10,6 +14,24 @@ from ..quantizers.base import round_ste, straight_through
 from ..spec import Leak, NeuronSpec, Store
 from ..thresholds import FixedThreshold
 from .operations import convolve, counted, folded, gated, initial_of, total, weight_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, TypeAlias
+
+    from ..architectures.shapes import Connection, LayerShape
+    from ..codecs import Codec
+    from ..neurons.base import Inhibition
+    from ..quantizers.base import Quantizer
+    from ..spec import Lateral
+    from ..surrogates import Surrogate
+    from ..thresholds import Threshold
+
+    #: As CodeLayer.codes gives them: weights, biases, thresholds, stored codes at the start, value of a code.
+    Codes: TypeAlias = tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+    #: By source and what is read.
+    Maps: TypeAlias = Mapping[tuple[str, str], torch.Tensor]
+    Amplitudes: TypeAlias = Mapping[tuple[str, str], float | torch.Tensor]
 
 __all__ = ["CodeLayer", "SumLayer"]
 
@@ -48,7 +70,17 @@ class CodeLayer(nn.Module):
     drive : of neurons without memory: (drive in values, spikes) of the last batch, [T or 1, B, C, H, W]
     frozen : codes kept while the module runs in another precision, or None
     """
-    def __init__(self, shape, units, quantizer, per_channel, fires, threshold, lateral=None):
+    offset: torch.Tensor
+    step: torch.Tensor | None
+    gain: torch.Tensor
+    initial: torch.Tensor | None
+    neuron: NeuronSpec
+    leak: Leak | None
+    drive: tuple[torch.Tensor, torch.Tensor] | None
+    frozen: tuple[Any, ...] | None
+
+    def __init__(self, shape: LayerShape, units: Sequence[float], quantizer: Quantizer, per_channel: bool, fires: bool,
+                 threshold: Threshold, lateral: Inhibition | None = None) -> None:
         super().__init__()
         self.shape, self.units, self.quantizer, self.per_channel, self.fires = shape, units, quantizer, per_channel, fires
         self.threshold, self.lateral = threshold, lateral
@@ -64,17 +96,17 @@ class CodeLayer(nn.Module):
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("initial", initial_of(shape))
         self.shortcut_limit = (1 << (quantizer.shortcut_bits - 1)) - 1
-        self.neuron = STATELESS if shape.stateless else None
+        self.neuron = STATELESS if shape.stateless else None  # type: ignore[assignment]
         self.frozen = self.leak = self.drive = None
 
-    def codecs(self):
+    def codecs(self) -> list[Codec]:
         """The weight codec of each connection."""
         found = [self.quantizer.codec if self.shape.weighted else parse_codec("binary")]
         for connection in self.shape.connections[1:]:
             found.append(parse_codec(f"int{IDENTITY_BITS if connection.identity else self.quantizer.shortcut_bits}"))
         return found
 
-    def codes(self, amplitudes):
+    def codes(self, amplitudes: Sequence[float | torch.Tensor]) -> Codes:
         """What the layer computes with, as integer-valued tensors.
 
         Parameters
@@ -114,7 +146,7 @@ class CodeLayer(nn.Module):
             theta = straight_through(theta, theta.floor() + 1)
         return weights, round_ste(self.offset / value), self.quantizer.thresholds(theta), self._starts(value), value
 
-    def _starts(self, value):
+    def _starts(self, value: torch.Tensor) -> torch.Tensor:
         """Stored codes at the start of an image."""
         if self.initial is None or self.neuron is None:
             return value.new_zeros(1, 1, 1)
@@ -122,25 +154,26 @@ class CodeLayer(nn.Module):
         stored = value.detach()[:, None, None] * 2.0**store.shift
         return (self.initial / stored).round().clamp(store.lo, store.hi)
 
-    def amplitude(self, value):
+    def amplitude(self, value: torch.Tensor) -> float | torch.Tensor:
         """What one spike of the layer is worth, or one stored code of its currents; ``value`` is that of a code of acc."""
         return value * 2.0**self.neuron.store.shift if self.shape.emits == "currents" else self.threshold()[1]
 
-    def current(self, maps, weights, bias):
+    def current(self, maps: Maps, weights: Sequence[torch.Tensor], bias: torch.Tensor) -> torch.Tensor:
         """Integer inputs, dict (source, what is read) -> [T or 1, B, C, H, W] -> acc [T or 1, B, C_out, Ho, Wo]."""
-        currents = []
+        currents: list[torch.Tensor] = []
         for connection, weight in zip(self.shape.connections, weights):
-            def one(x, connection=connection, weight=weight, bias=None if currents else bias):
+            def one(x: torch.Tensor, connection: Connection = connection, weight: torch.Tensor = weight,
+                    bias: torch.Tensor | None = None if currents else bias) -> torch.Tensor:
                 x = counted(x, connection)
                 return x * weight[:, None, None] if connection.identity else convolve(x, weight, bias, connection)
             currents.append(folded(maps[connection.source, connection.reads], one))
         return total(currents)
 
-    def rivals(self, value):
+    def rivals(self, value: torch.Tensor) -> Lateral | None:
         """Lateral of the contract, or None; ``value`` is that of a code of acc."""
         return None if self.lateral is None else self.lateral.in_codes(float(value[0]))
 
-    def draws(self, steps, like):
+    def draws(self, steps: int, like: torch.Tensor) -> torch.Tensor:
         """LFSR draws [T, 1, C, H, W] in the contract's order (neuron index is channels-last), or zeros."""
         store, (height, width) = self.neuron.store, self.shape.out_map
         if store.rounding != "stochastic":
@@ -148,7 +181,8 @@ class CodeLayer(nn.Module):
         draws = torch.tensor(lfsr_draws(store.seed, store.shift, steps * self.shape.neurons), dtype=like.dtype)
         return draws.reshape(steps, height, width, self.shape.out_channels).permute(0, 3, 1, 2).to(like.device)
 
-    def forward(self, maps, amplitudes, steps, surrogate):
+    def forward(self, maps: Maps, amplitudes: Amplitudes, steps: int,
+                surrogate: Surrogate) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
         """Inputs and amplitudes by (source, what is read) -> (spikes or None, stored codes [T, B, ...], value of a code)."""
         weights, bias, theta, initial, value = self.codes([amplitudes[c.source, c.reads] for c in self.shape.connections])
         acc = self.current(maps, weights, bias)
@@ -159,6 +193,7 @@ class CodeLayer(nn.Module):
         spikes, codes = code_steps(acc, theta, level.reshape(len(level), -1), steps, self.neuron, self.draws(steps, acc),
                                    self.fires, surrogate, self.threshold.paths, initial, slope, self.rivals(value))
         if self.shape.stateless:
+            assert spikes is not None
             self.drive = (acc.detach() * value.detach()[:, None, None], spikes.detach())
         return spikes, codes, value
 
@@ -174,31 +209,34 @@ class SumLayer(nn.Module):
     """
     fires, step, leak, frozen = False, None, None, None
 
-    def __init__(self, shape, reach):
+    def __init__(self, shape: LayerShape, reach: tuple[int, int]) -> None:
         super().__init__()
         self.shape, self.threshold, self.weights = shape, FixedThreshold(), ()
         self.neuron = NeuronSpec(Leak("multiply", multiplier=0, fraction=1), Store(*reach))
 
-    def codecs(self):
+    def codecs(self) -> list[Codec]:
         """A weight of +1 in one bit for each identity."""
         return [parse_codec("binary")] * len(self.shape.connections)
 
-    def codes(self, amplitudes):
+    def codes(self, amplitudes: Sequence[float | torch.Tensor]) -> Codes:
         """As :meth:`CodeLayer.codes`; weights are ones, a code is worth what one of the source is, or a window's share."""
         one = self.threshold.value
         weights = [one.expand(c.out_channels) for c in self.shape.connections]
         value = one * amplitudes[0] / self.shape.connections[0].pooled
         return weights, one.new_zeros(self.shape.out_channels), one[None], one.new_zeros(1, 1, 1), value
 
-    def amplitude(self, value):
+    def amplitude(self, value: torch.Tensor) -> torch.Tensor:
         """As :meth:`CodeLayer.amplitude`."""
         return value
 
-    def rivals(self, value):
+    def rivals(self, value: torch.Tensor) -> None:
         """As :meth:`CodeLayer.rivals`; there are none."""
         return None
 
-    def forward(self, maps, amplitudes, steps, surrogate):
+    def forward(self, maps: Maps, amplitudes: Amplitudes, steps: int,
+                surrogate: Surrogate) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
         """As :meth:`CodeLayer.forward`; no spikes."""
         weights, *_, value = self.codes([amplitudes[c.source, c.reads] for c in self.shape.connections])
-        return None, total([folded(maps[c.source, c.reads], lambda x, c=c: counted(x, c)) for c in self.shape.connections]), value
+        currents = [folded(maps[c.source, c.reads], lambda x, c=c: counted(x, c))  # type: ignore[misc]
+                    for c in self.shape.connections]
+        return None, total(currents), value

@@ -1,6 +1,9 @@
 """The quantized network, in integer codes."""
+from __future__ import annotations
+
 import math
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -11,6 +14,22 @@ from ..spec import MAX_SHIFT, NeuronSpec, Store
 from ..surrogates import Surrogate
 from .code_layers import CodeLayer, SumLayer
 from .float_network import FloatNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..annotations import Array, Entry, Json
+    from ..architectures.shapes import Connection, LayerShape
+    from ..detection import BoxHead
+    from ..network import InputSpec
+    from ..neurons.base import Neuron
+    from ..quantizers.base import Quantizer
+    from .code_layers import Codes
+
+    class Modules(nn.ModuleList):
+        """CodeLayers; a SumLayer has of one what it is asked for."""
+        def __getitem__(self, k: int) -> CodeLayer: ...  # type: ignore[override]
+        def __iter__(self) -> Iterator[CodeLayer]: ...
 
 __all__ = ["CodeNetwork"]
 
@@ -31,23 +50,30 @@ class CodeNetwork(nn.Module):
     ValueError
         If the neurons do not spike.
     """
+    head: BoxHead | None
+    layers: Modules
+    # What spikeproof.api adds.
+    chain: dict[str, Entry]
+    classes: int
+    history: list[dict[str, Json]]
     head = None
 
-    def __init__(self, layers, neuron, input_spec, steps, quantizer):
+    def __init__(self, layers: tuple[LayerShape, ...], neuron: Neuron, input_spec: InputSpec, steps: int,
+                 quantizer: Quantizer) -> None:
         super().__init__()
         if neuron.activation != "spike":
             raise ValueError(f"neurons must spike to be quantized, and {neuron.activation} neurons do not: use quantizer 'float'")
         quantizer.check(layers, neuron)
         self.shapes, self.neuron, self.input_spec, self.steps = layers, neuron, input_spec, steps
         self.quantizer, self.surrogate = quantizer, Surrogate()
-        self.layers, self.largest = nn.ModuleList(), {INPUT: input_spec.max_code}
+        self.layers, self.largest = nn.ModuleList(), {INPUT: input_spec.max_code}  # type: ignore[assignment]
         weighted, last = [shape.name for shape in layers if shape.weighted], layers[-1]
         # What is taken off all membranes of a layer is one code.
         one_unit = {shape.name for k, shape in enumerate(layers) if self.lateral_of(k) is not None}
         if not self.fires(len(layers) - 1):
             # A membrane readout compares codes of different channels, so they must share one unit, and so must its currents.
             one_unit |= {last.name} | {c.source for c in last.connections[:1] if c.identity}
-        sums = {}
+        sums: dict[str, tuple[int, int]] = {}
         for k, shape in enumerate(layers):
             if shape.emits == "sums":
                 read = [self._window(c, sums.get(c.source, quantizer.options.membrane.codes)) for c in shape.connections]
@@ -66,13 +92,13 @@ class CodeNetwork(nn.Module):
     fires, neuron_of, lateral_of, _threshold = (FloatNetwork.fires, FloatNetwork.neuron_of, FloatNetwork.lateral_of,
                                                 FloatNetwork._threshold)
 
-    def _window(self, connection, stored):
+    def _window(self, connection: Connection, stored: tuple[int, int]) -> tuple[int, int]:
         """(lo, hi) of what a connection of a sum adds up; ``stored`` is that of a stored code of its source."""
         lo, hi = stored if connection.reads == "membranes" else (0, self.largest[connection.source])
         return lo * connection.pooled, hi * connection.pooled
 
     @classmethod
-    def from_float(cls, model, quantizer):
+    def from_float(cls, model: FloatNetwork, quantizer: Quantizer) -> CodeNetwork:
         """Fold batch norm into weights and offsets, then choose how membranes are stored."""
         net = cls(model.shapes, model.neuron, model.input_spec, model.steps, quantizer)
         net.head = model.head
@@ -85,6 +111,7 @@ class CodeNetwork(nn.Module):
                     layer.leak = model.neuron.leak_of(float(beta))
                     layer.gain.copy_(gain)
                 if layer.shape.emits == "currents":
+                    assert layer.shape.synapse is not None
                     layer.gain.fill_(layer.shape.synapse.gain)
                 for weight, connection in zip(layer.weights, source.connections):
                     if not connection.connection.identity:
@@ -93,21 +120,22 @@ class CodeNetwork(nn.Module):
                         layer.offset += offset * layer.gain
                 layer.threshold.load_state_dict(source.threshold.state_dict())
                 if layer.initial is not None:
+                    assert source.initial is not None
                     layer.initial.copy_(source.initial)
                 if layer.step is not None:
                     layer.step.copy_(layer.quantizer.scale(layer.weights[0], layer.per_channel))
         net.choose_stores()
         return net
 
-    def codes(self):
+    def codes(self) -> Iterator[Codes]:
         """:meth:`CodeLayer.codes` of every layer, in order (an iterator: a layer may be changed before the next is asked for)."""
-        amplitudes = {(INPUT, "spikes"): 1.0}
+        amplitudes: dict[tuple[str, str], float | torch.Tensor] = {(INPUT, "spikes"): 1.0}
         for layer in self.layers:
             yield (coded := layer.codes([amplitudes[c.source, c.reads] for c in layer.shape.connections]))
             amplitudes |= self._amplitudes(layer, coded[-1])
 
     @staticmethod
-    def _amplitudes(layer, value):
+    def _amplitudes(layer: CodeLayer, value: torch.Tensor) -> dict[tuple[str, str], float | torch.Tensor]:
         """What a spike of a layer is worth, or a code of its currents; where membranes are read, a code counts as a number, and a
         sum of them as their mean."""
         worth = layer.amplitude(value)
@@ -115,7 +143,7 @@ class CodeNetwork(nn.Module):
                 (layer.shape.name, "membranes"): worth if layer.shape.emits == "sums" else 1.0}
 
     @torch.no_grad()
-    def choose_stores(self):
+    def choose_stores(self) -> None:
         """Fix each layer's NeuronSpec: the finest unit whose code range holds what the membrane must reach.
 
         That is the largest threshold where the layer fires (an unfired membrane is below it) or what its neurons start from, and
@@ -130,6 +158,7 @@ class CodeNetwork(nn.Module):
             if layer.shape.stateless:
                 continue
             if layer.shape.emits == "currents":
+                assert layer.shape.synapse is not None
                 leak, reset = layer.shape.synapse.leak, "soft"
             else:
                 neuron = self.neuron_of(k)
@@ -163,7 +192,7 @@ class CodeNetwork(nn.Module):
                 self.largest[layer.shape.name] = store.hi
 
     @contextmanager
-    def exact(self, dtype):
+    def exact(self, dtype: torch.dtype) -> Iterator[CodeNetwork]:
         """Run in ``dtype`` with the codes that the module has now; back to float32 afterwards."""
         with torch.no_grad():
             for layer, (weights, *others) in zip(self.layers, self.codes()):
@@ -175,8 +204,10 @@ class CodeNetwork(nn.Module):
             for layer in self.layers:
                 layer.frozen = None
 
-    def trace(self, x):
+    def trace(self, x: torch.Tensor) -> tuple[list[tuple[torch.Tensor | None, torch.Tensor]], torch.Tensor]:
         """Every layer's (spikes or None, stored codes), each [T, B, C, H, W], and the value of a code of the last one."""
+        amplitudes: dict[tuple[str, str], float | torch.Tensor]
+        out: list[tuple[torch.Tensor | None, torch.Tensor]]
         maps, amplitudes, out = {(INPUT, "spikes"): x}, {(INPUT, "spikes"): 1.0}, []
         for layer in self.layers:
             spikes, codes, value = layer(maps, amplitudes, self.steps, self.surrogate)
@@ -186,7 +217,7 @@ class CodeNetwork(nn.Module):
             out.append((spikes, codes))
         return out, value
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
         """As :meth:`FloatNetwork.forward`; the drive of a step is what the membrane gained, in values, but for rounding."""
         trace, value = self.trace(x)
         spikes, codes = trace[-1]
@@ -195,26 +226,30 @@ class CodeNetwork(nn.Module):
             v = codes.flatten(2) * 2.0**neuron.store.shift * value
             logits, outputs = v[-1], torch.cat([v[:1], v[1:] - neuron.leak.factor * v[:-1]])
         else:
+            assert spikes is not None
             outputs = spikes.flatten(2)
             logits = outputs.sum(0)
         return logits, [s for s, _ in trace if s is not None], outputs
 
-    def decide(self, x):
+    def decide(self, x: torch.Tensor) -> Array:
         """Predicted classes [B] by the integers of the readout; a tie goes to the lowest index."""
         spikes, codes = self.trace(x)[0][-1]
-        score = codes[-1] if self.neuron.readout == "membrane" else spikes.sum(0)
+        score = codes[-1]
+        if self.neuron.readout != "membrane":
+            assert spikes is not None
+            score = spikes.sum(0)
         return score.flatten(1).cpu().numpy().argmax(1)
 
-    def outgoing(self, name):
+    def outgoing(self, name: str) -> list[torch.Tensor]:
         """What leaves a layer: list of weights [C_next, C, kh, kw], values; ones [1, C, 1, 1] for an identity."""
-        def weights(layer, k, connection):
+        def weights(layer: CodeLayer, k: int, connection: Connection) -> torch.Tensor:
             if connection.identity:
                 return torch.ones(1, connection.in_channels, 1, 1)
             return layer.weights[k].detach().transpose(0, 1) if connection.depthwise else layer.weights[k].detach()
         return [weights(layer, k, connection) for layer in self.layers for k, connection in enumerate(layer.shape.connections)
                 if connection.source == name]
 
-    def pruned(self, kept):
+    def pruned(self, kept: dict[str, torch.Tensor]) -> CodeNetwork:
         """A smaller CodeNetwork.
 
         Parameters
@@ -223,7 +258,7 @@ class CodeNetwork(nn.Module):
         """
         return self.with_layers(pruned_shapes(self.shapes, {name: len(indices) for name, indices in kept.items()}), kept)
 
-    def under(self, quantizer):
+    def under(self, quantizer: Quantizer) -> CodeNetwork:
         """The same trained network under another quantizer, not trained on.
 
         Parameters
@@ -240,7 +275,8 @@ class CodeNetwork(nn.Module):
         net.choose_stores()
         return net
 
-    def with_layers(self, shapes, kept=None, quantizer=None):
+    def with_layers(self, shapes: tuple[LayerShape, ...], kept: dict[str, torch.Tensor] | None = None,
+                    quantizer: Quantizer | None = None) -> CodeNetwork:
         """A CodeNetwork of other layers, with the parameters of those that this one has too, by name; others are to be filled.
 
         Parameters
@@ -266,8 +302,10 @@ class CodeNetwork(nn.Module):
                 new.threshold.load_state_dict(old.threshold.kept(out))
                 new.gain.copy_(old.gain)
                 if old.initial is not None:
+                    assert new.initial is not None
                     new.initial.copy_(old.initial[out])
                 if old.step is not None and quantizer is None:
+                    assert new.step is not None
                     new.step.copy_(old.step[out] if old.per_channel else old.step)
                 new.neuron = old.neuron
         return net

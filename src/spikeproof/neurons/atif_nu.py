@@ -1,7 +1,12 @@
 """ATIF-nu: integrate-and-fire with a trained threshold per time step ("Trainable quantization for Speedy SNNs")."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from .atif_u import AtifOptions, AtifU
+
+if TYPE_CHECKING:
+    from ..thresholds import Threshold
 
 __all__ = ["AtifNu"]
 
@@ -18,6 +23,7 @@ class AtifNu(AtifU):
     class Options(AtifOptions):
         kind: Literal["atif_nu"]
 
-    def threshold(self, steps, channels):
+    def threshold(self, steps: int, channels: int) -> Threshold:
         from ..thresholds import LevelThresholds
-        return LevelThresholds(steps, *self.options.first_threshold, self.options.paths)
+        low, high = self.options.first_threshold
+        return LevelThresholds(steps, low, high, self.options.paths)

@@ -1,11 +1,18 @@
 """ATIF-u: integrate-and-fire with one trained threshold per layer ("Trainable quantization for Speedy SNNs")."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from ..options import Options
 from ..spec import Leak
 from .base import Neuron
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from ..thresholds import Threshold
 
 __all__ = ["AtifOptions", "AtifU"]
 
@@ -21,7 +28,7 @@ class AtifOptions(Options):
     paths: list[Literal["amplitude", "comparison", "reset"]] = ["amplitude", "comparison", "reset"]
 
     @model_validator(mode="after")
-    def _ordered(self):
+    def _ordered(self) -> Self:
         low, high = self.first_threshold
         if not 0 < low <= high < 1e6:
             raise ValueError(f"first_threshold must be two positive numbers, the smaller one first, not {self.first_threshold}")
@@ -38,11 +45,12 @@ class AtifU(Neuron):
     class Options(AtifOptions):
         kind: Literal["atif_u"]
 
-    def __init__(self, options):
+    def __init__(self, options: AtifOptions) -> None:
         self.options = options
         self.reset, self.readout = "soft", options.readout
         self.leak, self.beta = Leak(), 1.0
 
-    def threshold(self, steps, channels):
+    def threshold(self, steps: int, channels: int) -> Threshold:
         from ..thresholds import TrainedThreshold
-        return TrainedThreshold(*self.options.first_threshold, self.options.paths)
+        low, high = self.options.first_threshold
+        return TrainedThreshold(low, high, self.options.paths)

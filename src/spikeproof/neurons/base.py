@@ -1,13 +1,21 @@
 """What neuron models share."""
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..spec import Lateral, Leak
+
+if TYPE_CHECKING:
+    from ..architectures.shapes import LayerShape
+    from ..leaks import TrainedLeak
+    from ..thresholds import Threshold
 
 __all__ = ["Inhibition", "Neuron", "Stateless", "Synapse", "nearest_leak"]
 
 
-def nearest_leak(beta, bits, rounding="half_even", least=0):
+def nearest_leak(beta: float, bits: int, rounding: str = "half_even", least: int = 0) -> Leak:
     """The leak of the contract nearest to v * beta: a multiplier of ``bits`` bits, ``least`` or more, below 1.
 
     ``rounding`` is "half_even", "half_up" or "floor", which truncates.
@@ -44,7 +52,7 @@ class Inhibition:
     strength: float
     one_spike: bool
 
-    def in_codes(self, value):
+    def in_codes(self, value: float) -> Lateral:
         """Lateral of a layer whose codes are worth ``value`` (float)."""
         return Lateral(max(round(self.strength / value), 1) if self.strength else 0, self.one_spike)
 
@@ -60,21 +68,30 @@ class Neuron:
     unit_spikes : bool, whether a spike is worth 1
     lateral : Inhibition among the neurons of a layer that fires, or None
     """
+    activation: str
+    synapse: Synapse | None
+    lateral: Inhibition | None
+    trained_threshold: bool
+    unit_spikes: bool
+    reset: str
+    readout: str
+    leak: Leak
+    beta: float
     activation, synapse, lateral, trained_threshold, unit_spikes, _sums = "spike", None, None, False, True, False
 
-    def of(self, name):
+    def of(self, name: str) -> Neuron:
         """The neuron of the layer of that name: this one, where all layers have the same."""
         return self
 
-    def read_by(self, readout):
+    def read_by(self, readout: str) -> None:
         """Set ``readout``; "sum" is a membrane that keeps all its currents, whatever the other layers' leak."""
         self.readout, self._sums = "membrane" if readout == "sum" else readout, readout == "sum"
 
-    def of_readout(self):
+    def of_readout(self) -> Neuron:
         """The neuron of a last layer that is read by its membrane."""
         return Sum() if self._sums else self
 
-    def check(self, shapes):
+    def check(self, shapes: tuple[LayerShape, ...]) -> None:
         """ValueError where layers (LayerShapes) cannot have these neurons; without torch, before anything runs."""
         self.synapses(shapes)
         for shape in shapes:
@@ -82,18 +99,22 @@ class Neuron:
                 raise ValueError(f"layer {shape.name}: a gate passes spikes on as they are, so they must be worth 1 each: use "
                                  "neurons of a fixed threshold")
 
-    def synapses(self, shapes):
+    def synapses(self, shapes: tuple[LayerShape, ...]) -> dict[str, Synapse]:
         """dict layer name -> Synapse, of the LayerShapes whose currents have a time constant."""
         return {}
 
-    def threshold(self, steps, channels):
+    def threshold(self, steps: int, channels: int) -> Threshold:
         """A new module of :mod:`spikeproof.thresholds` for one layer of so many channels."""
         from ..thresholds import FixedThreshold
         return FixedThreshold()
 
-    def trained_leak(self):
+    def trained_leak(self) -> TrainedLeak | None:
         """A new module of :mod:`spikeproof.leaks` for one layer, or None."""
         return None
+
+    if TYPE_CHECKING:
+        def leak_of(self, beta: float) -> Leak:
+            """Of neurons whose leak is trained: the leak of the contract nearest to v * beta."""
 
 
 class Sum(Neuron):

@@ -1,4 +1,6 @@
 """Leaky integrate-and-fire whose membrane is multiplied by a constant at every step."""
+from __future__ import annotations
+
 from typing import Literal
 
 from pydantic import Field
@@ -18,7 +20,7 @@ class Decay(Neuron):
         reset: Literal["soft", "hard"] = "hard"
         readout: Literal["spike_count", "membrane", "sum"] = "spike_count"
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.reset = options.reset
         self.read_by(options.readout)
         self.leak = nearest_leak(options.decay, options.bits, least=1)

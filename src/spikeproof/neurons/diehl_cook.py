@@ -1,10 +1,16 @@
 """Competing neurons with adaptive thresholds (Diehl and Cook, 2015), with current-based synapses."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..options import Options
 from .base import Inhibition, Neuron, nearest_leak
+
+if TYPE_CHECKING:
+    from ..architectures.shapes import LayerShape
+    from ..thresholds import Threshold
 
 __all__ = ["DiehlCook"]
 
@@ -25,7 +31,7 @@ class DiehlCook(Neuron):
         one_spike: bool = True
         readout: Literal["spike_count", "membrane", "sum"] = "sum"
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.reset = "hard"
         self.read_by(options.readout)
         self.leak = nearest_leak(options.decay, options.bits, least=1)
@@ -33,13 +39,13 @@ class DiehlCook(Neuron):
         if options.inhibition or options.one_spike:
             self.lateral = Inhibition(options.inhibition, options.one_spike)
 
-    def check(self, shapes):
+    def check(self, shapes: tuple[LayerShape, ...]) -> None:
         super().check(shapes)
         for shape in shapes:
             if shape.out_map != (1, 1):
                 raise ValueError(f"layer {shape.name}: neurons of kind diehl_cook have a threshold each and compete as a layer, so "
                                  "their layers must be dense")
 
-    def threshold(self, steps, channels):
+    def threshold(self, steps: int, channels: int) -> Threshold:
         from ..thresholds import AdaptedThresholds
         return AdaptedThresholds(channels)

@@ -1,4 +1,6 @@
 """Integrate-and-fire (IF): no leak."""
+from __future__ import annotations
+
 from typing import Literal
 
 from ..options import Options
@@ -15,6 +17,6 @@ class IntegrateFire(Neuron):
         reset: Literal["soft", "hard"] = "soft"
         readout: Literal["spike_count", "membrane"] = "spike_count"
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.reset, self.readout = options.reset, options.readout
         self.leak, self.beta = Leak(), 1.0

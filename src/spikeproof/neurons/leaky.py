@@ -1,4 +1,6 @@
 """Leaky integrate-and-fire (LIF): the membrane loses 1 / 2^leak_shift of itself at every step."""
+from __future__ import annotations
+
 from typing import Literal
 
 from pydantic import Field
@@ -18,7 +20,7 @@ class LeakyIntegrateFire(Neuron):
         reset: Literal["soft", "hard"] = "hard"
         readout: Literal["spike_count", "membrane", "sum"] = "membrane"
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.reset = options.reset
         self.read_by(options.readout)
         self.leak = Leak("subtract_shift", shift=options.leak_shift)

@@ -1,9 +1,14 @@
 """Leaky integrate-and-fire with a learned threshold per layer (LT-SNN; SpQuant-SNN, Eq. 24 to 27)."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from .leaky import LeakyIntegrateFire
+
+if TYPE_CHECKING:
+    from ..thresholds import Threshold
 
 __all__ = ["LearnedThresholdLif"]
 
@@ -15,15 +20,15 @@ class LearnedThresholdLif(LeakyIntegrateFire):
     sigmoid(u - V), while the membrane keeps the plain surrogate. ``plain``: the surrogate's derivative for both.
     """
     class Options(LeakyIntegrateFire.Options):
-        kind: Literal["lt_lif"]
+        kind: Literal["lt_lif"]  # type: ignore[assignment]
         first_threshold: float = Field(1.0, gt=0, lt=1e6)
         gradient: Literal["separate", "plain"] = "separate"
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.options = options
 
-    def threshold(self, steps, channels):
+    def threshold(self, steps: int, channels: int) -> Threshold:
         from ..thresholds import LearnedThreshold
         comparison = {"separate": "window", "plain": "comparison"}[self.options.gradient]
         return LearnedThreshold(self.options.first_threshold, (comparison, "reset"))

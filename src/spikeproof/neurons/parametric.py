@@ -1,10 +1,16 @@
 """Parametric leaky integrate-and-fire (PLIF): the time constant of each layer is trained (Fang et al., ICCV 2021)."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..options import Options
 from .base import Neuron, nearest_leak
+
+if TYPE_CHECKING:
+    from ..leaks import TrainedLeak
+    from ..spec import Leak
 
 __all__ = ["ParametricLif"]
 
@@ -21,16 +27,16 @@ class ParametricLif(Neuron):
         reset: Literal["soft", "hard"] = "hard"
         readout: Literal["spike_count", "membrane", "sum"] = "spike_count"
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options, self.reset = options, options.reset
         self.read_by(options.readout)
         self.leak = self.leak_of(1 - 1 / options.tau)
         self.beta = self.leak.factor
 
-    def leak_of(self, beta):
+    def leak_of(self, beta: float) -> Leak:
         """The leak of the contract nearest to v * beta."""
         return nearest_leak(beta, self.options.bits)
 
-    def trained_leak(self):
+    def trained_leak(self) -> TrainedLeak:
         from ..leaks import TrainedLeak
         return TrainedLeak(self.options.tau)

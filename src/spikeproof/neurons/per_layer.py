@@ -1,11 +1,17 @@
 """Leaky integrate-and-fire neurons whose constants are stated layer by layer: what an imported model has."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..options import Options
 from ..spec import Leak
 from .base import Neuron, Synapse, nearest_leak
+
+if TYPE_CHECKING:
+    from ..architectures.shapes import LayerShape
+    from ..thresholds import Threshold
 
 __all__ = ["PerLayer"]
 
@@ -36,10 +42,10 @@ class PerLayer(Neuron):
         reset: Literal["soft", "hard"] = "soft"
         readout: Literal["spike_count", "membrane"] = "spike_count"
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options, self.reset, self.readout = options, options.reset, options.readout
 
-    def of(self, name):
+    def of(self, name: str) -> _Constants:
         """The neuron of one layer, or of the currents that drive it.
 
         Raises
@@ -51,7 +57,7 @@ class PerLayer(Neuron):
             raise ValueError(f"neuron: layers must say the constants of layer {name!r} too")
         return _Constants(self.options, self.options.layers[name])
 
-    def synapses(self, shapes):
+    def synapses(self, shapes: tuple[LayerShape, ...]) -> dict[str, Synapse]:
         found = {}
         for shape in shapes:
             constants = self.of(shape.name).constants
@@ -61,11 +67,11 @@ class PerLayer(Neuron):
 
 
 class _Constants(Neuron):
-    def __init__(self, options, constants):
+    def __init__(self, options: PerLayer.Options, constants: ConstantsOptions) -> None:
         self.strict, self.constants = options.fires == ">", constants
         self.reset, self.readout, self.beta = options.reset, options.readout, constants.decay
         self.leak = Leak() if constants.decay == 1 else nearest_leak(constants.decay, options.bits)
 
-    def threshold(self, steps, channels):
+    def threshold(self, steps: int, channels: int) -> Threshold:
         from ..thresholds import FixedThreshold
         return FixedThreshold(self.constants.threshold, self.strict)

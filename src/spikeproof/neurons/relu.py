@@ -1,4 +1,6 @@
 """ReLU: the artificial twin of a spiking network, the baseline that conversion and ATIF are compared with."""
+from __future__ import annotations
+
 from typing import Literal
 
 from ..options import Options
@@ -18,6 +20,6 @@ class Relu(Neuron):
 
     activation = "relu"
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.reset, self.readout = "soft", "membrane"
         self.leak, self.beta = Leak(), 1.0

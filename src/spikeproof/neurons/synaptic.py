@@ -1,11 +1,16 @@
 """Leaky integrate-and-fire with synaptic currents that decay (CUBA LIF; the neuron of TSSL-BP)."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..network import INPUT
 from ..options import Options
 from .base import Neuron, Synapse, nearest_leak
+
+if TYPE_CHECKING:
+    from ..architectures.shapes import LayerShape
 
 __all__ = ["Synaptic"]
 
@@ -25,7 +30,9 @@ class Synaptic(Neuron):
         reset: Literal["soft", "hard"] = "hard"
         readout: Literal["spike_count", "membrane", "sum"] = "spike_count"
 
-    def __init__(self, options):
+    synapse: Synapse
+
+    def __init__(self, options: Options) -> None:
         self.reset = options.reset
         self.read_by(options.readout)
         self.leak = nearest_leak(1 - 1 / options.tau_m, options.bits)
@@ -33,7 +40,7 @@ class Synaptic(Neuron):
         filtered = nearest_leak(1 - 1 / options.tau_s, options.bits)
         self.synapse, self.filter_input = Synapse(filtered, filtered.factor, 1 - filtered.factor), options.filter_input
 
-    def synapses(self, shapes):
+    def synapses(self, shapes: tuple[LayerShape, ...]) -> dict[str, Synapse]:
         if self._sums:                                               # a sum of filtered currents is that of the currents
             shapes = shapes[:-1]
         return {shape.name: self.synapse for shape in shapes

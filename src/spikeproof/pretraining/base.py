@@ -1,14 +1,35 @@
 """What every pre-training shares."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..annotations import Json
+    from ..architectures.shapes import LayerShape
+    from ..datasets.base import PreparedData
+    from ..models import CodeNetwork, FloatNetwork
+    from ..network import InputSpec
+    from ..neurons.base import Neuron
+    from ..options import Options
+    from ..quantizers.base import Quantizer
+    from ..training import Method
+    from ..training_options import TrainingOptions
 
 __all__ = ["Pretraining"]
 
 
 class Pretraining:
     """Base class: holds the options. Subclasses give ``train(model, data, **kwargs)`` and an ``Options`` class."""
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def check(self, neuron, input_spec, shapes):
+    if TYPE_CHECKING:
+        def train(self, model: FloatNetwork, data: PreparedData, *args: Any, **kwargs: Any) -> list[dict[str, Json]]:
+            """Train a FloatNetwork in place -> history (list of dicts, one per epoch)."""
+
+    def check(self, neuron: Neuron, input_spec: InputSpec, shapes: tuple[LayerShape, ...]) -> None:
         """ValueError where such neurons, input or layers cannot be trained so; without torch, before anything runs.
 
         Parameters
@@ -23,19 +44,20 @@ class Pretraining:
             if training.epochs == 0:
                 raise ValueError("training.epochs must be at least 1: nothing would be trained")
 
-    def check_quantizer(self, quantizer, neuron, input_spec):
+    def check_quantizer(self, quantizer: Quantizer, neuron: Neuron, input_spec: InputSpec) -> None:
         """As :meth:`check`, of the training of a quantizer that follows."""
         self.check_training(quantizer.options.training, neuron, input_spec)
 
     @staticmethod
-    def check_training(training, neuron, input_spec):
+    def check_training(training: TrainingOptions, neuron: Neuron, input_spec: InputSpec) -> None:
         """ValueError where neurons or input cannot be trained by surrogate gradients (TrainingOptions)."""
         if neuron.lateral is not None and training.epochs:
             raise ValueError("neurons that inhibit each other have no gradient: use pretraining of kind stdp, and training: "
                              "{epochs: 0} elsewhere")
         training.check(neuron, input_spec)
 
-    def train_codes(self, model, source, data, method=None, **kwargs):
+    def train_codes(self, model: CodeNetwork, source: FloatNetwork, data: PreparedData, method: Method | None = None,
+                    **kwargs: Any) -> tuple[CodeNetwork, list[dict[str, Json]]]:
         """Train a quantized network on -> (CodeNetwork, history): by surrogate gradients, whatever came before.
 
         Parameters

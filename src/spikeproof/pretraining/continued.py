@@ -1,12 +1,24 @@
 """Training on in full precision: the control of every method that trains after a pre-training."""
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
 
 from ..options import Options
 from ..training_options import TrainingOptions
 from .base import Pretraining
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..annotations import Entry, Json, StrPath
+    from ..architectures.shapes import LayerShape
+    from ..datasets.base import PreparedData
+    from ..models import FloatNetwork
+    from ..network import InputSpec
+    from ..neurons.base import Neuron
 
 __all__ = ["Continued"]
 
@@ -19,31 +31,34 @@ class Continued(Pretraining):
     """
     class Options(Options):
         kind: Literal["continued"]
-        first: dict
+        first: dict  # type: ignore[type-arg]
         training: TrainingOptions = TrainingOptions()
 
         @field_validator("first", mode="before")
         @classmethod
-        def _entry(cls, value):
+        def _entry(cls, value: Json) -> Entry:
             if not isinstance(value, dict):
                 raise ValueError(f"must be the whole entry of another pre-training, not {value!r}")
             return value
 
         @field_validator("first")
         @classmethod
-        def _valid(cls, value):
+        def _valid(cls, value: Entry) -> Entry:
             from ..entries import parse_entry
             return parse_entry("pretraining", value, "first").model_dump()
 
-    def check(self, neuron, input_spec, shapes):
+    options: Options
+
+    def check(self, neuron: Neuron, input_spec: InputSpec, shapes: tuple[LayerShape, ...]) -> None:
         super().check(neuron, input_spec, shapes)
         self._first().check(neuron, input_spec, shapes)
 
-    def _first(self):
+    def _first(self) -> Pretraining:
         from ..entries import make
         return make("pretraining", self.options.first)
 
-    def train(self, model, data, checkpoint=None, **kwargs):
+    def train(self, model: FloatNetwork, data: PreparedData, checkpoint: StrPath | None = None,
+              **kwargs: Any) -> list[dict[str, Json]]:
         """Train a FloatNetwork in place -> history of both trainings (list of dicts, one per epoch)."""
         from ..training import fit
         part = None if checkpoint is None else f"{checkpoint}.first"

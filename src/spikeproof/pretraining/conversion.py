@@ -1,12 +1,28 @@
 """Conversion of an artificial network (SNN-Calibration: Li et al., "A Free Lunch From ANN", ICML 2021)."""
+from __future__ import annotations
+
 from itertools import islice
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..options import Options
 from ..training_options import TrainingOptions
 from .base import Pretraining
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import torch
+
+    from ..annotations import Json, Say
+    from ..architectures.shapes import LayerShape
+    from ..datasets.base import PreparedData
+    from ..models import FloatNetwork
+    from ..models.float_network import FloatLayer
+    from ..network import InputSpec
+    from ..neurons.base import Neuron
+    from ..neurons.relu import Relu
 
 __all__ = ["Conversion", "best_threshold", "mean_error"]
 
@@ -34,17 +50,20 @@ class Conversion(Pretraining):
         potentials: bool = False
         training: TrainingOptions = TrainingOptions()
 
-    def check(self, neuron, input_spec, shapes):
+    options: Options
+
+    def check(self, neuron: Neuron, input_spec: InputSpec, shapes: tuple[LayerShape, ...]) -> None:
         super().check(self._twin(), input_spec, shapes)
         if not neuron.trained_threshold:
             raise ValueError("neurons must be atif_u to be converted to: soft reset, and one threshold per layer that can be set")
 
     @staticmethod
-    def _twin():
+    def _twin() -> Relu:
         from ..neurons.relu import Relu
         return Relu(Relu.Options(kind="relu"))
 
-    def train(self, model, data, seed=0, say=print, **kwargs):
+    def train(self, model: FloatNetwork, data: PreparedData, seed: int = 0, say: Say = print,
+              **kwargs: Any) -> list[dict[str, Json]]:
         """Train and convert into a FloatNetwork in place -> history of the twin's training (list of dicts, one per epoch).
 
         The last epoch's ``validation_accuracy`` is that of the converted network, ``twin_validation_accuracy`` that of the twin.
@@ -79,6 +98,7 @@ class Conversion(Pretraining):
                 if self.options.calibrate and model.fires(k):
                     _bias(layer).add_(mean_error(model, x, k, wanted[k]).mean((1, 2)))
                 if self.options.potentials and model.fires(k):
+                    assert layer.initial is not None
                     layer.initial.add_(model.steps * mean_error(model, x, k, wanted[k]))
         before, after = history[-1]["validation_accuracy"], accuracy(model, data, "validation")
         history[-1] |= {"validation_accuracy": after, "twin_validation_accuracy": before}
@@ -86,18 +106,20 @@ class Conversion(Pretraining):
         return history
 
 
-def mean_error(model, x, k, wanted):
+def mean_error(model: FloatNetwork, x: torch.Tensor, k: int, wanted: torch.Tensor) -> torch.Tensor:
     """What the mean value of layer k's spikes lacks, [C, H, W], over images and steps; ``wanted`` is [B, C, H, W]."""
     spikes, amplitude, _ = next(islice(model.walk(x), k, None))
     return (wanted - spikes.mean(0) * amplitude).mean(0)
 
 
-def _bias(layer):
+def _bias(layer: FloatLayer) -> torch.Tensor:
     first = layer.connections[0]
-    return first.bias if first.norm is None else first.norm.bias
+    bias = first.bias if first.norm is None else first.norm.bias
+    assert bias is not None
+    return bias
 
 
-def best_threshold(activations, steps, candidates):
+def best_threshold(activations: torch.Tensor, steps: int, candidates: int) -> float:
     """The threshold with the least squared error of the counts' values (find_threshold_mse of the published code).
 
     Parameters
@@ -110,7 +132,7 @@ def best_threshold(activations, steps, candidates):
     if largest <= 0:
         return 1.0                                                   # a silent layer stays silent
 
-    def error(v):
+    def error(v: float) -> float:
         counts = (activations * (steps / v)).floor().clamp(0, steps)
         return float(((counts * (v / steps) - activations) ** 2).mean())
     return min((largest * (1 - 0.01 * i) for i in range(candidates)), key=error)

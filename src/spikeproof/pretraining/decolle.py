@@ -1,11 +1,25 @@
 """Training with local losses (DECOLLE): the supervised network of Q-SpiNN."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..options import Options
 from ..training_options import TrainingOptions
 from .base import Pretraining
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..annotations import Json
+    from ..architectures.shapes import LayerShape
+    from ..datasets.base import PreparedData
+    from ..decolle import LocalLosses
+    from ..models import CodeNetwork, FloatNetwork
+    from ..network import InputSpec
+    from ..neurons.base import Neuron
+    from ..training import Method
 
 __all__ = ["Decolle"]
 
@@ -27,7 +41,9 @@ class Decolle(Pretraining):
                                                     schedule="step", step_epochs=30, step_factor=0.2, weight_decay=0.0,
                                                     surrogate="sigmoid", surrogate_width=0.25)
 
-    def check(self, neuron, input_spec, shapes):
+    options: Options
+
+    def check(self, neuron: Neuron, input_spec: InputSpec, shapes: tuple[LayerShape, ...]) -> None:
         super().check(neuron, input_spec, shapes)
         if neuron.reset != "soft" or neuron.readout != "membrane" or neuron.trained_threshold or not neuron.unit_spikes:
             raise ValueError("decolle wants neurons of a fixed threshold that reset softly and are read by their membrane, like "
@@ -40,17 +56,18 @@ class Decolle(Pretraining):
         if len(shapes) < 2:
             raise ValueError("decolle wants a hidden layer at least")
 
-    def losses(self, seed):
+    def losses(self, seed: int) -> LocalLosses:
         """What takes the place of the network's loss."""
         from ..decolle import LocalLosses
         return LocalLosses(self.options.burn_in, self.options.trained_readout, seed)
 
-    def train(self, model, data, seed=0, **kwargs):
+    def train(self, model: FloatNetwork, data: PreparedData, seed: int = 0, **kwargs: Any) -> list[dict[str, Json]]:
         """Train a FloatNetwork in place -> history (list of dicts, one per epoch)."""
         from ..training import fit
         return fit(model, data, self.options.training, seed=seed, method=self.losses(seed), **kwargs)
 
-    def train_codes(self, model, source, data, method=None, seed=0, **kwargs):
+    def train_codes(self, model: CodeNetwork, source: FloatNetwork, data: PreparedData, method: Method | None = None,
+                    seed: int = 0, **kwargs: Any) -> tuple[CodeNetwork, list[dict[str, Json]]]:
         from ..training import Together, fit
         methods = [self.losses(seed)] + ([] if method is None else [method])
         return model, fit(model, data, model.quantizer.options.training, seed=seed, method=Together(methods), **kwargs)

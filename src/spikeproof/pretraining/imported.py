@@ -1,11 +1,20 @@
 """A network that was trained elsewhere: its weights from a file that ``spikeproof import`` wrote."""
+from __future__ import annotations
+
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
 from ..options import Options
 from .base import Pretraining
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..annotations import Array, Json, Say, StrPath
+    from ..datasets.base import PreparedData
+    from ..models import FloatNetwork
 
 __all__ = ["Imported", "WEIGHTS", "take_over"]
 
@@ -13,7 +22,7 @@ __all__ = ["Imported", "WEIGHTS", "take_over"]
 WEIGHTS = "spikeproof imported weights"
 
 
-def take_over(model, tensors):
+def take_over(model: FloatNetwork, tensors: Mapping[str, Array]) -> None:
     """Load imported weights (dict name -> array) into a FloatNetwork; RuntimeError where they do not fit.
 
     Initial membranes, which NIR does not have, stay zero.
@@ -32,12 +41,15 @@ class Imported(Pretraining):
 
         @field_validator("sha256")
         @classmethod
-        def _a_digest(cls, value):
+        def _a_digest(cls, value: str) -> str:
             if not re.fullmatch("[0-9a-f]{64}", value):
                 raise ValueError(f"must be a SHA-256, 64 hexadecimal digits, not {value!r}")
             return value
 
-    def train(self, model, data, seed=0, checkpoint=None, context=None, label="", say=print, device="cpu"):
+    options: Options
+
+    def train(self, model: FloatNetwork, data: PreparedData, seed: int = 0, checkpoint: StrPath | None = None,
+              context: Json = None, label: str = "", say: Say = print, device: str = "cpu") -> list[dict[str, Json]]:
         """Take the weights over, in place -> history of one entry: accuracies as they are.
 
         Raises

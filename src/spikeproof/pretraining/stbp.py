@@ -1,10 +1,19 @@
 """Spatio-temporal backpropagation (STBP; Wu, Deng, Li, Zhu and Shi, 2018)."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..training_options import TrainingOptions
 from .surrogate import SurrogateGradient
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..annotations import Json
+    from ..datasets.base import PreparedData
+    from ..models import FloatNetwork
 
 __all__ = ["Stbp"]
 
@@ -17,13 +26,15 @@ class Stbp(SurrogateGradient):
     learning rate, and a surrogate twice as wide. Without normalisation, smaller first weights leave deep layers silent.
     """
     class Options(SurrogateGradient.Options):
-        kind: Literal["stbp"]
+        kind: Literal["stbp"]  # type: ignore[assignment]
         gain: float = Field(2.0, gt=0, le=100)
         training: TrainingOptions = TrainingOptions(
             epochs=100, batch_size=50, optimizer="sgd", learning_rate=1.2, schedule="step", step_epochs=45, step_factor=0.1,
             weight_decay=0.0, surrogate="rectangle", surrogate_width=1.0, loss="mse_rate")
 
-    def train(self, model, data, **kwargs):
+    options: Options
+
+    def train(self, model: FloatNetwork, data: PreparedData, **kwargs: Any) -> list[dict[str, Json]]:
         """As in the base class, from first weights times ``gain``."""
         import torch
         with torch.no_grad():

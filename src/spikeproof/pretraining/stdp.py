@@ -5,13 +5,27 @@ Neuroscience 9:99, 2015: Poisson input, competing neurons with adaptive threshol
 its neuron spikes, weights normalised after every image, labels from the responses to training images. What is ours: current-based
 synapses, the values of the constants (our tuning), and labels as a second layer of the network, so that it decides by itself.
 """
+from __future__ import annotations
+
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..options import Options
 from .base import Pretraining
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..annotations import Json
+    from ..architectures.shapes import LayerShape
+    from ..datasets.base import PreparedData
+    from ..models import CodeNetwork, FloatNetwork
+    from ..network import InputSpec
+    from ..neurons.base import Neuron
+    from ..quantizers.base import Quantizer
+    from ..training import Method
 
 __all__ = ["Stdp"]
 
@@ -48,7 +62,9 @@ class Stdp(Pretraining):
         label_images: int = Field(10000, ge=1)
         vote: Literal["proportion", "label"] = "proportion"
 
-    def check(self, neuron, input_spec, shapes):
+    options: Options
+
+    def check(self, neuron: Neuron, input_spec: InputSpec, shapes: tuple[LayerShape, ...]) -> None:
         if neuron.lateral is None:
             raise ValueError("stdp wants neurons that compete, of kind diehl_cook")
         if input_spec.bits != 1 or input_spec.constant:
@@ -63,14 +79,14 @@ class Stdp(Pretraining):
             raise ValueError(f"weight_sum must be at most {most:g}, half of what {inputs} inputs at largest_weight sum up to, so "
                              f"that there is something to choose, not {self.options.weight_sum:g}")
 
-    def check_quantizer(self, quantizer, neuron, input_spec):
+    def check_quantizer(self, quantizer: Quantizer, neuron: Neuron, input_spec: InputSpec) -> None:
         if quantizer.options.training.epochs and quantizer.options.kind != "fixed_point":
             raise ValueError("stdp learns in codes of quantizer fixed_point alone: use that, or training: {epochs: 0}")
         if quantizer.options.training.epochs and quantizer.options.edge_bits is not None:
             raise ValueError("stdp learns with the quantizer's bits in both layers: leave out edge_bits, or use training: "
                              "{epochs: 0}")
 
-    def train(self, model, data, seed=0, **kwargs):
+    def train(self, model: FloatNetwork, data: PreparedData, seed: int = 0, **kwargs: Any) -> list[dict[str, Json]]:
         """Train a FloatNetwork in place -> history (list of dicts, one per epoch)."""
         from ..stdp import Precision, label_neurons, learn
         self.check(model.neuron, model.input_spec, model.shapes)
@@ -78,7 +94,8 @@ class Stdp(Pretraining):
         label_neurons(model, model, data, self.options, seed)
         return self._told(history, model, data)
 
-    def train_codes(self, model, source, data, method=None, seed=0, **kwargs):
+    def train_codes(self, model: CodeNetwork, source: FloatNetwork, data: PreparedData, method: Method | None = None,
+                    seed: int = 0, **kwargs: Any) -> tuple[CodeNetwork, list[dict[str, Json]]]:
         from ..models import CodeNetwork
         from ..stdp import RoundedPrecision, label_neurons, learn
         from ..training import fit
@@ -93,7 +110,7 @@ class Stdp(Pretraining):
         return model, self._told(history, model, data)
 
     @staticmethod
-    def _told(history, model, data):
+    def _told(history: list[dict[str, Json]], model: FloatNetwork | CodeNetwork, data: PreparedData) -> list[dict[str, Json]]:
         from ..training import accuracy
         history[-1]["validation_accuracy"] = accuracy(model, data, "validation")
         return history

@@ -1,4 +1,6 @@
 """Temporal spike sequence learning via backpropagation (TSSL-BP; Zhang and Li, NeurIPS 2020)."""
+from __future__ import annotations
+
 from typing import Literal
 
 from ..training_options import TrainingOptions
@@ -15,7 +17,7 @@ class TsslBp(SurrogateGradient):
     usual, for which batch normalisation stands here.
     """
     class Options(SurrogateGradient.Options):
-        kind: Literal["tssl_bp"]
+        kind: Literal["tssl_bp"]  # type: ignore[assignment]
         training: TrainingOptions = TrainingOptions(
             epochs=150, batch_size=50, learning_rate=5e-4, schedule="step", step_factor=1.0, weight_decay=0.01, surrogate="tssl",
             surrogate_width=0.2, loss="kernel")

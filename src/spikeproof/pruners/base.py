@@ -1,14 +1,25 @@
 """What every pruner shares."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..architectures.shapes import LayerShape
+    from ..datasets.base import PreparedData
+    from ..models import CodeNetwork
+    from ..neurons.base import Neuron
+    from ..options import Options
+    from ..training import Method
 
 __all__ = ["Pruner"]
 
 
 class Pruner:
     """Base class: holds the options. Subclasses give :meth:`prune` and an ``Options`` class with ``training``."""
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         self.options = options
 
-    def layers(self, shapes):
+    def layers(self, shapes: tuple[LayerShape, ...]) -> tuple[LayerShape, ...]:
         """LayerShapes of the pruned network, but for numbers of channels that data decide; without torch.
 
         Raises
@@ -18,7 +29,7 @@ class Pruner:
         """
         return shapes
 
-    def check(self, shapes, neuron):
+    def check(self, shapes: tuple[LayerShape, ...], neuron: Neuron) -> None:
         """ValueError where such layers of such neurons cannot be pruned so; without torch, before anything runs.
 
         Parameters
@@ -28,7 +39,7 @@ class Pruner:
         """
         self.layers(shapes)
 
-    def prune(self, model, data):
+    def prune(self, model: CodeNetwork, data: PreparedData) -> tuple[CodeNetwork, str]:
         """A smaller network, before it is trained on.
 
         Parameters
@@ -42,6 +53,6 @@ class Pruner:
         """
         raise NotImplementedError
 
-    def method(self):
+    def method(self) -> Method | None:
         """What is added to the loop that trains it on: a :class:`spikeproof.training.Method`, or None."""
         return None

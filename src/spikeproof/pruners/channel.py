@@ -1,5 +1,7 @@
 """Structured pruning: whole channels leave the network, and memory and cycles with them."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -7,6 +9,12 @@ from ..architectures.shapes import channel_groups
 from ..options import Options
 from ..training_options import TrainingOptions
 from .base import Pruner
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..datasets.base import PreparedData
+    from ..models import CodeNetwork
 
 __all__ = ["ChannelPruner"]
 
@@ -23,7 +31,9 @@ class ChannelPruner(Pruner):
         keep: float = Field(0.5, gt=0, le=1)
         training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
 
-    def kept(self, members):
+    options: Options
+
+    def kept(self, members: list[tuple[torch.Tensor, list[torch.Tensor]]]) -> torch.Tensor:
         """Indices of the channels to keep, ascending.
 
         Parameters
@@ -33,14 +43,15 @@ class ChannelPruner(Pruner):
             values, one for each connection that reads the layer
         """
         importance = sum(rates * sum(weights.abs().mean(dim=(0, 2, 3)) for weights in outgoing) for rates, outgoing in members)
+        assert not isinstance(importance, int)
         count = max(1, round(self.options.keep * len(importance)))
         return importance.argsort(descending=True, stable=True)[:count].sort().values
 
-    def prune(self, model, data):
+    def prune(self, model: CodeNetwork, data: PreparedData) -> tuple[CodeNetwork, str]:
         from ..training import firing_rates
         hidden = [shape for shape in model.shapes[:-1] if shape.emits == "spikes"]
         rates = {shape.name: of.float() for shape, of in zip(hidden, firing_rates(model, data, "train"))}
-        kept = {}
+        kept: dict[str, torch.Tensor] = {}
         for names in channel_groups(model.shapes):
             members = [(rates[name], model.outgoing(name)) for name in names if name in rates and model.outgoing(name)]
             if members:                                              # else these are the currents of the last layer

@@ -1,6 +1,8 @@
 """Spatial-channel pruning of SpQuant-SNN: masks that are decided per input and step, from membranes, by integer comparisons."""
+from __future__ import annotations
+
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,6 +11,14 @@ from ..network import INPUT
 from ..options import Options
 from ..training_options import TrainingOptions
 from .base import Pruner
+
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+    from ..datasets.base import PreparedData
+    from ..models import CodeNetwork
+    from ..neurons.base import Neuron
+    from ..open_shares import OpenShares
 
 __all__ = ["CHANNELS", "MaskPruner", "SPATIAL"]
 
@@ -45,14 +55,17 @@ class MaskPruner(Pruner):
         training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
 
         @model_validator(mode="after")
-        def _masks_something(self):
+        def _masks_something(self) -> Self:
             if self.spatial is None and self.channels is None:
                 raise ValueError("spatial or channels must be given: masks of neither do nothing")
             if self.kernel % 2 == 0:
                 raise ValueError(f"kernel must be odd, so that padding keeps the map, not {self.kernel}")
             return self
 
-    def layers(self, shapes):
+    options: Options
+
+    def layers(self, shapes: tuple[LayerShape, ...]) -> tuple[LayerShape, ...]:
+        out: list[LayerShape]
         by_name, out = {shape.name: shape for shape in shapes}, []
         for shape in shapes[:-1]:
             source = by_name.get(shape.connections[0].source)
@@ -67,7 +80,7 @@ class MaskPruner(Pruner):
                              f"that is not the last (the first, which the {INPUT} drives, has no membranes to go by)")
         return (*out, shapes[-1])
 
-    def check(self, shapes, neuron):
+    def check(self, shapes: tuple[LayerShape, ...], neuron: Neuron) -> None:
         if not neuron.unit_spikes:
             raise ValueError("masks compare membranes in units of what a spike is worth, so it must be worth 1: use neurons "
                              "like lif, if, decay, plif or lt_lif")
@@ -76,24 +89,25 @@ class MaskPruner(Pruner):
                              "neurons without")
         super().check(shapes, neuron)
 
-    def _gates(self, shape, source):
+    def _gates(self, shape: LayerShape, source: LayerShape) -> list[LayerShape]:
         """LayerShapes of the gates of a layer; the last one is its gate."""
+        gates: list[LayerShape]
         options, (rows, columns), gates = self.options, source.out_map, []
         height, width = shape.out_map
 
-        def gate(name, channels, side, connection, **more):
+        def gate(name: str, channels: int, side: tuple[int, int], connection: Connection, **more: Any) -> str:
             made = LayerShape(shape.name + name, channels, side, (connection,), stateless=True, weight_bits=options.weight_bits,
                               **more)
             gates.append(made)
             return made.name
 
-        def summed(name, of, side, pool):
+        def summed(name: str, of: str, side: tuple[int, int], pool: int) -> str:
             channels = source.out_channels
             read = Connection(of, channels, channels, pool=pool, identity=True, norm=False, reads="membranes")
             gates.append(LayerShape(shape.name + name, channels, side, (read,), emits="sums"))
             return shape.name + name
 
-        def compared(of, channels, kernel):
+        def compared(of: str, channels: int, kernel: int) -> Connection:
             return Connection(of, source.out_channels, channels, (kernel, kernel), 1, kernel // 2, norm=False, reads="membranes")
         where = which = None
         read, pool = source.name, rows                               # what the whole map is summed of
@@ -119,7 +133,7 @@ class MaskPruner(Pruner):
             gate(BOTH, channels, side, Connection(where, 1, channels, identity=True), gate=which)
         return gates
 
-    def prune(self, model, data):
+    def prune(self, model: CodeNetwork, data: PreparedData) -> tuple[CodeNetwork, str]:
         """As in the base class; the gates start as :func:`spikeproof.open_shares.start_gates` says."""
         from ..open_shares import start_gates
         masked = model.with_layers(self.layers(model.shapes))
@@ -132,11 +146,11 @@ class MaskPruner(Pruner):
                 closed.append(shape.name if side is None else f"{shape.name} (blocks of {height // side[0]}x{width // side[1]})")
         return masked, f"masks on {', '.join(closed)}; {len(model.shapes) - len(closed)} layers stay open"
 
-    def method(self):
+    def method(self) -> OpenShares:
         from ..open_shares import OpenShares
         return OpenShares(self)
 
-    def share(self, layer, epoch):
+    def share(self, layer: str, epoch: int) -> float | None:
         """The share of its gates that a layer (by name) keeps open in an epoch, from 0; None where it compares nothing."""
         final = {SPATIAL: self.options.spatial, CHANNELS: self.options.channels}
         kept = next((final[kind] for kind in final if layer.endswith(kind)), None)

@@ -3,8 +3,10 @@
 value = code * scale. A quantizer picks the scale of a layer's weights and rounds value / scale to a
 legal code, with a straight-through gradient (the rounding counts as the identity).
 """
+from __future__ import annotations
+
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +14,19 @@ from ..fixed_point import ROUNDINGS
 from ..neurons.base import nearest_leak
 from ..options import Options
 from ..training_options import TrainingOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
+    import torch
+
+    from ..architectures.shapes import LayerShape
+    from ..codecs import Codec
+    from ..neurons.base import Neuron
+    from ..spec import Leak
+    from ..training import Method
+    from .integer import IntQuantizer
 
 __all__ = ["MembraneOptions", "ParameterOptions", "Quantizer", "QuantizerOptions", "nearest", "round_ste", "rounded",
            "straight_through"]
@@ -30,19 +45,19 @@ class MembraneOptions(Options):
     unit: Literal["half_threshold", "threshold"] = "half_threshold"
     gradient: Literal["clip", "stacked"] = "clip"
     temperature: float = Field(2.0, gt=0)
-    rounding: Literal[ROUNDINGS] = "half_up"
+    rounding: Literal[ROUNDINGS] = "half_up"  # type: ignore[valid-type]
     output_bits: int = Field(16, ge=2, le=24)
     current_bits: int | None = Field(None, ge=2, le=24)
 
     @field_validator("levels", mode="before")
     @classmethod
-    def _pair(cls, value):
+    def _pair(cls, value: object) -> object:
         if value is not None and not (isinstance(value, (list, tuple)) and len(value) == 2):
             raise ValueError(f"must be the lowest and the highest code [lo, hi], like [-1, 1], not {value!r}")
         return value
 
     @model_validator(mode="after")
-    def _bits_or_levels(self):
+    def _bits_or_levels(self) -> Self:
         if self.gradient != "stacked" and self.temperature != 2:
             raise ValueError("temperature must be left out where gradient is clip: it is the slope of the stacked gradient")
         if self.levels is None:
@@ -59,12 +74,12 @@ class MembraneOptions(Options):
         return self
 
     @property
-    def codes(self):
+    def codes(self) -> tuple[int, int]:
         """(lo, hi) of the codes that are stored."""
         bits = self.bits or 16
         return self.levels or (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
-    def shift(self, median, reach):
+    def shift(self, median: float, reach: float) -> int:
         """A stored code counts in units of 2 to the power of this; of the layer's threshold codes, the median and the most that
         membranes must reach."""
         if self.levels:
@@ -72,7 +87,7 @@ class MembraneOptions(Options):
         return max(0, math.ceil(math.log2(reach / self.codes[1])))
 
     @property
-    def slope(self):
+    def slope(self) -> float | None:
         """Temperature of the stacked gradient, or None."""
         return self.temperature if self.gradient == "stacked" else None
 
@@ -80,7 +95,7 @@ class MembraneOptions(Options):
 class ParameterOptions(Options):
     """A parameter of neurons in so many bits; ``floor`` is truncation, ``half_up`` to the nearest."""
     bits: int = Field(8, ge=1, le=16)
-    rounding: Literal[ROUNDINGS] = "half_up"
+    rounding: Literal[ROUNDINGS] = "half_up"  # type: ignore[valid-type]
 
 
 class LeakOptions(ParameterOptions):
@@ -101,6 +116,8 @@ class QuantizerOptions(Options):
     largest fit, layer by layer; by default thresholds are as exact as sums. ``leak``: the factor of membranes and currents as a
     fraction of so many bits; by default the neuron's own.
     """
+    if TYPE_CHECKING:
+        kind: str
     scale: Literal["channel", "layer"] = "channel"
     power_of_two_scale: bool = False
     shortcut_bits: int | None = Field(None, ge=2, le=16)
@@ -111,24 +128,24 @@ class QuantizerOptions(Options):
     training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
 
 
-def nearest(x, levels):
+def nearest(x: torch.Tensor, levels: Sequence[int]) -> torch.Tensor:
     """The nearest of ascending ``levels`` (ints) to each element of x; in a middle the upper one."""
     import torch
-    levels = x.new_tensor(levels)
-    return levels[torch.bucketize(x.detach(), (levels[1:] + levels[:-1]) / 2, right=True)]
+    values = x.new_tensor(levels)
+    return values[torch.bucketize(x.detach(), (values[1:] + values[:-1]) / 2, right=True)]
 
 
-def straight_through(x, quantized):
+def straight_through(x: torch.Tensor, quantized: torch.Tensor) -> torch.Tensor:
     """``quantized`` in the forward pass, the gradient of x in the backward pass."""
     return x + (quantized - x).detach()
 
 
-def round_ste(x):
+def round_ste(x: torch.Tensor) -> torch.Tensor:
     """x rounded to the nearest integer (half to even), straight-through gradient."""
     return straight_through(x, x.round())
 
 
-def rounded(x, rounding, generator=None):
+def rounded(x: torch.Tensor, rounding: str, generator: torch.Generator | None = None) -> torch.Tensor:
     """x rounded to integers by one of the contract's roundings.
 
     Stochastic draws are those of ``generator``, or, without one, the same ones in every call for a shape.
@@ -146,24 +163,25 @@ class Quantizer:
     Subclasses give ``codec``, :meth:`scale` and :meth:`codes`. The scale follows the weights; or, where ``keeps_scale`` says so, it
     stays what it was before training; or it is ``learned``, by :meth:`learned_scale`.
     """
+    codec: Codec
     learned = keeps_scale = False
 
-    def __init__(self, options):
+    def __init__(self, options: QuantizerOptions) -> None:
         self.options = options
 
-    def of_layer(self, k, count):
+    def of_layer(self, k: int, count: int) -> Quantizer:
         """The quantizer of layer k of ``count``: this one, or that of the first and the last layer."""
         if self.options.edge_bits is None or k not in (0, count - 1):
             return self
         return self.as_integers(self.options.edge_bits)
 
-    def as_integers(self, bits):
+    def as_integers(self, bits: int) -> IntQuantizer:
         """Integers of so many bits, all else as here."""
         from .integer import IntQuantizer
         shared = {name: getattr(self.options, name) for name in QuantizerOptions.model_fields if name != "edge_bits"}
         return IntQuantizer(IntQuantizer.Options(kind="int", bits=bits, **shared))
 
-    def check(self, shapes, neuron):
+    def check(self, shapes: tuple[LayerShape, ...], neuron: Neuron) -> None:
         """ValueError where such layers of such neurons cannot be quantized so; without torch, before anything runs.
 
         Parameters
@@ -179,11 +197,11 @@ class Quantizer:
                 raise ValueError(f"layer {shape.name}: spikes that are summed must be worth 1 each: use neurons of a fixed "
                                  "threshold")
 
-    def method(self):
+    def method(self) -> Method | None:
         """What is added to the training loop: a :class:`spikeproof.training.Method`, or None."""
         return None
 
-    def thresholds(self, theta):
+    def thresholds(self, theta: torch.Tensor) -> torch.Tensor:
         """Thresholds in codes (any shape, real numbers) -> those that are compared with, at least 1; straight-through gradient."""
         options = self.options.thresholds
         if options is None:
@@ -192,13 +210,13 @@ class Quantizer:
         codes = rounded(theta.detach() / unit, options.rounding).clamp(1, most) * unit
         return straight_through(theta, codes)
 
-    def theta_shift(self, theta):
+    def theta_shift(self, theta: torch.Tensor) -> int:
         """The unit of a layer's thresholds is 2 to the power of this; the same for thresholds and for what they are rounded to."""
         if self.options.thresholds is None:
             return 0
         return max(0, int(theta.detach().max()).bit_length() - self.options.thresholds.bits)
 
-    def leak(self, leak):
+    def leak(self, leak: Leak) -> Leak:
         """A Leak of the contract -> that of ``leak`` in so many bits; what forgets nothing or everything stays."""
         options = self.options.leak
         if options is None or leak.factor in (0, 1):
@@ -206,21 +224,21 @@ class Quantizer:
         return nearest_leak(leak.factor, options.bits, options.rounding, least=1)
 
     @property
-    def shortcut_bits(self):
+    def shortcut_bits(self) -> int:
         """Bits of the integers on residual shortcuts: at least 4 times the largest weight code, and 15."""
         largest = max(4 * int(abs(self.codec.codes).max()), 15)
         return self.options.shortcut_bits or min(largest.bit_length() + 1, 16)
 
-    def scale(self, weight, per_channel):
+    def scale(self, weight: torch.Tensor, per_channel: bool) -> torch.Tensor:
         """weight [C_out, C_in, kh, kw] -> value of one code, [C_out, 1, 1, 1] or [1, 1, 1, 1], > 0."""
         scale = self.fitted_scale(weight, per_channel)
         return scale.log2().round().exp2() if self.options.power_of_two_scale else scale
 
-    def fitted_scale(self, weight, per_channel):
+    def fitted_scale(self, weight: torch.Tensor, per_channel: bool) -> torch.Tensor:
         """As :meth:`scale`, any real number."""
         raise NotImplementedError
 
-    def learned_scale(self, step, weight):
+    def learned_scale(self, step: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Trained scale -> value of one code, same shape, > 0; the gradient is that of the method.
 
         Parameters
@@ -230,12 +248,12 @@ class Quantizer:
         """
         raise NotImplementedError
 
-    def codes(self, x):
+    def codes(self, x: torch.Tensor) -> torch.Tensor:
         """x = weight / scale, any shape -> codes as floats, straight-through gradient."""
         raise NotImplementedError
 
     @staticmethod
-    def _reduce(weight, per_channel, how):
+    def _reduce(weight: torch.Tensor, per_channel: bool, how: str) -> torch.Tensor:
         """``how`` ("mean" or "amax") over all axes but channels, or over all axes; kept as 4 axes."""
         axes = (1, 2, 3) if per_channel else (0, 1, 2, 3)
         return getattr(weight, how)(dim=axes, keepdim=True).clamp(min=1e-8)

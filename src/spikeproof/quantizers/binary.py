@@ -1,8 +1,13 @@
 """Binary weights {-1, +1} times a scale, the mean magnitude (Rastegari et al., XNOR-Net, 2016)."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from ..codecs import Binary
 from .base import Quantizer, QuantizerOptions, straight_through
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["BinaryQuantizer"]
 
@@ -14,8 +19,8 @@ class BinaryQuantizer(Quantizer):
 
     codec = Binary()
 
-    def fitted_scale(self, weight, per_channel):
+    def fitted_scale(self, weight: torch.Tensor, per_channel: bool) -> torch.Tensor:
         return self._reduce(weight.abs(), per_channel, "mean")
 
-    def codes(self, x):
+    def codes(self, x: torch.Tensor) -> torch.Tensor:
         return straight_through(x.clamp(-3, 3), (x >= 0).to(x.dtype) * 2 - 1)

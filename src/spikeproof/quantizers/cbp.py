@@ -3,13 +3,22 @@
 Kim, Kim and Jeong, NeurIPS 2021; CBP-QSNN applies it to spiking networks after any pre-training. Facts are from the papers and
 their published code; what is ours is said so.
 """
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..codecs import parse_codec
 from ..training_options import TrainingOptions
 from .base import Quantizer, QuantizerOptions, nearest, straight_through
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..architectures.shapes import LayerShape
+    from ..lagrange import Constraint
+    from ..neurons.base import Neuron
 
 __all__ = ["CbpQuantizer"]
 
@@ -38,25 +47,26 @@ class CbpQuantizer(Quantizer):
         step_factor=1.0,
                                                     weight_decay=0.0, clip_gradient=1.0)
 
+    options: Options
     keeps_scale = True
 
-    def __init__(self, options):
+    def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.codec = parse_codec(options.levels)
 
-    def fitted_scale(self, weight, per_channel):
+    def fitted_scale(self, weight: torch.Tensor, per_channel: bool) -> torch.Tensor:
         return self._reduce(weight.abs(), per_channel, "mean") / self.codec.max_code
 
-    def codes(self, x):
+    def codes(self, x: torch.Tensor) -> torch.Tensor:
         return straight_through(x, nearest(x, self.codec.codes.tolist()))
 
-    def check(self, shapes, neuron):
+    def check(self, shapes: tuple[LayerShape, ...], neuron: Neuron) -> None:
         super().check(shapes, neuron)
         count = sum(shape.weighted for shape in shapes)
         if not any(self.of_layer(k, count) is self for k in range(count)):
             raise ValueError("cbp has no layer to constrain: the first and the last keep edge_bits; give them the levels too "
                              "(edge_bits: null), or add layers between")
 
-    def method(self):
+    def method(self) -> Constraint:
         from ..lagrange import Constraint
         return Constraint(self)

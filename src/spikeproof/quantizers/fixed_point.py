@@ -1,10 +1,17 @@
 """Fixed point Qi.f: a power-of-two step that a user states, and the rounding (Q-SpiNN; Gupta et al., ICML 2015)."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..codecs import parse_codec
 from .base import Quantizer, QuantizerOptions, rounded, straight_through
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..rounding import RoundedTraining
 
 __all__ = ["FixedPointQuantizer"]
 
@@ -28,23 +35,26 @@ class FixedPointQuantizer(Quantizer):
         updates: Literal["shadow", "rounded"] = "shadow"
         scale: Literal["layer"] = "layer"
 
-    def __init__(self, options):
+    options: Options
+    generator: torch.Generator | None
+
+    def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.codec = parse_codec(f"int{options.bits}")
         self.most = 1 << (options.bits - 1)
         self.generator = None                                        # of fresh draws, while it is trained
 
-    def fitted_scale(self, weight, per_channel):
+    def fitted_scale(self, weight: torch.Tensor, per_channel: bool) -> torch.Tensor:
         largest = self._reduce(weight.abs(), per_channel, "amax")
         integer = largest.log2().ceil() if self.options.integer_bits is None else largest.new_full((), self.options.integer_bits)
         return (integer - (self.options.bits - 1)).exp2().expand_as(largest)
 
-    def codes(self, x):
+    def codes(self, x: torch.Tensor) -> torch.Tensor:
         import torch
         generator = self.generator if torch.is_grad_enabled() else None
         codes = rounded(x.detach(), self.options.rounding, generator)
         return straight_through(x.clamp(-self.most, self.most - 1), codes.clamp(-self.most, self.most - 1))
 
-    def method(self):
+    def method(self) -> RoundedTraining:
         from ..rounding import RoundedTraining
         return RoundedTraining(self)

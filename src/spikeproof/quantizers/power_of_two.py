@@ -1,10 +1,15 @@
 """Power-of-two weights: sign and exponent, or zero. A synapse is a shift."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ..codecs import parse_codec
 from .base import Quantizer, QuantizerOptions, nearest, straight_through
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["PowerOfTwoQuantizer"]
 
@@ -20,16 +25,18 @@ class PowerOfTwoQuantizer(Quantizer):
         bits: int = Field(4, ge=2, le=8)
         clip: Literal["largest", "twice_mean"] = "largest"
 
-    def __init__(self, options):
+    options: Options
+
+    def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.codec = parse_codec(f"{options.kind}{options.bits}")
         self.magnitudes = self.codec.codes[self.codec.codes >= 0].tolist()
 
-    def fitted_scale(self, weight, per_channel):
+    def fitted_scale(self, weight: torch.Tensor, per_channel: bool) -> torch.Tensor:
         if self.options.clip == "largest":
             return self._reduce(weight.abs(), per_channel, "amax") / self.codec.max_code
         return 2 * self._reduce(weight.abs(), per_channel, "mean") / self.codec.max_code
 
-    def codes(self, x):
+    def codes(self, x: torch.Tensor) -> torch.Tensor:
         most = self.codec.max_code
         return straight_through(x.clamp(-most, most), nearest(x.abs(), self.magnitudes) * x.sign())

@@ -1,8 +1,13 @@
 """Ternary weights {-1, 0, +1} times a scale (Li and Liu, Ternary Weight Networks, 2016)."""
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from ..codecs import Ternary
 from .base import Quantizer, QuantizerOptions, straight_through
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["TernaryQuantizer"]
 
@@ -18,8 +23,8 @@ class TernaryQuantizer(Quantizer):
 
     codec = Ternary()
 
-    def fitted_scale(self, weight, per_channel):
+    def fitted_scale(self, weight: torch.Tensor, per_channel: bool) -> torch.Tensor:
         return 1.4 * self._reduce(weight.abs(), per_channel, "mean")
 
-    def codes(self, x):
+    def codes(self, x: torch.Tensor) -> torch.Tensor:
         return straight_through(x.clamp(-2, 2), (x >= 0.5).to(x.dtype) - (x <= -0.5).to(x.dtype))

@@ -1,10 +1,24 @@
 """What the three training stages share: arguments, start, end."""
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..arguments import whole
 
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from typing import Any
 
-def add_arguments(parser, json_argument, config_help, model=False):
+    from ..annotations import Entry, Json
+    from ..cli import Stage
+    from ..datasets.base import PreparedData
+    from ..training import Method
+
+
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json], config_help: str,
+                  model: bool = False) -> None:
     parser.add_argument("--data", required=True, help="prepared data")
     if model:
         parser.add_argument("--model", required=True, help="the trained model to start from")
@@ -15,7 +29,7 @@ def add_arguments(parser, json_argument, config_help, model=False):
     parser.add_argument("--history", help="losses and accuracies per epoch, .json")
 
 
-def start(args):
+def start(args: argparse.Namespace) -> PreparedData:
     """Fix threads and determinism, load the data -> PreparedData; its digest becomes ``args.data_digest``."""
     from ..datasets.base import load_prepared
     from ..torch_setup import set_up
@@ -24,7 +38,7 @@ def start(args):
     return data
 
 
-def arguments(args, stage, chain):
+def arguments(args: argparse.Namespace, stage: Stage, chain: dict[str, Entry]) -> dict[str, Any]:
     """Keyword arguments of :func:`spikeproof.training.fit`; ``chain`` is that of the model that comes out."""
     from ..catalog import module_of
     from ..code_digest import code_digest
@@ -37,7 +51,8 @@ def arguments(args, stage, chain):
             "label": f"{stage.name} {stage.label}", "say": stage.say, "device": training_device(stage.say)}
 
 
-def finish(args, stage, history, save, method=None):
+def finish(args: argparse.Namespace, stage: Stage, history: list[dict[str, Json]], save: Callable[[], str],
+           method: Method | None = None) -> None:
     """Write model and history; the checkpoint goes last, when nothing needs it any more.
 
     Parameters

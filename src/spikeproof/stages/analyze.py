@@ -1,7 +1,17 @@
 """Run an analysis: quantities and curves, as JSON. Some look at trained networks, others need nothing."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--config", type=json_argument, required=True, help="analysis entry, JSON or a file of it")
     parser.add_argument("--data", help="prepared data, where the analysis is of trained networks")
     parser.add_argument("--models", nargs="+", help="trained models, likewise")
@@ -9,7 +19,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--out", required=True, help="result, .json")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from ..datasets.base import load_prepared
     from ..files import write_json
     from ..model_files import load_model, make

@@ -10,12 +10,23 @@ The folder holds core.v with its images, top.v, constraints, the bitstream top.b
 
 A UP5K is small: cores for it want few lanes and a small fetch (`generate --lanes 8 --fetch 16`).
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..arguments import whole
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 BOARDS = ("icebreaker", "ulx3s-25f", "ulx3s-85f")
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--rtl", required=True, help="folder of the generated core")
     parser.add_argument("--board", required=True, choices=BOARDS, help="iCEBreaker (iCE40 UP5K) or ULX3S (ECP5)")
@@ -23,7 +34,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--out", required=True, help="folder, made if absent")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from importlib import resources
     from pathlib import Path
 

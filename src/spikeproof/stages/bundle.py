@@ -4,10 +4,21 @@ Verilog, memory images, stimulus and golden traces, a self-checking testbench fo
 a cocotb test, a waveform save file, a block diagram, interface and memory map with timing diagrams, constraints, and a resource
 report. The folder appears when its testbench has passed in Verilator.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..arguments import count
 
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
 
-def add_arguments(parser, json_argument):
+    from ..annotations import Json
+    from ..cli import Stage
+
+
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--rtl", required=True, help="folder of the generated core")
     parser.add_argument("--data", required=True, help="prepared data; vectors are of its first test images")
@@ -17,7 +28,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--out", required=True, help="folder of the bundle; one that is there is replaced")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from spikeproof_hdl.audit import load_plan
     from spikeproof_hdl.bundle import write_bundle
 

@@ -2,18 +2,29 @@
 
 The only stage that reads test labels before the report. The final epoch counts.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
+
 #: So many test images of a detector are shown with their boxes.
 SHOWN = 6
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--data", required=True, help="prepared data")
     parser.add_argument("--float-model", required=True, help="the full-precision model")
     parser.add_argument("--model", required=True, help="the model of this run (may be the same file)")
     parser.add_argument("--out", required=True, help="result, .json")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from contextlib import nullcontext
 
     import torch
@@ -32,9 +43,8 @@ def run(args, stage):
     data, data_digest = load_prepared(args.data)
     reference, _ = load_model(args.float_model)
     model, description = load_model(args.model)
-    coded = isinstance(model, CodeNetwork)
-    dtype = exact_dtype(to_spec(model)) if coded else torch.float32
-    with model.exact(dtype) if coded else nullcontext():
+    dtype = exact_dtype(to_spec(model)) if isinstance(model, CodeNetwork) else torch.float32
+    with model.exact(dtype) if isinstance(model, CodeNetwork) else nullcontext():
         rates = firing_rates(model, data, "test", dtype)
         reached = {part: accuracy(model, data, part, dtype=dtype) for part in ("validation", "test")}
         found = [] if model.head is None else found_boxes(model, data, "test", dtype)
@@ -47,6 +57,7 @@ def run(args, stage):
         "metric": "accuracy" if model.head is None else "mean average precision",
         "chain": description["chain"], "data": data.about, "data_sha256": data_digest, "provenance": provenance()}
     if found:
+        assert data.boxes is not None
         boxes = list(data.boxes["test"])
         result["map_50"] = mean_average_precision(found, boxes, data.classes)[1]
         result["detections"] = [{"image": data.frames["test"][k].tolist(), "found": found[k].tolist(), "boxes": boxes[k].tolist()}

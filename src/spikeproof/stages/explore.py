@@ -10,10 +10,22 @@ width of the core. Example:
 A search that was stopped goes on where it was, from the rows in <out>.partial. A grid on several machines: --part 1/8 to --part 8/8
 write rows, and a last call takes them by --rows; bounds, mu and lanes may be others then.
 """
+from __future__ import annotations
+
 import argparse
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ..annotations import Json, StrPath
+    from ..cli import Stage
+    from ..exploration import ExplorationOptions
+
+    Row = dict[str, Json]
 
 #: Seconds after which rows are kept.
 KEEP_EVERY = 5.0
@@ -21,7 +33,7 @@ KEEP_EVERY = 5.0
 WIDTH = 10
 
 
-def part(text):
+def part(text: str) -> tuple[int, int]:
     """"2/8" -> (1, 8)."""
     try:
         number, count = (int(of) for of in text.split("/"))
@@ -32,7 +44,7 @@ def part(text):
     return number - 1, count
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--model", required=True, help="trained model (pretrain, quantize or prune)")
     parser.add_argument("--data", required=True, help="prepared data")
     parser.add_argument("--config", type=json_argument, default={}, help="search space (config/README.md), JSON or a file of it")
@@ -43,13 +55,13 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--figure", help="accuracy over memory, .svg")
 
 
-def digests(model, data_digest):
+def digests(model: StrPath, data_digest: str) -> list[str]:
     """What rows depend on beside the search: the model's file and the data."""
     from ..files import sha256_file
     return [sha256_file(model), data_digest]
 
 
-def read_rows(paths, options, model):
+def read_rows(paths: Sequence[StrPath], options: ExplorationOptions, model: list[str]) -> list[Row]:
     """Rows of all parts of a grid, in the order of its candidates.
 
     Parameters
@@ -64,7 +76,7 @@ def read_rows(paths, options, model):
         If they are of another search or model, or a candidate is missing.
     """
     from ..exploration import COLUMNS, Candidate
-    found = {}
+    found: dict[Candidate, Row] = {}
     for path in paths:
         try:
             given = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -89,28 +101,29 @@ class _Rows:
     path : of the file
     which : JSON value, what rows depend on: others are not taken
     """
-    def __init__(self, path, which):
+    def __init__(self, path: StrPath, which: Json) -> None:
         from ..files import CorruptFile, read_result
-        self.path, self.which, self.rows, self.kept = Path(path), which, [], time.monotonic()
+        self.path, self.which, self.kept = Path(path), which, time.monotonic()
+        self.rows: list[Row] = []
         try:
             given = read_result(self.path) if self.path.exists() else {}
         except CorruptFile:
             given = {}
         self.known = given["rows"] if given.get("which") == which else []
 
-    def add(self, row):
+    def add(self, row: Row) -> None:
         from ..files import write_json
         self.rows.append(row)
         if time.monotonic() - self.kept > KEEP_EVERY:
             write_json(self.path, {"which": self.which, "rows": self.rows})
             self.kept = time.monotonic()
 
-    def done(self):
+    def done(self) -> None:
         """What they were kept for is written."""
         self.path.unlink(missing_ok=True)
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     import sys
 
     from tqdm import tqdm
@@ -126,7 +139,7 @@ def run(args, stage):
     set_up(args.threads)
     options = validate(ExplorationOptions, args.config, "space")
     (model, _), (data, data_digest) = load_model(args.model), load_prepared(args.data)
-    which = {"space": options.of_rows, "model": digests(args.model, data_digest)}
+    which: dict[str, Json] = {"space": options.of_rows, "model": digests(args.model, data_digest)}
     if args.part and args.rows:
         raise ValueError("--part evaluates rows and --rows takes them: leave out one of them")
     if args.part and options.strategy != "grid":
@@ -139,18 +152,19 @@ def run(args, stage):
     if kept.known and not found:
         stage.say(f"{len(kept.known)} candidates are known from a search that was stopped")
 
-    def seen(row):
+    def seen(row: Row) -> None:
         kept.add(row)
         bar.update()
 
-    def watch(front):
+    def watch(front: list[Row]) -> Iterable[Row]:
         return tqdm(front, desc=f"{name}: front", unit="network", mininterval=1)
     with tqdm(total=0 if found else total, desc=name, unit="candidate", mininterval=1) as bar:
         if args.part:
-            rows = Explorer(model, data, options).search(*args.part, seen=seen, known=kept.known)
+            number, parts = args.part
+            rows = Explorer(model, data, options).search(number, parts, seen=seen, known=kept.known)
             write_json(args.out, {**which, "rows": rows, "provenance": provenance()})
             kept.done()
-            stage.say(f"part {args.part[0] + 1} of {args.part[1]}: {len(rows)} candidates")
+            stage.say(f"part {number + 1} of {parts}: {len(rows)} candidates")
             return
         result = explore([model], data, options, found, seen, watch, kept.known)
     print(table(result), file=sys.stdout, flush=True)
@@ -166,7 +180,7 @@ def run(args, stage):
     stage.say(f"{len(result['candidates'])} candidates, {len(result['front'])} on the front, {said}")
 
 
-def table(result):
+def table(result: Row) -> str:
     """The front as text: a line for each network."""
     from ..exploration import PARAMETERS
     share = 100 * result["accuracy_float"]

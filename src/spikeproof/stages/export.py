@@ -2,16 +2,27 @@
 
 Compared are all spikes and stored membranes of every layer, neuron, step and test image.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Array, Json
+    from ..cli import Stage
+    from ..integer import Trace
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--data", required=True, help="prepared data")
     parser.add_argument("--model", required=True, help="quantized model")
     parser.add_argument("--out", required=True, help="network.safetensors")
     parser.add_argument("--result", help="what was compared and counted, .json")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     import numpy as np
 
     from .. import integer
@@ -33,17 +44,20 @@ def run(args, stage):
     digest = save_network(args.out, to_spec(model))
     net, _ = load_network(args.out)                      # what is on disk is what is proved
     frames = data.frames["test"]
-    scores, synops, spiking, first = [], [], dict.fromkeys(net.by_name, 0), []
+    scores: list[Array] = []
+    synops: list[Array] = []
+    first: list[dict[str, Array]] = []
+    spiking = dict.fromkeys(net.by_name, 0)
 
-    def count(part, trace):
+    def count(part: Array, trace: Trace) -> None:
         scores.append(trace.score)
         synops.append(integer.count_synops(net, part, trace))
         for name, spikes in trace.spikes.items():
             spiking[name] += int(spikes.sum(dtype=np.int64))
         first.extend([] if first else [{name: spikes[0] for name, spikes in trace.spikes.items()}])
     values = check_equal(model, net, frames, seen=count)
-    scores, synops = np.concatenate(scores), np.concatenate(synops)
-    winners = scores.argmax(1)
+    score = np.concatenate(scores)
+    winners = score.argmax(1)
     # Neurons, channels and steps are the model's; only widths, which depend on trained values, are looked up.
     per_channel = [layer.fires and (layer.per_channel or layer.threshold()[0].dim() > 1) for layer in model.layers]
     steps = [len(layer.threshold()[0]) if layer.fires else 0 for layer in model.layers]
@@ -60,13 +74,14 @@ def run(args, stage):
     if model.head is None:
         reached = float((winners == data.labels["test"]).mean())
     else:                                                            # boxes of the integers
-        found = model.head.found(values_of(model, net, scores))
+        assert data.boxes is not None
+        found = model.head.found(values_of(model, net, score))
         reached = mean_average_precision(found, data.boxes["test"], data.classes)[0]
     result = {
         "network_sha256": digest, "data_sha256": data_digest, "torch_equal": True, "torch_values_compared": values,
         "images": len(frames),
         "accuracy": reached, "steps": net.steps,
-        "synops_per_image": float(synops.mean()),
+        "synops_per_image": float(np.concatenate(synops).mean()),
         "memory_bits_formula": formula, "memory_bits": net.memory_bits(),
         "layers": [{"name": layer.name, "shape": list(layer.shape), "neurons": layer.neurons,
                     "codec": " + ".join(p.codec.name for p in layer.projections),

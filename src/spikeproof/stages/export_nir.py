@@ -3,22 +3,32 @@
 A model in full precision (--model float.safetensors) or an integer network (--network network.safetensors), in codes. What NIR has
 no node for is refused in a sentence that names the layer.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="full-precision model")
     source.add_argument("--network", help="network.safetensors")
     parser.add_argument("--out", required=True, help="the graph, .nir; its sidecar is beside it, .nir.json")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from ..nir_export import export_float, export_integer
     if args.network:
         from ..netfile import load_network
         net, _ = load_network(args.network)
         export_integer(net, args.out)
-        layers = net.layers
+        layers = len(net.layers)
     else:
         from ..model_files import load_model
         from ..models import FloatNetwork
@@ -26,5 +36,5 @@ def run(args, stage):
         if not isinstance(model, FloatNetwork):
             raise ValueError(f"{args.model} must be a full-precision model: of a quantized one, give --network network.safetensors")
         export_float(model, args.out)
-        layers = model.layers
-    stage.say(f"{args.out} and its sidecar: {len(layers)} layers")
+        layers = len(model.layers)
+    stage.say(f"{args.out} and its sidecar: {layers} layers")

@@ -3,10 +3,19 @@
 Lanes and updaters are the most that a layer gets; each takes the largest divisor of its channels. With a comma-separated
 list, each layer gets exactly its number of lanes. Layers that are folded share one engine and are computed in turn.
 """
+from __future__ import annotations
+
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 
-def lanes(text):
+def lanes(text: str) -> int | list[int]:
     """"16", or "16,8,2": a number, or one per layer."""
     try:
         numbers = [int(part) for part in text.split(",")]
@@ -15,7 +24,7 @@ def lanes(text):
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def fold(text):
+def fold(text: str) -> bool | list[int]:
     """"none", "all", or "1,3,1": numbers of neighbouring layers that share an engine."""
     if text in ("none", "all"):
         return text == "all"
@@ -25,7 +34,7 @@ def fold(text):
         raise argparse.ArgumentTypeError(f"must be none, all, or numbers with commas between them, not {text!r}") from None
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--lanes", type=lanes, default=16,
                         help="neurons that accumulate at once: a number for all layers, or one per layer as 16,8,2 (default 16)")
     parser.add_argument("--updaters", type=int, default=1, help="neurons updated in a cycle, per layer (default 1)")
@@ -40,7 +49,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--out", required=True, help="folder for core.v, *.mem and manifest.json")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from spikeproof_hdl.export import export_core
     from spikeproof_hdl.plan import CorePlan
 

@@ -2,9 +2,19 @@
 
 A row per point and seed: settings, accuracy on the validation and test parts, memory in bits by kind, operations, seconds.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--parts", nargs="+", required=True, help="what the grid-part stage wrote, in order")
     parser.add_argument("--grid", type=json_argument, required=True, help="{name, title, about}")
     parser.add_argument("--out", required=True, help="report.html")
@@ -13,7 +23,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--manifest", help="manifest.json: SHA-256 of the points' files, for the verify stage")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from pathlib import Path
 
     import pandas as pd
@@ -32,7 +42,7 @@ def run(args, stage):
     settings = list(dict.fromkeys(key for row in rows for key in row if "." in key or key in SECTION_OF))
     others = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*settings, "seed", *results)]
 
-    def cell(key, value):
+    def cell(key: str, value: Json) -> Json:
         """An option that is set to nothing is told apart from one that is not set."""
         return "null" if value is None and key in settings else str(value) if isinstance(value, list | dict) else value
     # Objects, so that an integer stays one in a column with holes.

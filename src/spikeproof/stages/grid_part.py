@@ -3,18 +3,30 @@
 What is there already is left as it is, and what fails does not stop the rest: a job with points that failed fails at its end, and
 the next try takes up what is missing.
 """
+from __future__ import annotations
+
 import os
 import socket
 import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from ..annotations import Json, StrPath
+    from ..cli import Stage
+    from ..grids import Point
+    from ..points import Failed
 
 #: Seconds between two signs of life.
 BEAT = 10.0
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--tasks", type=json_argument, required=True, help="points, as the pipeline writes them")
     parser.add_argument("--level", choices=("training", "point"), required=True, help="pre-train networks, or all that follows")
     parser.add_argument("--leave-out", action="store_true", help="list points that fail, without results, in place of failing")
@@ -22,13 +34,13 @@ def add_arguments(parser, json_argument):
 
 
 @contextmanager
-def marked(folder):
+def marked(folder: StrPath) -> Iterator[None]:
     """Say in a folder that somebody works on it, for :class:`spikeproof.grid_progress.Progress`."""
     mark, ended = Path(folder) / "running", threading.Event()
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(f"{socket.gethostname()} {os.getpid()}\n")
 
-    def beat():
+    def beat() -> None:
         while not ended.wait(BEAT):
             mark.touch()
     thread = threading.Thread(target=beat, daemon=True)
@@ -52,11 +64,12 @@ class _Job:
     -------
     fresh : how many pre-trainings and points were made, not found
     """
-    def __init__(self, args):
+    def __init__(self, args: argparse.Namespace) -> None:
         self.threads, self.level, self.fresh = args.threads, args.level, 0
-        self._trained, self._failed = {}, {}
+        self._trained: dict[str, tuple[Path, str]] = {}
+        self._failed: dict[str, Failed] = {}
 
-    def _made(self, key, point, inputs, make):
+    def _made(self, key: str, point: Point, inputs: dict[str, str], make: Callable[[], object]) -> dict[str, Json]:
         """What is kept under a key, or is made now; a failure is kept too."""
         from ..files import write_json
         from ..points import Failed, finish, folder_of, kept
@@ -77,7 +90,7 @@ class _Job:
             self.fresh += 1
         return found
 
-    def trained(self, point):
+    def trained(self, point: Point) -> tuple[Path, str]:
         """(path, digest) of the pre-trained network of a point, made if it is not there; a failure is tried once a job."""
         from ..files import stored_digest
         from ..points import Failed, pretrain
@@ -93,7 +106,7 @@ class _Job:
                 raise self._failed[key] from None
         return self._trained[key]
 
-    def row(self, point):
+    def row(self, point: Point) -> dict[str, Json]:
         """Columns of the table for a point, made if it is not there."""
         from ..files import stored_digest
         from ..points import compress, row_of
@@ -105,7 +118,7 @@ class _Job:
         return {**row_of(point.key), "seconds": found["seconds"]}
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from tqdm import tqdm
 
     from ..files import write_json

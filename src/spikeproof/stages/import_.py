@@ -6,9 +6,19 @@ sidecar MODEL.nir.json, from --from, or from options of their own; what is still
 refused in a sentence that names the node. A graph in codes, as `spikeproof export-nir --network` writes it, becomes the integer
 network again.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     from ..nir_files import DIALECTS, Dialect
     parser.add_argument("file", help="the network, .nir")
     parser.add_argument("--from", dest="library", choices=sorted(DIALECTS), help="the library that wrote the file")
@@ -30,7 +40,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--out", metavar="FOLDER", default="config/studies", help="folder of the study (default config/studies)")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     import os
     import tempfile
     from pathlib import Path

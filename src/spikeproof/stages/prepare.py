@@ -4,14 +4,24 @@ Files are looked for in <data-dir>/<dataset>/; what is absent there is downloade
 stopped, checked against the published digest, and unpacked. Writes one safetensors file with its digest; later stages map it, and
 refuse it if it was altered.
 """
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 from ..arguments import count
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 DATA_DIR = "SPIKEPROOF_DATA_DIR"
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--config", type=json_argument, required=True, help="dataset entry, JSON or a file of it")
     parser.add_argument("--data-dir", default=os.environ.get(DATA_DIR, "data"),
                         help=f"folder of the datasets' files (default: environment variable {DATA_DIR}, else data)")
@@ -21,7 +31,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--out", required=True, help="prepared data, .safetensors")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from ..datasets.base import limited, save_prepared
     from ..datasets.sources import Sources
     from ..model_files import make

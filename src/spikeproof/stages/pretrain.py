@@ -2,14 +2,25 @@
 
 Progress is kept in a checkpoint, so an interrupted training continues and gives the same bits.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from . import _training as training
 
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
 
-def add_arguments(parser, json_argument):
+    from ..annotations import Json
+    from ..cli import Stage
+
+
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     training.add_arguments(parser, json_argument, "chain: {architecture, neuron, pretraining} entries, JSON or a file of it")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from ..model_files import make, save_model, untrained
     data = training.start(args)
     parts = ("architecture", "neuron", "pretraining")

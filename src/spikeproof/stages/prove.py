@@ -4,15 +4,25 @@ Four properties: one neuron update is the contract's five steps; accumulators an
 stay in range; streams neither drop nor duplicate. "proved" holds for all times; "bounded" names the cycles from the start
 within which no counterexample exists. Not a stage of the pipeline: it is about the core's parts, not about one network.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--seconds", type=float, default=60, help="time for each proof attempt (default 60)")
     parser.add_argument("--only", help="proofs whose property or name contains this text")
     parser.add_argument("--out", help="proofs.json (default: none)")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from pathlib import Path
 
     from spikeproof_hdl.proofs import PROOFS

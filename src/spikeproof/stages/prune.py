@@ -1,12 +1,23 @@
 """Remove parts of a quantized network for real, then train the smaller one on."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from . import _training as training
 
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
 
-def add_arguments(parser, json_argument):
+    from ..annotations import Json
+    from ..cli import Stage
+
+
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     training.add_arguments(parser, json_argument, "pruner entry, JSON or a file of it", model=True)
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     import torch
 
     from ..model_files import load_model, make, save_model

@@ -2,14 +2,25 @@
 
 Batch norm and input scales fold into weights, thresholds and biases first.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from . import _training as training
 
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
 
-def add_arguments(parser, json_argument):
+    from ..annotations import Json
+    from ..cli import Stage
+
+
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     training.add_arguments(parser, json_argument, "quantizer entry, JSON or a file of it", model=True)
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from ..model_files import load_model, make, save_model
     from ..models import CodeNetwork, FloatNetwork
     data = training.start(args)

@@ -2,9 +2,19 @@
 
 The page needs no network and no other file; one table has a row per run and seed, the other a row per claim.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--study", type=json_argument, required=True,
                         help="{name, title, about, scaled_down, smoke, runs: [[name, dataset, ..., seed, hardware], ...], "
                              "analyses: {name: entry}}")
@@ -16,7 +26,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--manifest", help="manifest.json: SHA-256 of all files that the report rests on, for the verify stage")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     from .. import claims, report
     from ..files import digests, read_result, write_json, write_text
     from ..provenance import provenance

@@ -3,10 +3,21 @@
 Every spike and stored membrane of every layer, neuron and step, every winner, and every memory word must be
 the integer model's. A difference ends the run with a first-divergence report beside the result.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..arguments import count, whole
 
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
 
-def add_arguments(parser, json_argument):
+    from ..annotations import Json
+    from ..cli import Stage
+
+
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--rtl", required=True, help="folder of the generated core")
     parser.add_argument("--data", required=True, help="prepared data; its test part is simulated")
@@ -16,7 +27,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--out", required=True, help="equivalence.json")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     import tempfile
     from pathlib import Path
 

@@ -4,10 +4,21 @@ Cycles are exact for the images given (or for random ones at a rate of spikes); 
 memories; LUTs are an estimate, and too low for folds. Plans grow from one lane per layer, always at the busiest layer. The
 proposal is the first that meets the latency; without one, the fastest that fits the device.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..arguments import above_zero, count, share
 
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
 
-def add_arguments(parser, json_argument):
+    from ..annotations import Json
+    from ..cli import Stage
+
+
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     from .generate import fold
     parser.add_argument("--network", required=True, help="network.safetensors")
     parser.add_argument("--data", help="prepared data, whose first validation images are tried (default: random images)")
@@ -20,7 +31,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--out", help="all plans tried, .json")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     import sys
 
     import numpy as np

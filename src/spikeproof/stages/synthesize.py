@@ -3,12 +3,23 @@
 Devices: ECP5 (25k, 45k, 85k; auto: the smallest that holds the core) and iCE40 (up5k) by yosys and nextpnr; Xilinx 7 series (xc7)
 by yosys alone, without a clock rate.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..arguments import count, whole
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 DEVICES = ("auto", "25k", "45k", "85k", "up5k", "xc7")
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--rtl", required=True, help="folder of the generated core")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="FPGA (default auto, the smallest ECP5)")
     parser.add_argument("--placer-seed", type=whole, default=1, help="seed of nextpnr (default 1)")
@@ -16,7 +27,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--out", required=True, help="synthesis.json")
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     import tempfile
 
     from spikeproof_hdl.synth import synthesize

@@ -5,8 +5,20 @@ Of the manifest that the report stage wrote, the SHA-256 of every file is comput
 Exact: runs, memory of weights and membranes, what was compared, equality, no DSP, verdicts on claims. Accuracies may differ between
 machines (floating-point training), and so may all that follows from trained weights.
 """
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    import pandas as pd
+
+    from ..annotations import Json
+    from ..cli import Stage
 
 EXACT = ("weight_bits", "membrane_bits", "initial_bits", "images_compared", "values_compared", "torch_values_compared", "equal",
          "memory_equal", "lanes", "dsp")
@@ -15,7 +27,7 @@ ABSOLUTE = {"accuracy_float": 0.025, "accuracy": 0.03}
 RELATIVE = {"memory_bits": 0.05, "cycles_per_image": 0.3, "synops_per_image": 0.3, "lut": 0.2, "ff": 0.2, "fmax_mhz": 0.3}
 
 
-def add_arguments(parser, json_argument):
+def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--manifest", help="results/<study>/manifest.json; its paths are seen from the current folder")
     parser.add_argument("--table", help="summary.csv of this run")
     parser.add_argument("--reference", help="summary.csv to compare with (results/reference/<study>/)")
@@ -23,7 +35,7 @@ def add_arguments(parser, json_argument):
     parser.add_argument("--reference-claims", help="claims.csv to compare with: verdicts must be the same")
 
 
-def changed_files(manifest):
+def changed_files(manifest: dict[str, Json]) -> list[str]:
     """List of sentences, one per file of a manifest that is absent or has another SHA-256 now."""
     from ..files import sha256_file
     found = []
@@ -40,7 +52,7 @@ def changed_files(manifest):
     return found
 
 
-def differences(table, reference):
+def differences(table: pd.DataFrame, reference: pd.DataFrame) -> list[str]:
     """List of sentences, one per value outside its tolerance; empty if the tables agree.
 
     Parameters
@@ -71,14 +83,14 @@ def differences(table, reference):
     return found
 
 
-def changed_verdicts(claims, reference):
+def changed_verdicts(claims: pd.DataFrame, reference: pd.DataFrame) -> list[str]:
     """List of sentences, one per claim whose verdict differs; DataFrames of :func:`spikeproof.claims.table`."""
     ours, theirs = (dict(zip(table.claim, table.verdict)) for table in (claims, reference))
     return [f"claim {name}: the verdict must be {theirs.get(name, 'absent')!r}, not {ours.get(name, 'absent')!r}"
             for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
 
 
-def run(args, stage):
+def run(args: argparse.Namespace, stage: Stage) -> None:
     import pandas as pd
 
     from ..files import read_result
