@@ -127,9 +127,10 @@ def code_digest(*modules: str) -> str:
         path = _path(module)
         assert path is not None
         total.update(f"{module}\n{ast.dump(_tree(path))}\n".encode())
-        # A module that uses a template folder names it, as "templates" or "templates/name": its files are code too.
+        # A module that uses a template folder, or a file of it, names it: "templates", "templates/name". Those files are code too.
         for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Constant) and str(node.value).split("/")[0] == "templates":
-                for template in sorted((path.parent / str(node.value)).iterdir()):
+                named = path.parent / str(node.value)
+                for template in sorted(named.iterdir()) if named.is_dir() else [named]:
                     total.update(template.read_bytes() if template.is_file() else b"")
     return total.hexdigest()[:16]

@@ -1,7 +1,9 @@
 """All time steps of a layer's neurons as one operation with its own backward pass.
 
 Forward and backward are loops over time with a few in-place operations each. Autograd would record every one of them, and keep
-every intermediate tensor: here only the membranes before reset, the spikes and (in codes) a mask are kept.
+every intermediate tensor: here only the membranes before reset, the spikes and (in codes) a mask are kept. On a CPU neurons that
+spike take one pass over memory (:mod:`spikeproof.fused_steps`), forward and backward; what these kernels do not know, and other
+devices, have torch's operations.
 
 Callers' tensors are [T, B, C, H, W]; inside they are [T, B, H, W, C], as convolutions leave them in memory: torch is ten times
 slower on the former with the latter's strides.
@@ -12,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .fused_steps import TYPES, CodeKernels, FloatKernels, library
 from .surrogates import SURROGATES, penalty_window, stacked_gradient, tssl_gradient
 
 if TYPE_CHECKING:
+    import ctypes
     from collections.abc import Sequence
     from typing import Any, Protocol, TypeVar
 
@@ -95,6 +99,11 @@ class _Gather:
             self.total[t] = grad
 
 
+def _fused(like: torch.Tensor) -> ctypes.CDLL | None:
+    """The kernels, where they know such a tensor [T or 1, B, H, W, C]."""
+    return library() if like.device.type == "cpu" and like.dtype in TYPES and like.dim() == 5 and like.numel() else None
+
+
 def _along(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """[T or 1] or [T or 1, C] -> broadcasts to x [T, B, H, W, C]."""
     values = values.reshape(len(values), -1)
@@ -110,6 +119,17 @@ class _FloatSteps(torch.autograd.Function):
         drive = _inside(drive)
         beta = float(beta if trained_beta is None else trained_beta)
         ctx.initial = None if initial is None else _inside(initial)
+        ctx.kernels = _fused(drive) if fires and bound is None and rivals is None else None
+        if ctx.kernels is not None:
+            ctx.set_materialize_grads(False)
+            ctx.given = len(drive), steps, beta, soft, fires, surrogate, paths
+            h, s, v = FloatKernels(ctx.kernels, drive, steps, theta).forward(drive, theta, ctx.initial, beta, soft,
+                                                                             any(ctx.needs_input_grad))
+            if h is not None:
+                ctx.save_for_backward(h, s, theta)
+            return _outside(s), _outside(v)
+        if drive.dtype == torch.bfloat16:
+            drive = drive.float()
         v = _start(ctx.initial, drive[0])
         ctx.set_materialize_grads(False)
         ctx.given = len(drive), steps, beta, soft, fires, surrogate, paths
@@ -149,6 +169,10 @@ class _FloatSteps(torch.autograd.Function):
         length, steps, beta, soft, fires, surrogate, paths = ctx.given
         grad_s, grad_v = (None if grad is None else _inside(grad) for grad in (grad_s, grad_v))
         to_theta = to_beta = None
+        if ctx.kernels is not None and surrogate.name in SURROGATES and not any(ctx.needs_input_grad[1:3]):
+            h, s, theta = ctx.saved_tensors
+            kernels = FloatKernels(ctx.kernels, h, steps, theta)
+            return (_outside(kernels.backward(grad_s, grad_v, h, s, theta, length, beta, soft, surrogate)), *[None] * 11)
         if fires and surrogate.name == "tssl":
             assert grad_s is not None
             h, s, theta = ctx.saved_tensors
@@ -253,12 +277,20 @@ class _CodeSteps(torch.autograd.Function):
                 temperature: float | None, rivals: _Rivals | None) -> tuple[torch.Tensor, torch.Tensor]:
         store, unit = neuron.store, 2.0**neuron.store.shift
         soft = neuron.reset == "soft"
-        acc = _inside(acc)
+        acc, draws = _inside(acc), _inside(draws)
         ctx.initial = None if initial is None else _inside(initial) * unit
+        ctx.set_materialize_grads(False)
+        ctx.given = len(acc), steps, neuron, fires, surrogate, paths
+        ctx.kernels = _fused(acc) if fires and temperature is None and rivals is None else None
+        if ctx.kernels is not None:
+            kernels = CodeKernels(ctx.kernels, acc, steps, theta, neuron)
+            kept, s, codes, unclipped = kernels.forward(acc, theta, ctx.initial, draws, any(ctx.needs_input_grad))
+            if kept is not None:
+                ctx.save_for_backward(kept, s, unclipped, theta, level)
+            return _outside(s), _outside(codes)
         v = _start(ctx.initial, acc[0])
         h, codes, passed = (acc.new_empty(steps, *v.shape) for _ in range(3))
         s = acc.new_empty(steps if fires else 0, *v.shape)
-        draws = _inside(draws)
         for t in range(steps):
             torch.add(leaked(neuron.leak, v), _at(acc, t), out=h[t])
             if rivals is not None:
@@ -288,9 +320,7 @@ class _CodeSteps(torch.autograd.Function):
             if temperature is None:
                 torch.eq(v, codes[t], out=passed[t])
             torch.mul(codes[t], unit, out=v)
-        ctx.set_materialize_grads(False)
         ctx.save_for_backward(h, s, passed, theta, level)
-        ctx.given = len(acc), steps, neuron, fires, surrogate, paths
         return _outside(s), _outside(codes)
 
     @staticmethod
@@ -302,6 +332,10 @@ class _CodeSteps(torch.autograd.Function):
         gather, slope = _Gather(length, h[0]), neuron.leak.factor
         grad_s, grad_codes = (None if grad is None else _inside(grad) for grad in (grad_s, grad_codes))
         to_theta = to_level = None
+        if ctx.kernels is not None and surrogate.name in SURROGATES and not any(ctx.needs_input_grad[1:3]):
+            worth = level / theta
+            kernels = CodeKernels(ctx.kernels, h, steps, worth, neuron)
+            return (_outside(kernels.backward(grad_s, grad_codes, h, s, passed, theta, worth, length, surrogate)), *[None] * 11)
         if fires and surrogate.name == "tssl":
             assert grad_s is not None
             worth = _along(level, h) / _along(theta, h)              # in values a code is level / theta

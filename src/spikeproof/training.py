@@ -326,7 +326,9 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
                 x, targets = x.to(device, non_blocking=True), targets.to(device)
             own = method.loss(model, x, targets)
             if own is None:
-                logits, spikes, outputs = model(x)
+                with torch.autocast(x.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+                    logits, spikes, outputs = model(x)
+                logits, outputs = logits.float(), outputs.float()
                 read = logits / model.steps if options.mean_logits else logits
                 loss = targets.loss(read, options.loss, outputs, model.surrogate.decay, options.tet_share)
             else:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .network import InputSpec
     from .neurons.base import Neuron
 
-__all__ = ["AugmentationOptions", "TrainingOptions"]
+__all__ = ["AugmentationOptions", "ExactTrainingOptions", "TrainingOptions"]
 
 
 class AugmentationOptions(Options):
@@ -45,6 +45,9 @@ class TrainingOptions(Options):
     ``tssl`` is the rule of TSSL-BP, for neurons with a synapse; the width is that of its sigmoid.
     ``clip_gradient`` bounds every element of a gradient. ``max_steps`` ends every epoch after so many batches, to try a
     configuration out. With 0 ``epochs`` nothing is trained: quantization after training.
+    ``precision``: with ``bfloat16`` convolutions and matrix products of a training are computed in it (``torch.autocast``), which
+    takes half the time where the processor has instructions for it. Membranes are float32, and so are weights, their updates, the
+    loss and every evaluation.
     """
     epochs: int = Field(30, ge=0)
     loss: Literal["cross_entropy", "kernel", "mse_rate", "tet"] = "cross_entropy"
@@ -63,6 +66,7 @@ class TrainingOptions(Options):
     augmentation: AugmentationOptions = AugmentationOptions()
     clip_gradient: float | None = Field(None, gt=0)
     max_steps: int | None = Field(None, ge=1)
+    precision: Literal["bfloat16", "float32"] = "float32"
 
     @property
     def wants_synapses(self) -> str | None:
@@ -75,6 +79,8 @@ class TrainingOptions(Options):
             raise ValueError(f"loss must be cross_entropy or tet for a {neuron.readout} readout: {self.loss} wants spikes")
         if self.wants_synapses and neuron.synapse is None:
             raise ValueError(f"{self.wants_synapses} wants neurons with a synapse, of kind synaptic")
+        if self.wants_synapses and self.precision != "float32":
+            raise ValueError(f"precision must be float32 for {self.wants_synapses}, not {self.precision}")
         if self.augmentation.mixup and input_spec.bits == 1:
             raise ValueError("augmentation.mixup must be 0 for an input of one bit: a mixture of spikes has no code")
         side = min(input_spec.shape[:2])
@@ -97,3 +103,8 @@ class TrainingOptions(Options):
         if self.schedule == "step":
             return self.learning_rate * self.step_factor ** (epoch // self.step_epochs)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class ExactTrainingOptions(TrainingOptions):
+    """How a network of integer codes is trained, whose sums must be exact, or one whose method knows float32 alone."""
+    precision: Literal["float32"] = "float32"

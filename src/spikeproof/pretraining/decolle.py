@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from ..options import Options
-from ..training_options import TrainingOptions
+from ..training_options import ExactTrainingOptions
 from .base import Pretraining
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class Decolle(Pretraining):
         kind: Literal["decolle"]
         burn_in: int = Field(10, ge=0)
         trained_readout: bool = False
-        training: TrainingOptions = TrainingOptions(epochs=200, batch_size=72, optimizer="adamax", learning_rate=3.6e-4,
-                                                    schedule="step", step_epochs=30, step_factor=0.2, weight_decay=0.0,
-                                                    surrogate="sigmoid", surrogate_width=0.25)
+        training: ExactTrainingOptions = ExactTrainingOptions(
+            epochs=200, batch_size=72, optimizer="adamax", learning_rate=3.6e-4, schedule="step", step_epochs=30, step_factor=0.2,
+            weight_decay=0.0, surrogate="sigmoid", surrogate_width=0.25)
 
     options: Options
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ..architectures.shapes import channel_groups
 from ..options import Options
-from ..training_options import TrainingOptions
+from ..training_options import ExactTrainingOptions
 from .base import Pruner
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class ChannelPruner(Pruner):
     class Options(Options):
         kind: Literal["channel"]
         keep: float = Field(0.5, gt=0, le=1)
-        training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
+        training: ExactTrainingOptions = ExactTrainingOptions(epochs=15, learning_rate=1e-3)
 
     options: Options
 

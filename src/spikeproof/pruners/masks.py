@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ..architectures.shapes import Connection, LayerShape
 from ..network import INPUT
 from ..options import Options
-from ..training_options import TrainingOptions
+from ..training_options import ExactTrainingOptions
 from .base import Pruner
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class MaskPruner(Pruner):
         weight_bits: int = Field(4, ge=2, le=16)
         rate: float = Field(0.1, gt=0, le=1)
         ramp_epochs: int = Field(5, ge=0)
-        training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
+        training: ExactTrainingOptions = ExactTrainingOptions(epochs=15, learning_rate=1e-3)
 
         @model_validator(mode="after")
         def _masks_something(self) -> Self:

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from ..fixed_point import ROUNDINGS
 from ..neurons.base import nearest_leak
 from ..options import Options
-from ..training_options import TrainingOptions
+from ..training_options import ExactTrainingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +125,7 @@ class QuantizerOptions(Options):
     membrane: MembraneOptions = MembraneOptions()
     thresholds: ParameterOptions | None = None
     leak: LeakOptions | None = None
-    training: TrainingOptions = TrainingOptions(epochs=15, learning_rate=1e-3)
+    training: ExactTrainingOptions = ExactTrainingOptions(epochs=15, learning_rate=1e-3)
 
 
 def nearest(x: torch.Tensor, levels: Sequence[int]) -> torch.Tensor:

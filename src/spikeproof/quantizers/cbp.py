@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from ..codecs import parse_codec
-from ..training_options import TrainingOptions
+from ..training_options import ExactTrainingOptions
 from .base import Quantizer, QuantizerOptions, nearest, straight_through
 
 if TYPE_CHECKING:
@@ -43,9 +43,8 @@ class CbpQuantizer(Quantizer):
         period: int = Field(20, ge=1)
         bound: float = Field(1.0, gt=0)
         edge_bits: int | None = Field(16, ge=2, le=16)
-        training: TrainingOptions = TrainingOptions(epochs=100, optimizer="sgd", learning_rate=5e-3, schedule="step",
-        step_factor=1.0,
-                                                    weight_decay=0.0, clip_gradient=1.0)
+        training: ExactTrainingOptions = ExactTrainingOptions(
+            epochs=100, optimizer="sgd", learning_rate=5e-3, schedule="step", step_factor=1.0, weight_decay=0.0, clip_gradient=1.0)
 
     options: Options
     keeps_scale = True

@@ -1,0 +1,240 @@
+"""Builds and calls ``templates/neuron_steps.cpp``: all time steps of a layer's neurons in one pass over memory.
+
+torch's own operations pass over memory once each, a dozen times a step, which takes a training more time than its convolutions.
+The library is built by the C++ compiler (``CXX``, else g++) when a training first wants it, in a few seconds, and kept in
+``$XDG_CACHE_HOME/spikeproof`` (``~/.cache/spikeproof``), one for each source, compiler and processor. Where it cannot be built,
+or ``SPIKEPROOF_FUSED=0`` says so, :mod:`spikeproof.neuron_steps` computes the same with torch's operations.
+"""
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from .surrogates import SURROGATES
+
+if TYPE_CHECKING:
+    from .spec import NeuronSpec
+    from .surrogates import Surrogate
+
+__all__ = ["CodeKernels", "FloatKernels", "library"]
+
+SOURCE = Path(__file__).parent / "templates/neuron_steps.cpp"
+# Sums and products are rounded one by one, as torch's are: what the compiler may not join gives the same bits everywhere.
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared",
+         "-fPIC")
+TYPES = {torch.float32: "single", torch.float64: "double", torch.bfloat16: "half"}
+#: Surrogates that the kernels compute; what others give is handed to them.
+SHAPES, GIVEN = {"atan": 0, "triangle": 1, "rectangle": 2}, 3
+LEAKS = {"none": 0, "subtract_shift": 1, "shift": 2, "multiply": 2}
+ROUNDINGS = {"floor": 0, "half_up": 1, "half_even": 2, "stochastic": 3}
+
+
+def _processor() -> str:
+    """What ``-march=native`` looks at."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return line
+    return platform.processor()
+
+
+def _build(compiler: str, to: Path) -> None:
+    """Compile into a file, whole or not at all."""
+    handle, work = tempfile.mkstemp(suffix=".so", dir=to.parent)
+    os.close(handle)
+    try:
+        subprocess.run([compiler, *FLAGS, "-o", work, str(SOURCE)], check=True, capture_output=True, text=True)
+        os.replace(work, to)
+    except BaseException:
+        os.unlink(work)
+        raise
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The kernels, built where they are not yet; None where they cannot be or must not, which is told once on the error stream."""
+    if os.environ.get("SPIKEPROOF_FUSED") == "0":
+        return None
+    compiler = os.environ.get("CXX") or "g++"
+    try:
+        version = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
+        key = hashlib.sha256("\n".join([SOURCE.read_text(), compiler, version, *FLAGS, _processor()]).encode()).hexdigest()[:24]
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof"
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            path = base / f"neuron_steps-{key}.so"
+            if not path.exists():
+                _build(compiler, path)
+            return ctypes.CDLL(str(path))
+        except (OSError, RuntimeError):                              # no home to write to: for this process alone
+            with tempfile.TemporaryDirectory() as own:
+                path = Path(own) / "neuron_steps.so"
+                _build(compiler, path)
+                return ctypes.CDLL(str(path))
+    except (OSError, subprocess.CalledProcessError) as error:
+        told = error.stderr.strip().splitlines()[-1] if isinstance(error, subprocess.CalledProcessError) and error.stderr else error
+        print(f"neurons are computed by torch's own operations, which takes longer: {compiler} does not build kernels ({told})",
+              file=sys.stderr)
+        return None
+
+
+def _argument(x: object) -> object:
+    """What a function of the library is given for a value: pointers for tensors, long and double for numbers."""
+    if x is None or isinstance(x, torch.Tensor):
+        return ctypes.c_void_p(None if x is None else x.data_ptr())
+    return ctypes.c_double(x) if isinstance(x, float) else ctypes.c_long(x) if isinstance(x, int) else x
+
+
+class _Layout:
+    """How a layer's numbers lie in memory, for the kernels.
+
+    Parameters
+    ----------
+    like : [steps or 1, B, H, W, C], contiguous
+    steps : int
+    theta : [T or 1] or [T or 1, C]
+    """
+    def __init__(self, like: torch.Tensor, steps: int, theta: torch.Tensor) -> None:
+        _, images, *places, channels = like.shape
+        self.steps, self.driven, self.shape = steps, len(like), (steps, *like.shape[1:])
+        self.per_channel = theta.dim() > 1 and theta.shape[1] > 1
+        inner = places[0] * places[1]
+        self.rows_of, self.columns = (inner, channels) if self.per_channel else (1, inner * channels)
+        self.rows = images * self.rows_of
+        #: Numbers are computed in float32 where they are kept in bfloat16.
+        self.computed = torch.float32 if like.dtype == torch.bfloat16 else like.dtype
+
+    def along(self, values: torch.Tensor) -> torch.Tensor:
+        """What holds for channels or all neurons, [T or 1, C or 1] -> [steps, C] or [steps]."""
+        values = values.detach().to(self.computed).reshape(len(values), -1)
+        return values.expand(self.steps, self.columns if self.per_channel else 1).contiguous()
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return self.steps, self.rows, self.columns
+
+
+class _Kernels:
+    """What both kinds have: the functions for a type of numbers, and what lies where."""
+    kind = ""
+
+    def __init__(self, found: ctypes.CDLL, like: torch.Tensor, steps: int, theta: torch.Tensor) -> None:
+        self.library, self.type, self.layout = found, like.dtype, _Layout(like, steps, theta)
+
+    def call(self, what: str, *arguments: object) -> None:
+        """A function for this type of numbers, as the source declares it, with the number of threads as its last argument."""
+        given = map(_argument, (*arguments, torch.get_num_threads()))
+        self.library[f"{TYPES[self.type]}_{self.kind}_{what}"](*given)
+
+    def empty(self, length: int | None = None, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """[steps or length, B, H, W, C]"""
+        steps, *rest = self.layout.shape
+        return torch.empty((steps if length is None else length, *rest), dtype=dtype or self.type)
+
+    @staticmethod
+    def slopes(surrogate: Surrogate, x: torch.Tensor) -> torch.Tensor:
+        """A surrogate's derivative, by torch."""
+        return SURROGATES[surrogate.name](x, surrogate.width)
+
+
+class FloatKernels(_Kernels):
+    """Neurons in full precision that fire, by the kernels; see :func:`spikeproof.neuron_steps.float_steps`.
+
+    Parameters
+    ----------
+    found : what :func:`library` gave
+    drive : [T or 1, B, H, W, C], contiguous, values; in bfloat16 membranes are float32, and bfloat16 where they are kept
+    steps : int
+    theta : [T or 1] or [T or 1, C]
+    """
+    kind = "float"
+
+    def forward(self, drive: torch.Tensor, theta: torch.Tensor, initial: torch.Tensor | None, beta: float, soft: bool,
+                keep: bool) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
+        """(membranes before reset [T, B, H, W, C] or None if they are not to be kept, spikes, membranes at the end)."""
+        layout, level = self.layout, self.layout.along(theta)
+        start = None if initial is None else initial.to(layout.computed).contiguous()
+        h, s, v = self.empty() if keep else None, self.empty(), self.empty(1)[0]
+        self.call("forward", drive, layout.driven, level, layout.per_channel, start, layout.rows_of, h, s, v, *layout.sizes,
+                  float(beta), soft)
+        return h, s, v
+
+    def backward(self, grad_s: torch.Tensor | None, grad_v: torch.Tensor | None, h: torch.Tensor, s: torch.Tensor,
+                 theta: torch.Tensor, driven: int, beta: float, soft: bool, surrogate: Surrogate) -> torch.Tensor:
+        """Gradient of the drive [T or 1, B, H, W, C]."""
+        layout, level, shape = self.layout, self.layout.along(theta), SHAPES.get(surrogate.name, GIVEN)
+        slopes = None
+        if shape == GIVEN:
+            slopes = self.slopes(surrogate, h - level.reshape(len(level), 1, 1, 1, -1).to(h.dtype))
+        total = self.empty(driven)
+        self.call("backward", grad_s, grad_v, h, s, slopes, level, layout.per_channel, total, driven, *layout.sizes,
+                  float(beta), soft, shape, float(surrogate.width))
+        return total
+
+
+class _Codes(ctypes.Structure):
+    """The numbers of a NeuronSpec, as the source declares them."""
+    _fields_ = [("leak_kind", ctypes.c_int), ("rounding", ctypes.c_int), ("leak", ctypes.c_double), ("unit", ctypes.c_double),
+                ("lo", ctypes.c_double), ("hi", ctypes.c_double), ("v_reset", ctypes.c_double), ("soft", ctypes.c_int)]
+
+    @classmethod
+    def of(cls, neuron: NeuronSpec) -> _Codes:
+        store, leak = neuron.store, neuron.leak
+        factor = 2.0**-leak.shift if leak.kind == "subtract_shift" else leak.factor
+        return cls(LEAKS[leak.kind], ROUNDINGS[store.rounding], factor, 2.0**store.shift, store.lo, store.hi, neuron.v_reset,
+                   neuron.reset == "soft")
+
+
+class CodeKernels(_Kernels):
+    """Neurons in integer codes that fire, by the kernels; see :func:`spikeproof.neuron_steps.code_steps`.
+
+    Parameters
+    ----------
+    found : what :func:`library` gave
+    acc : [T or 1, B, H, W, C], contiguous
+    steps : int
+    theta : [T or 1, C or 1]
+    neuron : NeuronSpec
+    """
+    kind = "code"
+
+    def __init__(self, found: ctypes.CDLL, acc: torch.Tensor, steps: int, theta: torch.Tensor, neuron: NeuronSpec) -> None:
+        super().__init__(found, acc, steps, theta)
+        self.neuron, self.given = neuron, ctypes.pointer(_Codes.of(neuron))
+
+    def forward(self, acc: torch.Tensor, theta: torch.Tensor, initial: torch.Tensor | None, draws: torch.Tensor,
+                keep: bool) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """(membranes before reset or None, spikes, stored codes, where the store clipped nothing or None)."""
+        layout, level = self.layout, self.layout.along(theta)
+        start = None if initial is None else initial.contiguous()
+        drawn = draws.contiguous() if self.neuron.store.rounding == "stochastic" else None
+        h, s, codes, passed = self.empty() if keep else None, self.empty(), self.empty(), None
+        if keep:
+            passed = self.empty(dtype=torch.uint8)
+        self.call("forward", acc, layout.driven, level, layout.per_channel, start, drawn, layout.rows_of, h, s, codes, passed,
+                  *layout.sizes, self.given)
+        return h, s, codes, passed
+
+    def backward(self, grad_s: torch.Tensor | None, grad_codes: torch.Tensor | None, h: torch.Tensor, s: torch.Tensor,
+                 passed: torch.Tensor, theta: torch.Tensor, worth: torch.Tensor, driven: int, surrogate: Surrogate) -> torch.Tensor:
+        """Gradient of the sums [T or 1, B, H, W, C]; ``worth`` [T or 1, C or 1] is a code's value."""
+        layout, shape = self.layout, SHAPES.get(surrogate.name, GIVEN)
+        level, value, slopes = layout.along(theta), layout.along(worth), None
+        if shape == GIVEN:
+            along, each = (of.reshape(len(of), 1, 1, 1, -1) for of in (level, value))
+            slopes = self.slopes(surrogate, (h - along) * each).mul_(each)
+        total = self.empty(driven)
+        self.call("backward", grad_s, grad_codes, h, s, passed, slopes, level, value, layout.per_channel, total, driven,
+                  *layout.sizes, float(self.neuron.leak.factor), self.given, shape, float(surrogate.width))
+        return total

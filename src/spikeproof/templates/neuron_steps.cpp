@@ -1,0 +1,261 @@
+// All time steps of a layer's neurons in one pass over memory, forward and backward: spikeproof/neuron_steps.py says what they compute,
+// spikeproof/fused_steps.py builds and calls this.
+//
+// Arrays are [steps, rows, columns], contiguous. A work item is up to TILE columns of a row: its membranes stay in the first-level
+// cache for all steps. What holds for neurons (membranes at the start, draws) is [rows_of, columns], taken in turn; what holds for
+// channels (thresholds) is [steps, columns], or [steps] where it is the same for all. Sums and products are rounded one by one, as
+// torch's are, and joined (fma) where torch joins them.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+constexpr long TILE = 1024;                                          // columns of a work item
+constexpr long SMALL = 1 << 15;                                      // so few numbers are one thread's work
+
+struct bfloat16 { uint16_t bits; };
+
+inline float get(float x) { return x; }
+inline double get(double x) { return x; }
+inline float get(bfloat16 x) {
+  uint32_t wide = uint32_t(x.bits) << 16;
+  float found;
+  std::memcpy(&found, &wide, 4);
+  return found;
+}
+inline void put(float &to, float x) { to = x; }
+inline void put(double &to, double x) { to = x; }
+inline void put(bfloat16 &to, float x) {                             // to the nearest, ties to even
+  uint32_t wide;
+  std::memcpy(&wide, &x, 4);
+  to.bits = uint16_t((wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16);
+}
+inline float joined(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+inline double joined(double a, double b, double c) { return __builtin_fma(a, b, c); }
+
+template <class Work> void tiles(long steps, long rows, long columns, int threads, Work work) {
+  const long across = (columns + TILE - 1) / TILE;
+  #pragma omp parallel for schedule(static) num_threads(threads) if (steps * rows * columns > SMALL)
+  for (long item = 0; item < rows * across; ++item) {
+    const long row = item / across, first = item % across * TILE;
+    work(row, first, columns - first < TILE ? columns - first : TILE);
+  }
+}
+
+// The derivatives of spikeproof/surrogates.py; GIVEN: in an array.
+enum { ATAN, TRIANGLE, RECTANGLE, GIVEN };
+template <int shape, class A> inline A derivative(A x, A width) {
+  if (shape == ATAN) {
+    const A y = x * A(3.141592653589793 / double(width));
+    return A(1) / (width * (A(1) + y * y));
+  }
+  if (shape == TRIANGLE) {
+    const A y = A(1) - std::fabs(x) / width;
+    return (y > A(0) ? y : A(0)) / width;
+  }
+  return A(std::fabs(x) < width) / (A(2) * width);
+}
+
+template <class T, class A>
+void float_forward(const T *drive, long driven, const A *theta, bool per_channel, const A *initial, long rows_of, T *h, T *s, T *v_last,
+                   long steps, long rows, long columns, A beta, bool soft, int threads) {
+  const long step = rows * columns;
+  tiles(steps, rows, columns, threads, [=](long row, long first, long count) {
+    A v[TILE];
+    const A *start = initial + row % rows_of * columns + first;
+    for (long c = 0; c < count; ++c) v[c] = initial ? start[c] : A(0);
+    const long at = row * columns + first;
+    for (long t = 0; t < steps; ++t) {
+      const T *in = drive + (driven > 1 ? t * step : 0) + at;
+      const A *level = per_channel ? theta + t * columns + first : theta + t;
+      T *kept = h ? h + t * step + at : nullptr, *out = s + t * step + at;
+      const auto act = [&](long c, A threshold) {
+        const A now = joined(v[c], beta, A(get(in[c])));
+        const bool fired = now >= threshold;
+        put(out[c], fired ? A(1) : A(0));
+        v[c] = fired ? (soft ? now - threshold : A(0)) : now;
+        return now;
+      };
+      if (per_channel) {
+        #pragma omp simd
+        for (long c = 0; c < count; ++c) { const A now = act(c, level[c]); if (kept) put(kept[c], now); }
+      } else if (kept) {
+        const A threshold = *level;
+        #pragma omp simd
+        for (long c = 0; c < count; ++c) put(kept[c], act(c, threshold));
+      } else {
+        const A threshold = *level;
+        #pragma omp simd
+        for (long c = 0; c < count; ++c) act(c, threshold);
+      }
+    }
+    for (long c = 0; c < count; ++c) put(v_last[at + c], v[c]);
+  });
+}
+
+// One step backwards of one neuron: the gradient of the membrane after reset -> that of the membrane before it.
+template <class A> inline A through_reset(A grad, A own, A slope, bool fired, A spent, bool soft) {
+  const A to_s = own - grad * spent;
+  const A kept = !soft && fired ? A(0) : grad;
+  return joined(to_s, slope, kept);
+}
+
+template <int shape, class T, class A>
+void float_backward(const T *grad_s, const T *grad_v, const T *h, const T *s, const T *slopes, const A *theta, bool per_channel,
+                    T *total, long driven, long steps, long rows, long columns, A beta, bool soft, A width, int threads) {
+  const long step = rows * columns;
+  tiles(steps, rows, columns, threads, [=](long row, long first, long count) {
+    A grad[TILE], sum[TILE];
+    const long at = row * columns + first;
+    for (long c = 0; c < count; ++c) {
+      grad[c] = grad_v ? A(get(grad_v[at + c])) : A(0);
+      sum[c] = A(0);
+    }
+    for (long t = steps - 1; t >= 0; --t) {
+      const long now = t * step + at;
+      const A *level = per_channel ? theta + t * columns + first : theta + t;
+      const auto act = [&](long c, A own, A threshold) {
+        const A before = get(h[now + c]);
+        const A slope = shape == GIVEN ? A(get(slopes[now + c])) : derivative<shape>(before - threshold, width);
+        const A found = through_reset(grad[c], own, slope, get(s[now + c]) != 0, soft ? threshold : before, soft);
+        if (driven > 1) put(total[now + c], found); else sum[c] += found;
+        grad[c] = found * beta;
+      };
+      if (grad_s) {
+        #pragma omp simd
+        for (long c = 0; c < count; ++c) act(c, A(get(grad_s[now + c])), per_channel ? level[c] : *level);
+      } else {
+        #pragma omp simd
+        for (long c = 0; c < count; ++c) act(c, A(0), per_channel ? level[c] : *level);
+      }
+    }
+    if (driven == 1)
+      for (long c = 0; c < count; ++c) put(total[at + c], sum[c]);
+  });
+}
+
+enum { LEAK_NONE, LEAK_SUBTRACT, LEAK_SCALE };
+enum { FLOOR, HALF_UP, HALF_EVEN, STOCHASTIC };
+
+// Numbers of the contract's five steps. `leak` is the factor that is floored: v - floor(v leak), or floor(v leak).
+struct Codes {
+  int leak_kind, rounding;
+  double leak, unit, lo, hi, v_reset;
+  int soft;
+};
+
+template <int rounding, class A>
+void code_forward(const A *acc, long driven, const A *theta, bool per_channel, const A *initial, const A *draws, long rows_of, A *h, A *s,
+                  A *codes, uint8_t *passed, long steps, long rows, long columns, const Codes given, int threads) {
+  const long step = rows * columns;
+  const A unit = A(given.unit), one = A(1 / given.unit), lo = A(given.lo), hi = A(given.hi), leak = A(given.leak);
+  const A v_reset = A(given.v_reset);
+  const bool soft = given.soft;
+  tiles(steps, rows, columns, threads, [=](long row, long first, long count) {
+    A v[TILE];
+    const long own = row % rows_of * columns + first, at = row * columns + first;
+    for (long c = 0; c < count; ++c) v[c] = initial ? initial[own + c] : A(0);
+    for (long t = 0; t < steps; ++t) {
+      const A *in = acc + (driven > 1 ? t * step : 0) + at, *level = per_channel ? theta + t * columns + first : theta + t;
+      const A *draw = rounding == STOCHASTIC ? draws + t * rows_of * columns + own : nullptr;
+      const long now = t * step + at;
+      const auto act = [&](long c, A left, A threshold) {
+        const A before = left + in[c];
+        const bool fired = before >= threshold;
+        s[now + c] = fired ? A(1) : A(0);
+        if (h) h[now + c] = before;
+        A u = (fired ? (soft ? before - threshold : v_reset) : before) * one;
+        if (rounding == STOCHASTIC) u = std::floor(u + draw[c] * one);
+        else if (rounding == HALF_UP) u = std::floor(u + A(0.5));
+        else if (rounding == HALF_EVEN) u = std::nearbyint(u);
+        else u = std::floor(u);
+        const A clipped = u < lo ? lo : u > hi ? hi : u;
+        codes[now + c] = clipped;
+        if (passed) passed[now + c] = u == clipped;
+        v[c] = clipped * unit;
+      };
+      if (given.leak_kind == LEAK_SUBTRACT) {
+        #pragma omp simd
+        for (long c = 0; c < count; ++c) act(c, v[c] - std::floor(v[c] * leak), per_channel ? level[c] : *level);
+      } else if (given.leak_kind == LEAK_SCALE) {
+        #pragma omp simd
+        for (long c = 0; c < count; ++c) act(c, std::floor(v[c] * leak), per_channel ? level[c] : *level);
+      } else {
+        #pragma omp simd
+        for (long c = 0; c < count; ++c) act(c, v[c], per_channel ? level[c] : *level);
+      }
+    }
+  });
+}
+
+template <int shape, class A>
+void code_backward(const A *grad_s, const A *grad_codes, const A *h, const A *s, const uint8_t *passed, const A *slopes, const A *theta,
+                   const A *worth, bool per_channel, A *total, long driven, long steps, long rows, long columns, A leak,
+                   const Codes given, A width, int threads) {
+  const long step = rows * columns;
+  const A one = A(1 / given.unit), v_reset = A(given.v_reset);
+  const bool soft = given.soft;
+  tiles(steps, rows, columns, threads, [=](long row, long first, long count) {
+    A grad[TILE], sum[TILE];
+    const long at = row * columns + first;
+    for (long c = 0; c < count; ++c) grad[c] = sum[c] = A(0);
+    for (long t = steps - 1; t >= 0; --t) {
+      const long now = t * step + at, line = per_channel ? t * columns + first : t;
+      if (grad_codes) {
+        #pragma omp simd
+        for (long c = 0; c < count; ++c) grad[c] = joined(grad_codes[now + c], one, grad[c]);
+      }
+      #pragma omp simd
+      for (long c = 0; c < count; ++c) {
+        const A threshold = theta[per_channel ? line + c : line], value = worth[per_channel ? line + c : line], before = h[now + c];
+        const A slope = shape == GIVEN ? slopes[now + c] : derivative<shape>((before - threshold) * value, width) * value;
+        const A stored = passed[now + c] ? grad[c] : A(0), own = grad_s ? grad_s[now + c] : A(0);
+        const A found = through_reset(stored, own, slope, s[now + c] != 0, soft ? threshold : before - v_reset, soft);
+        if (driven > 1) total[now + c] = found; else sum[c] += found;
+        grad[c] = found * leak;
+      }
+    }
+    if (driven == 1)
+      for (long c = 0; c < count; ++c) total[at + c] = sum[c];
+  });
+}
+}  // namespace
+
+#define FLOATS(NAME, T, A)                                                                                                     \
+  extern "C" void NAME##_float_forward(const T *drive, long driven, const A *theta, long per_channel, const A *initial, long rows_of, \
+                                       T *h, T *s, T *v_last, long steps, long rows, long columns, double beta, long soft,     \
+                                       long threads) {                                                                         \
+    float_forward<T, A>(drive, driven, theta, per_channel, initial, rows_of, h, s, v_last, steps, rows, columns, A(beta), soft, \
+                        threads);                                                                                              \
+  }                                                                                                                            \
+  extern "C" void NAME##_float_backward(const T *grad_s, const T *grad_v, const T *h, const T *s, const T *slopes, const A *theta, \
+                                        long per_channel, T *total, long driven, long steps, long rows, long columns, double beta, \
+                                        long soft, long shape, double width, long threads) {                                   \
+    (shape == ATAN ? float_backward<ATAN, T, A> : shape == TRIANGLE ? float_backward<TRIANGLE, T, A>                           \
+     : shape == RECTANGLE ? float_backward<RECTANGLE, T, A> : float_backward<GIVEN, T, A>)(                                    \
+        grad_s, grad_v, h, s, slopes, theta, per_channel, total, driven, steps, rows, columns, A(beta), soft, A(width), threads); \
+  }
+
+#define CODES(NAME, A)                                                                                                         \
+  extern "C" void NAME##_code_forward(const A *acc, long driven, const A *theta, long per_channel, const A *initial, const A *draws, \
+                                      long rows_of, A *h, A *s, A *codes, uint8_t *passed, long steps, long rows, long columns, \
+                                      const Codes *given, long threads) {                                                      \
+    (given->rounding == FLOOR ? code_forward<FLOOR, A> : given->rounding == HALF_UP ? code_forward<HALF_UP, A>                 \
+     : given->rounding == HALF_EVEN ? code_forward<HALF_EVEN, A> : code_forward<STOCHASTIC, A>)(                               \
+        acc, driven, theta, per_channel, initial, draws, rows_of, h, s, codes, passed, steps, rows, columns, *given, threads); \
+  }                                                                                                                            \
+  extern "C" void NAME##_code_backward(const A *grad_s, const A *grad_codes, const A *h, const A *s, const uint8_t *passed,    \
+                                       const A *slopes, const A *theta, const A *worth, long per_channel, A *total, long driven, \
+                                       long steps, long rows, long columns, double leak, const Codes *given, long shape,       \
+                                       double width, long threads) {                                                           \
+    (shape == ATAN ? code_backward<ATAN, A> : shape == TRIANGLE ? code_backward<TRIANGLE, A>                                   \
+     : shape == RECTANGLE ? code_backward<RECTANGLE, A> : code_backward<GIVEN, A>)(                                            \
+        grad_s, grad_codes, h, s, passed, slopes, theta, worth, per_channel, total, driven, steps, rows, columns, A(leak), *given, \
+        A(width), threads);                                                                                                    \
+  }
+
+FLOATS(single, float, float)
+FLOATS(double, double, double)
+FLOATS(half, bfloat16, float)
+CODES(single, float)
+CODES(double, double)
