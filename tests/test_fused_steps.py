@@ -5,7 +5,7 @@ import subprocess
 import pytest
 import torch
 
-from spikeproof import fused_steps, neuron_steps
+from spikeproof import kernels, neuron_steps
 from spikeproof.entries import ConfigError, make
 from spikeproof.spec import Leak, NeuronSpec, Store
 from spikeproof.surrogates import Surrogate
@@ -20,14 +20,14 @@ class Neuron:
 
 @pytest.fixture(autouse=True)
 def built_anew():
-    fused_steps.library.cache_clear()
+    kernels.library.cache_clear()
     yield
-    fused_steps.library.cache_clear()
+    kernels.library.cache_clear()
 
 
 def both(monkeypatch, compute, *given):
     """What is computed with the kernels and without."""
-    assert fused_steps.library() is not None
+    assert kernels.library() is not None
     with_kernels = compute(*given)
     monkeypatch.setattr(neuron_steps, "library", lambda: None)
     without = compute(*given)
@@ -106,7 +106,7 @@ def test_bfloat16_neurons_compute_in_float32(monkeypatch):
     """Spikes are those of float32 neurons on the same drive; what is kept for the gradient is rounded to eight bits."""
     torch.manual_seed(3)
     drive, to_s = torch.randn(STEPS, 2, *PLACES).bfloat16(), torch.randn(STEPS, 2, *PLACES)
-    assert fused_steps.library() is not None
+    assert kernels.library() is not None
 
     def compute(dtype):
         x = drive.to(dtype).requires_grad_()
@@ -124,28 +124,28 @@ def test_bfloat16_neurons_compute_in_float32(monkeypatch):
 def test_without_a_compiler_torch_computes(monkeypatch, capsys, tmp_path, compiler, told):
     monkeypatch.setenv("CXX", compiler)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert fused_steps.library() is None and fused_steps.library() is None
+    assert kernels.library() is None and kernels.library() is None
     error = capsys.readouterr().err
-    assert error.count(compiler) and error.count("torch's own operations") == 1 and told in error
+    assert error.count(compiler) and error.count("own operations") == 1 and told in error
 
 
 def test_kernels_are_built_once_and_where_they_may_be(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert fused_steps.library() is not None
+    assert kernels.library() is not None
     kept = list((tmp_path / "spikeproof").iterdir())
     assert len(kept) == 1
-    fused_steps.library.cache_clear()
+    kernels.library.cache_clear()
     real = subprocess.run
-    monkeypatch.setattr(fused_steps, "_build", lambda *_: pytest.fail("built again"))
-    assert fused_steps.library() is not None
+    monkeypatch.setattr(kernels, "_build", lambda *_: pytest.fail("built again"))
+    assert kernels.library() is not None
     monkeypatch.undo()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))    # no folder can be made there
-    fused_steps.library.cache_clear()
-    assert fused_steps.library() is not None and real is subprocess.run
-    fused_steps.library.cache_clear()
-    monkeypatch.setenv("SPIKEPROOF_FUSED", "0")
-    assert fused_steps.library() is None
+    kernels.library.cache_clear()
+    assert kernels.library() is not None and real is subprocess.run
+    kernels.library.cache_clear()
+    monkeypatch.setenv("SPIKEPROOF_KERNELS", "0")
+    assert kernels.library() is None
 
 
 def test_bfloat16_is_for_training_in_full_precision():

@@ -1,5 +1,6 @@
-"""integer (NumPy) equals the scalar reference, neuron by neuron and step by step."""
+"""The integer model, by kernels and by NumPy, equals the scalar reference, neuron by neuron and step by step."""
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,7 +18,13 @@ from spikeproof.spec import Lateral, NeuronSpec, Store
 @given(networks(), st.integers(0, 1000))
 def test_equals_scalar_reference(net, seed):
     frames = random_frames(net, 2, seed)
+    assert integer.kernels.library() is not None
     trace = integer.run(net, frames)
+    with patch.object(integer.kernels, "library", lambda: None):
+        plain = integer.run(net, frames)
+    for layer in net.layers:
+        assert np.array_equal(trace.spikes[layer.name], plain.spikes[layer.name])
+        assert np.array_equal(trace.membranes[layer.name], plain.membranes[layer.name])
     for image, frame in enumerate(frames):
         spikes, membranes, winner = reference.run_image(net, frame)
         for layer in net.layers:

@@ -12,6 +12,7 @@ Entries are mappings as in config/config.yaml (config/README.md). Everything is 
 """
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,16 +40,22 @@ def prepare(dataset: Entry, data_dir: StrPath = "data", download: bool = True, s
 
     Returns
     -------
-    PreparedData: ``frames`` and ``labels`` by part ("train", "validation", "test"), ``input``, ``steps``, ``classes``
+    PreparedData: ``frames`` and ``labels`` by part ("train", "validation", "test"), ``input``, ``steps``, ``classes``. Frames are
+        those of a temporary file, which ends with the program: a dataset may be larger than memory.
 
     Raises
     ------
     ConfigError, ValueError, OSError
         If the entry is not valid, or files are absent or not the publisher's.
     """
+    from .datasets.base import load_prepared, save_prepared
     from .datasets.sources import Sources
     from .entries import make
-    return make("datasets", dataset).prepare(Sources(data_dir, download, say=say))
+    prepared = make("datasets", dataset).prepare(Sources(data_dir, download, say=say))
+    with tempfile.TemporaryDirectory(prefix="spikeproof-") as work:
+        path = Path(work) / "data.safetensors"
+        save_prepared(path, prepared)
+        return load_prepared(path)[0]                                # the map of the file outlives its name
 
 
 def train(data: PreparedData, architecture: Entry, neuron: Entry | None = None, pretraining: Entry | None = None, seed: int = 0,

@@ -1,99 +1,28 @@
-"""Builds and calls ``templates/neuron_steps.cpp``: all time steps of a layer's neurons in one pass over memory.
+"""Neurons of networks in torch by the kernels of :mod:`spikeproof.kernels`, forward and backward.
 
-torch's own operations pass over memory once each, a dozen times a step, which takes a training more time than its convolutions.
-The library is built by the C++ compiler (``CXX``, else g++) when a training first wants it, in a few seconds, and kept in
-``$XDG_CACHE_HOME/spikeproof`` (``~/.cache/spikeproof``), one for each source, compiler and processor. Where it cannot be built,
-or ``SPIKEPROOF_FUSED=0`` says so, :mod:`spikeproof.neuron_steps` computes the same with torch's operations.
+:mod:`spikeproof.neuron_steps` says what they compute, and has the same in torch's operations, with the same bits.
 """
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import subprocess
-import sys
-import tempfile
-from contextlib import suppress
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from . import kernels
 from .surrogates import SURROGATES
 
 if TYPE_CHECKING:
     from .spec import NeuronSpec
     from .surrogates import Surrogate
 
-__all__ = ["CodeKernels", "FloatKernels", "library"]
+__all__ = ["TYPES", "CodeKernels", "FloatKernels"]
 
-SOURCE = Path(__file__).parent / "templates/neuron_steps.cpp"
-# Sums and products are rounded one by one, as torch's are: what the compiler may not join gives the same bits everywhere.
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared",
-         "-fPIC")
 TYPES = {torch.float32: "single", torch.float64: "double", torch.bfloat16: "half"}
 #: Surrogates that the kernels compute; what others give is handed to them.
 SHAPES, GIVEN = {"atan": 0, "triangle": 1, "rectangle": 2}, 3
 LEAKS = {"none": 0, "subtract_shift": 1, "shift": 2, "multiply": 2}
 ROUNDINGS = {"floor": 0, "half_up": 1, "half_even": 2, "stochastic": 3}
-
-
-def _processor() -> str:
-    """What ``-march=native`` looks at."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("flags", "Features")):
-                return line
-    return platform.processor()
-
-
-def _build(compiler: str, to: Path) -> None:
-    """Compile into a file, whole or not at all."""
-    handle, work = tempfile.mkstemp(suffix=".so", dir=to.parent)
-    os.close(handle)
-    try:
-        subprocess.run([compiler, *FLAGS, "-o", work, str(SOURCE)], check=True, capture_output=True, text=True)
-        os.replace(work, to)
-    except BaseException:
-        os.unlink(work)
-        raise
-
-
-@cache
-def library() -> ctypes.CDLL | None:
-    """The kernels, built where they are not yet; None where they cannot be or must not, which is told once on the error stream."""
-    if os.environ.get("SPIKEPROOF_FUSED") == "0":
-        return None
-    compiler = os.environ.get("CXX") or "g++"
-    try:
-        version = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
-        key = hashlib.sha256("\n".join([SOURCE.read_text(), compiler, version, *FLAGS, _processor()]).encode()).hexdigest()[:24]
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof"
-        try:
-            base.mkdir(parents=True, exist_ok=True)
-            path = base / f"neuron_steps-{key}.so"
-            if not path.exists():
-                _build(compiler, path)
-            return ctypes.CDLL(str(path))
-        except (OSError, RuntimeError):                              # no home to write to: for this process alone
-            with tempfile.TemporaryDirectory() as own:
-                path = Path(own) / "neuron_steps.so"
-                _build(compiler, path)
-                return ctypes.CDLL(str(path))
-    except (OSError, subprocess.CalledProcessError) as error:
-        told = error.stderr.strip().splitlines()[-1] if isinstance(error, subprocess.CalledProcessError) and error.stderr else error
-        print(f"neurons are computed by torch's own operations, which takes longer: {compiler} does not build kernels ({told})",
-              file=sys.stderr)
-        return None
-
-
-def _argument(x: object) -> object:
-    """What a function of the library is given for a value: pointers for tensors, long and double for numbers."""
-    if x is None or isinstance(x, torch.Tensor):
-        return ctypes.c_void_p(None if x is None else x.data_ptr())
-    return ctypes.c_double(x) if isinstance(x, float) else ctypes.c_long(x) if isinstance(x, int) else x
 
 
 class _Layout:
@@ -134,8 +63,7 @@ class _Kernels:
 
     def call(self, what: str, *arguments: object) -> None:
         """A function for this type of numbers, as the source declares it, with the number of threads as its last argument."""
-        given = map(_argument, (*arguments, torch.get_num_threads()))
-        self.library[f"{TYPES[self.type]}_{self.kind}_{what}"](*given)
+        kernels.call(self.library, f"{TYPES[self.type]}_{self.kind}_{what}", *arguments, torch.get_num_threads())
 
     def empty(self, length: int | None = None, dtype: torch.dtype | None = None) -> torch.Tensor:
         """[steps or length, B, H, W, C]"""
@@ -153,7 +81,7 @@ class FloatKernels(_Kernels):
 
     Parameters
     ----------
-    found : what :func:`library` gave
+    found : what :func:`spikeproof.kernels.library` gave
     drive : [T or 1, B, H, W, C], contiguous, values; in bfloat16 membranes are float32, and bfloat16 where they are kept
     steps : int
     theta : [T or 1] or [T or 1, C]
@@ -201,7 +129,7 @@ class CodeKernels(_Kernels):
 
     Parameters
     ----------
-    found : what :func:`library` gave
+    found : what :func:`spikeproof.kernels.library` gave
     acc : [T or 1, B, H, W, C], contiguous
     steps : int
     theta : [T or 1, C or 1]
@@ -211,7 +139,7 @@ class CodeKernels(_Kernels):
 
     def __init__(self, found: ctypes.CDLL, acc: torch.Tensor, steps: int, theta: torch.Tensor, neuron: NeuronSpec) -> None:
         super().__init__(found, acc, steps, theta)
-        self.neuron, self.given = neuron, ctypes.pointer(_Codes.of(neuron))
+        self.neuron, self.given = neuron, _Codes.of(neuron)
 
     def forward(self, acc: torch.Tensor, theta: torch.Tensor, initial: torch.Tensor | None, draws: torch.Tensor,
                 keep: bool) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, torch.Tensor | None]:

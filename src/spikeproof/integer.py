@@ -1,17 +1,23 @@
-"""The integer model: NetworkSpec on batches of images, vectorised in NumPy.
+"""The integer model: NetworkSpec on batches of images.
 
-Synaptic sums are matrix products in float32 where no sum can reach 2^24, else in float64, both
-exact on integers of that size (the bound is proved from the codes). Everything else is int64.
+Synaptic sums are matrix products in float32 where no sum can reach 2^24, else in float64, both exact on integers of that size (the
+bound is proved from the codes). Everything else is int32 where the codes prove that it fits, else int64. Neurons of the former, but
+those that inhibit each other, take one pass over memory (:mod:`spikeproof.kernels`); the rest, and all where there is no compiler,
+have NumPy's operations.
 """
 from __future__ import annotations
 
+import ctypes
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .fixed_point import lfsr_draws
+from . import kernels
+from .fixed_point import ROUNDINGS, lfsr_draws
 from .network import INPUT
+from .spec import Leak
 
 if TYPE_CHECKING:
     from typing import Any
@@ -58,24 +64,26 @@ def _windows(x: Array, projection: Projection) -> Array:
     return windows[:, ::stride, ::stride]
 
 
-def current(projection: Projection, x: Array, input_range: tuple[int, int]) -> Array:
+def current(projection: Projection, x: Array, input_range: tuple[int, int],
+            to: type[np.signedinteger[Any]] = np.int64) -> Array:
     """Synaptic sums of a projection, bias not included.
 
     Parameters
     ----------
     x : integer array [M, H, W, C], input codes, spikes or membrane codes
     input_range : (lo, hi) of the elements that x may have
+    to : type of the result, one that the sums fit in
 
     Returns
     -------
-    int64 [M, Ho, Wo, C_out]
+    [M, Ho, Wo, C_out]
     """
     lo, hi = projection.acc_range(input_range)
     dtype: type[np.floating[Any]] = np.float32 if max(-int(lo.min()), int(hi.max())) < 1 << 24 else np.float64
     x = _windows(_pooled(x, projection).astype(dtype), projection)
     m, height, width, channels = x.shape[:4]
     parts, per_in, per_out = projection.groups, channels // projection.groups, projection.out_channels // projection.groups
-    out = np.empty((m, height, width, projection.out_channels), np.int64)
+    out = np.empty((m, height, width, projection.out_channels), to)
     for g in range(parts):
         weights = projection.weights[..., g * per_out:(g + 1) * per_out].transpose(2, 0, 1, 3).reshape(-1, per_out)
         columns = x[:, :, :, g * per_in:(g + 1) * per_in].reshape(m * height * width, -1)
@@ -94,12 +102,40 @@ def _narrow(net: NetworkSpec, layer: LayerSpec) -> type[np.signedinteger[Any]]:
     return np.int32 if most + theta + (1 << store.shift) < 1 << 31 else np.int64
 
 
+class _Contract(ctypes.Structure):
+    """A NeuronSpec as the kernels' source declares it."""
+    _fields_ = [(name, ctypes.c_int) for name in ("leak_kind", "leak_shift", "multiplier", "fraction", "soft", "v_reset", "shift",
+                                                  "rounding", "lo", "hi")]
+
+
+def _by_kernel(found: ctypes.CDLL, layer: LayerSpec, acc: Array, steps: int, spikes: Array, membranes: Array) -> None:
+    """What :func:`_neurons` gives, in int32."""
+    neuron, leak, store = layer.neuron, layer.neuron.leak, layer.neuron.store
+    given = _Contract(Leak.KINDS.index(leak.kind), leak.shift, leak.multiplier, leak.fraction, neuron.reset == "soft",
+                      neuron.v_reset, store.shift, ROUNDINGS.index(store.rounding), store.lo, store.hi)
+
+    def laid_out(values: Array | None, length: int) -> Array | None:
+        """Of each neuron: [length, N]."""
+        return None if values is None else np.ascontiguousarray(
+            np.broadcast_to(values, (length, *layer.shape)), dtype=np.int32)
+    theta, draws = laid_out(layer.theta, 1 if layer.theta is None else len(layer.theta)), None
+    if store.rounding == "stochastic":
+        draws = np.array(lfsr_draws(store.seed, store.shift, steps * layer.neurons), np.int32)
+    threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    kernels.call(found, "integer_forward", np.ascontiguousarray(acc), acc.shape[1], theta, 1 if theta is None else len(theta),
+                 laid_out(layer.v_init, 1), draws, spikes, membranes, len(acc), steps, layer.neurons, given, threads)
+
+
 def _neurons(layer: LayerSpec, acc: Array, steps: int, dtype: type[np.signedinteger[Any]]) -> tuple[Array, Array]:
     """acc [B, T or 1, N], bias included -> (spikes uint8, membranes int32), both [B, T, N]; computed in ``dtype``."""
     neuron, store, count = layer.neuron, layer.neuron.store, layer.neurons
     batch = acc.shape[0]
-    spikes = np.zeros((batch, steps, count), np.uint8)
+    spikes = np.empty((batch, steps, count), np.uint8)
     membranes = np.empty((batch, steps, count), np.int32)
+    if dtype is np.int32 and layer.lateral is None and (found := kernels.library()) is not None:
+        _by_kernel(found, layer, acc, steps, spikes, membranes)
+        return spikes, membranes
+    spikes[:] = 0
     draws: Array = np.zeros(steps, dtype)
     if store.rounding == "stochastic":
         draws = np.array(lfsr_draws(store.seed, store.shift, steps * count), dtype).reshape(steps, count)
@@ -134,17 +170,18 @@ def _open(gate: Array, shape: tuple[int, int, int]) -> Array:
     return gate.repeat(shape[0] // gate.shape[2], 2).repeat(shape[1] // gate.shape[3], 3)
 
 
-def _sums(projection: Projection, x: Array, input_range: tuple[int, int], kept: dict[Any, Array] | None) -> Array:
+def _sums(projection: Projection, x: Array, input_range: tuple[int, int], kept: dict[Any, Array] | None,
+          dtype: type[np.signedinteger[Any]]) -> Array:
     """Synaptic sums of a source map x [B, T, H, W, C]; ``kept`` holds those of the last weights that were asked for, or is None."""
     flat = x.reshape(-1, *x.shape[2:])
     if kept is None:
-        return current(projection, flat, input_range)
+        return current(projection, flat, input_range, dtype)
     key = (projection.weights.shape, projection.weights.tobytes(), projection.stride, projection.padding, projection.groups,
            projection.pool, projection.pool_kind)
     if key not in kept:
         kept.clear()
         lo, hi = projection.acc_range(input_range)
-        kept[key] = current(projection, flat, input_range).astype(np.int32 if max(-lo.min(), hi.max()) < 1 << 31 else np.int64)
+        kept[key] = current(projection, flat, input_range, np.int32 if max(-lo.min(), hi.max()) < 1 << 31 else np.int64)
     return kept[key]
 
 
@@ -174,18 +211,19 @@ def run(net: NetworkSpec, frames: Array, sums: dict[Any, Array] | None = None) -
     membranes: dict[str, Array]
     spikes, membranes = {}, {}
     for layer in net.layers:
-        acc: Array = np.zeros((), np.int64)
+        dtype, acc = _narrow(net, layer), None
         for p in layer.projections:
             x = maps[p.source]
             if p.reads == "membranes":
                 x = membranes[p.source].reshape(x.shape)
-            driven = _sums(p, x, net.input_range(p), sums if p.source == INPUT else None)
-            acc = acc + driven.reshape(batch, x.shape[1], *layer.shape)
+            driven = _sums(p, x, net.input_range(p), sums if p.source == INPUT else None, dtype)
+            driven = driven.reshape(batch, x.shape[1], *layer.shape)
+            acc = driven if acc is None else acc + driven
+        assert acc is not None
         if layer.bias is not None:
-            acc = acc + layer.bias
+            acc = acc + layer.bias.astype(dtype)
         if layer.gate is not None:
             acc = acc * _open(maps[layer.gate], layer.shape)
-        dtype = _narrow(net, layer)
         s, v = _neurons(layer, acc.reshape(batch, -1, layer.neurons).astype(dtype, copy=False), net.steps, dtype)
         spikes[layer.name], membranes[layer.name] = s, v
         maps[layer.name] = s.reshape(batch, net.steps, *layer.shape)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .fused_steps import TYPES, CodeKernels, FloatKernels, library
+from .fused_steps import TYPES, CodeKernels, FloatKernels
+from .kernels import library
 from .surrogates import SURROGATES, penalty_window, stacked_gradient, tssl_gradient
 
 if TYPE_CHECKING:

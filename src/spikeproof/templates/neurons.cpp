@@ -1,10 +1,10 @@
-// All time steps of a layer's neurons in one pass over memory, forward and backward: spikeproof/neuron_steps.py says what they compute,
-// spikeproof/fused_steps.py builds and calls this.
+// All time steps of a layer's neurons in one pass over memory: for spikeproof/neuron_steps.py, which says what they compute, forward
+// and backward, and for spikeproof/integer.py. spikeproof/kernels.py builds this.
 //
-// Arrays are [steps, rows, columns], contiguous. A work item is up to TILE columns of a row: its membranes stay in the first-level
-// cache for all steps. What holds for neurons (membranes at the start, draws) is [rows_of, columns], taken in turn; what holds for
-// channels (thresholds) is [steps, columns], or [steps] where it is the same for all. Sums and products are rounded one by one, as
-// torch's are, and joined (fma) where torch joins them.
+// Of the former arrays are [steps, rows, columns], contiguous. A work item is up to TILE columns of a row: its membranes stay in the
+// first-level cache for all steps. What holds for neurons (membranes at the start, draws) is [rows_of, columns], taken in turn; what
+// holds for channels (thresholds) is [steps, columns], or [steps] where it is the same for all. Sums and products are rounded one by
+// one, as torch's are, and joined (fma) where torch joins them.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -57,8 +57,8 @@ template <int shape, class A> inline A derivative(A x, A width) {
 }
 
 template <class T, class A>
-void float_forward(const T *drive, long driven, const A *theta, bool per_channel, const A *initial, long rows_of, T *h, T *s, T *v_last,
-                   long steps, long rows, long columns, A beta, bool soft, int threads) {
+void float_forward(const T *drive, long driven, const A *theta, bool per_channel, const A *initial, long rows_of, T *h, T *s,
+                   T *v_last, long steps, long rows, long columns, A beta, bool soft, int threads) {
   const long step = rows * columns;
   tiles(steps, rows, columns, threads, [=](long row, long first, long count) {
     A v[TILE];
@@ -145,8 +145,8 @@ struct Codes {
 };
 
 template <int rounding, class A>
-void code_forward(const A *acc, long driven, const A *theta, bool per_channel, const A *initial, const A *draws, long rows_of, A *h, A *s,
-                  A *codes, uint8_t *passed, long steps, long rows, long columns, const Codes given, int threads) {
+void code_forward(const A *acc, long driven, const A *theta, bool per_channel, const A *initial, const A *draws, long rows_of, A *h,
+                  A *s, A *codes, uint8_t *passed, long steps, long rows, long columns, const Codes given, int threads) {
   const long step = rows * columns;
   const A unit = A(given.unit), one = A(1 / given.unit), lo = A(given.lo), hi = A(given.hi), leak = A(given.leak);
   const A v_reset = A(given.v_reset);
@@ -189,8 +189,9 @@ void code_forward(const A *acc, long driven, const A *theta, bool per_channel, c
 }
 
 template <int shape, class A>
-void code_backward(const A *grad_s, const A *grad_codes, const A *h, const A *s, const uint8_t *passed, const A *slopes, const A *theta,
-                   const A *worth, bool per_channel, A *total, long driven, long steps, long rows, long columns, A leak,
+void code_backward(const A *grad_s, const A *grad_codes, const A *h, const A *s, const uint8_t *passed, const A *slopes,
+                   const A *theta, const A *worth, bool per_channel, A *total, long driven, long steps, long rows, long columns,
+                   A leak,
                    const Codes given, A width, int threads) {
   const long step = rows * columns;
   const A one = A(1 / given.unit), v_reset = A(given.v_reset);
@@ -220,6 +221,81 @@ void code_backward(const A *grad_s, const A *grad_codes, const A *h, const A *s,
   });
 }
 }  // namespace
+
+// The contract's five steps in 32-bit integers, by shifts: spikeproof/integer.py asks for them where the codes prove that all fits.
+// Arrays are [images, steps, neurons]; sums may hold for all steps, thresholds [steps or 1, neurons] too, or be absent.
+struct Contract {
+  int leak_kind, leak_shift, multiplier, fraction, soft, v_reset, shift, rounding, lo, hi;
+};
+
+namespace {
+enum { SUBTRACT_SHIFT = 1, SHIFT = 2, MULTIPLY = 3 };
+
+template <int leak, int rounding>
+void contract(const int32_t *sums, long driven, const int32_t *theta, long levels, const int32_t *start, const int32_t *draws,
+              uint8_t *spikes, int32_t *membranes, long images, long steps, long neurons, const Contract given, int threads) {
+  tiles(steps, images, neurons, threads, [=](long image, long first, long count) {
+    int32_t code[TILE];
+    for (long n = 0; n < count; ++n) code[n] = start ? start[first + n] : 0;
+    for (long t = 0; t < steps; ++t) {
+      const int32_t *in = sums + (driven > 1 ? image * steps + t : image) * neurons + first;
+      const int32_t *level = theta ? theta + (levels > 1 ? t : 0) * neurons + first : nullptr;
+      const int32_t *draw = rounding == STOCHASTIC ? draws + t * neurons + first : nullptr;
+      const long at = (image * steps + t) * neurons + first;
+      const auto integrated = [&](long n) {
+        const int32_t v = code[n] << given.shift;
+        const int32_t left = leak == SUBTRACT_SHIFT ? v - (v >> given.leak_shift) : leak == SHIFT ? v >> given.leak_shift
+                             : leak == MULTIPLY ? (v * given.multiplier) >> given.fraction : v;
+        return left + in[n];
+      };
+      const auto stored = [&](long n, int32_t h) {
+        const int m = given.shift;
+        if (rounding == HALF_UP) h = (h + ((1 << m) >> 1)) >> m;
+        else if (rounding == HALF_EVEN) h = m ? (h + ((h >> m) & 1) + ((1 << (m - 1)) - 1)) >> m : h;
+        else if (rounding == STOCHASTIC) h = (h + draw[n]) >> m;
+        else h = h >> m;
+        code[n] = h < given.lo ? given.lo : h > given.hi ? given.hi : h;
+        membranes[at + n] = code[n];
+      };
+      if (level && given.soft) {
+        #pragma omp simd
+        for (long n = 0; n < count; ++n) {
+          const int32_t h = integrated(n);
+          const bool fired = h >= level[n];
+          spikes[at + n] = fired;
+          stored(n, fired ? h - level[n] : h);
+        }
+      } else if (level) {
+        #pragma omp simd
+        for (long n = 0; n < count; ++n) {
+          const int32_t h = integrated(n);
+          const bool fired = h >= level[n];
+          spikes[at + n] = fired;
+          stored(n, fired ? given.v_reset : h);
+        }
+      } else {
+        std::memset(spikes + at, 0, count);
+        #pragma omp simd
+        for (long n = 0; n < count; ++n) stored(n, integrated(n));
+      }
+    }
+  });
+}
+
+template <int leak> auto with_rounding(int rounding) {
+  return rounding == FLOOR ? contract<leak, FLOOR> : rounding == HALF_UP ? contract<leak, HALF_UP>
+         : rounding == HALF_EVEN ? contract<leak, HALF_EVEN> : contract<leak, STOCHASTIC>;
+}
+}  // namespace
+
+extern "C" void integer_forward(const int32_t *sums, long driven, const int32_t *theta, long levels, const int32_t *start,
+                                const int32_t *draws, uint8_t *spikes, int32_t *membranes, long images, long steps, long neurons,
+                                const Contract *given, long threads) {
+  const int kind = given->leak_kind, rounding = given->rounding;
+  (kind == SUBTRACT_SHIFT ? with_rounding<SUBTRACT_SHIFT>(rounding) : kind == SHIFT ? with_rounding<SHIFT>(rounding)
+   : kind == MULTIPLY ? with_rounding<MULTIPLY>(rounding) : with_rounding<0>(rounding))(
+      sums, driven, theta, levels, start, draws, spikes, membranes, images, steps, neurons, *given, int(threads));
+}
 
 #define FLOATS(NAME, T, A)                                                                                                     \
   extern "C" void NAME##_float_forward(const T *drive, long driven, const A *theta, long per_channel, const A *initial, long rows_of, \
