@@ -27,15 +27,15 @@ from spikeproof.spec import Leak, NeuronSpec, Store  # noqa: E402
 RATES = (0.05, 0.13, 0.25, 0.5)
 
 
-def mnist_shape(rng):
-    """784-128-10, binary weights, four steps of spikes."""
+def mnist_shape(rng, hidden=128, steps=4):
+    """784-128-10 (or another number of hidden neurons), binary weights, four steps of spikes."""
     binary = parse_codec("binary")
     lif = NeuronSpec(Leak("subtract_shift", 2), Store(-128, 127))
-    hidden = LayerSpec("hidden", (1, 1, 128), (Projection("input", binary, rng.choice([-1, 1], (1, 1, 784, 128))),), lif,
-                       np.full((1, 1, 1, 1), 12))
-    out = LayerSpec("out", (1, 1, 10), (Projection("hidden", binary, rng.choice([-1, 1], (1, 1, 128, 10))),), lif,
+    first = LayerSpec("hidden", (1, 1, hidden), (Projection("input", binary, rng.choice([-1, 1], (1, 1, 784, hidden))),), lif,
+                      np.full((1, 1, 1, 1), 12))
+    out = LayerSpec("out", (1, 1, 10), (Projection("hidden", binary, rng.choice([-1, 1], (1, 1, hidden, 10))),), lif,
                     np.full((1, 1, 1, 1), 10))
-    return NetworkSpec(InputSpec((1, 1, 784)), (hidden, out), 4)
+    return NetworkSpec(InputSpec((1, 1, 784)), (first, out), steps)
 
 
 def vgg_shape(rng):

@@ -119,7 +119,7 @@ def test_table_keeps_to_its_study_and_labels_what_is_scaled_down():
     cut = table(claims, "s", True, RESULTS[RESULTS.run == "b"], analyses).set_index("claim")
     assert cut.verdict["one"] == "not attempted"
     assert cut.note["one"] == "Run 'a' must have accuracy in the study's table, and has none."
-    smoke = table(claims, "s", True, RESULTS, analyses, attempted=False)
+    smoke = table(claims, "s", True, RESULTS, analyses, skipped="a smoke run")
     assert set(smoke.verdict) == {"not attempted"} and set(smoke.verdict) <= set(VERDICTS)
     changed = found.reset_index().assign(verdict="partly")
     assert changed_verdicts(found.reset_index(), found.reset_index()) == []

@@ -79,7 +79,7 @@ def test_a_part_of_the_images(files, tmp_path):
 def test_help_teaches():
     status, out, _ = cli("--help")
     assert status == 0 and "examples" in out and "exit status" in out
-    assert len(STAGES) == 21 and all(stage in out for stage in STAGES)
+    assert len(STAGES) == 22 and all(stage in out for stage in STAGES)
     for stage in STAGES:
         status, out, _ = cli(stage, "--help")
         assert status == 0 and ("--out" in out or stage == "verify")

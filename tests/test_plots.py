@@ -3,7 +3,7 @@ import csv
 import io
 
 from spikeproof import plots
-from spikeproof.report import save_figures
+from spikeproof.pages import save_figures
 
 
 def rows_of(drawn):

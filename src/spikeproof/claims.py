@@ -195,7 +195,7 @@ def judge(claim: Claim, outcome: Outcome | None) -> str:
 
 
 def table(claims: Mapping[str, Claim], study: str, scaled_down: bool, results: pd.DataFrame, analyses: Mapping[str, Entry],
-          attempted: bool = True) -> pd.DataFrame:
+          skipped: str | None = None) -> pd.DataFrame:
     """The claims of a study with our values and verdicts -> DataFrame; ``ours`` and ``controls`` are text.
 
     Parameters
@@ -204,7 +204,7 @@ def table(claims: Mapping[str, Claim], study: str, scaled_down: bool, results: p
     study : str; claims of other studies are left out
     scaled_down : bool
     results, analyses : as in :func:`measured`
-    attempted : bool; False where the runs only show that they run
+    skipped : why nothing was measured, or None where it was
     """
     import pandas as pd  # not at every start of the workflow
     rows = []
@@ -214,8 +214,8 @@ def table(claims: Mapping[str, Claim], study: str, scaled_down: bool, results: p
         outcome: Outcome | None = None
         controls: list[str] = []
         why = claim.not_attempted if claim.measure is None else None
-        if claim.measure is not None and not attempted:
-            why = "a smoke run"
+        if claim.measure is not None and skipped is not None:
+            why = skipped
         elif claim.measure is not None:
             try:
                 outcome = measured(claim.measure, results, analyses)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["STAGES", "Stage", "main", "parser"]
 
 STAGES = ("import", "prepare", "pretrain", "quantize", "prune", "evaluate", "explore", "export", "export-nir", "size", "generate",
-          "simulate", "synthesize", "bundle", "analyze", "report", "verify", "prove", "board", "grid-part", "grid")
+          "simulate", "synthesize", "bundle", "analyze", "report", "verify", "prove", "board", "grid-part", "grid",
+          "overview")
 
 EXAMPLES = """\
 examples (the pipeline, one stage at a time; `snakemake --cores all` runs them all):

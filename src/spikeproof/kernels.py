@@ -17,6 +17,7 @@ import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 __all__ = ["call", "library"]
 
@@ -75,13 +76,15 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def _argument(x: object) -> object:
+def _argument(x: Any) -> Any:
     """What a function of the library is given: of an array or a tensor its place in memory, of a number a long or a double."""
-    if x is None or hasattr(x, "ctypes") or hasattr(x, "data_ptr"):
-        return ctypes.c_void_p(None if x is None else x.data_ptr() if hasattr(x, "data_ptr") else x.ctypes.data)
+    if x is None or hasattr(x, "data_ptr"):
+        return ctypes.c_void_p(None if x is None else x.data_ptr())
+    if hasattr(x, "ctypes"):
+        return ctypes.c_void_p(x.ctypes.data)
     if isinstance(x, ctypes.Structure):
         return ctypes.byref(x)
-    return ctypes.c_double(x) if isinstance(x, float) else ctypes.c_long(x)  # type: ignore[arg-type]
+    return ctypes.c_double(x) if isinstance(x, float) else ctypes.c_long(x)
 
 
 def call(found: ctypes.CDLL, function: str, *arguments: object) -> None:

@@ -1,120 +1,33 @@
 """Figures of the report: tables in, SVG text out, with the numbers that were drawn. Nothing here knows about files or stages."""
 from __future__ import annotations
 
-import csv
-import io
+import itertools
+import math
 from typing import TYPE_CHECKING
 
 import matplotlib
 import matplotlib.ticker
 import numpy as np
-from matplotlib.container import BarContainer, ErrorbarContainer
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from .drawing import ACCENT, COLORS, INK, Drawn, svg
 from .exploration import pareto_front
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.container import Container
+    from matplotlib.figure import Figure
 
     from .annotations import Entry, Json
 
-__all__ = ["Drawn", "accuracy_memory", "bars", "cloud", "constraint_dynamics", "cycles_area", "detections", "exploration", "lines",
-           "mask_dynamics", "memory_breakdown", "raster", "setting", "training_curves"]
+__all__ = ["Drawn", "accuracy_memory", "bars", "cloud", "constraint_dynamics", "cycles_area", "detections", "exploration", "growth",
+           "lines", "mask_dynamics", "memory_breakdown", "published", "raster", "setting", "training_curves"]
 
 #: More runs than this get numbers in a figure; so many layers' spikes are shown at most.
 MANY, RASTERS = 14, 5
-INK, GRID, ACCENT = "#1c2733", "#dde3ea", "#c2410c"
-COLORS = ["#0f766e", "#b45309", "#4338ca", "#be185d", "#4d7c0f", "#0369a1", "#7c2d12", "#6d28d9", "#334155", "#a16207"]
 KINDS = {"weights": "#0f766e", "membranes": "#f59e0b", "thresholds": "#6366f1", "biases": "#db2777",
          "initials": "#0284c7"}
-STYLE = {"font.family": "sans-serif", "font.size": 9.5, "axes.edgecolor": "#94a3b8", "axes.labelcolor": INK,
-         "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": GRID,
-         "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "axes.axisbelow": True}
-
-
-class Drawn(str):
-    """A figure as SVG text.
-
-    Members
-    -------
-    data : CSV text of what was drawn: panel, series, x, y and, of bars of error, error; of images row, column and value
-    """
-    data = ""
-
-
-def _tick(axis: Axis) -> Callable[[float], float | str]:
-    """Function of a place on an axis -> the text that stands there, or the place itself where numbers do."""
-    if not isinstance(axis.get_major_locator(), matplotlib.ticker.FixedLocator):
-        return lambda value: value
-    places = axis.get_majorticklocs()
-    names = dict(zip(places, axis.get_major_formatter().format_ticks(places)))   # type: ignore[arg-type]
-    return lambda value: names.get(value, value)
-
-
-def _panel(axes: Axes) -> Iterator[tuple[str, float | str, float | str, float | None]]:
-    """Rows (series, x, y, error) of everything in an axes."""
-    x_of, y_of, parts = _tick(axes.xaxis), _tick(axes.yaxis), set()
-
-    def named(artist: Artist | Container) -> str:
-        label = str(artist.get_label())
-        return "" if label.startswith("_") else label
-    for container in axes.containers:
-        parts |= set(container.get_children())
-        if isinstance(container, ErrorbarContainer):
-            line, _, (bars_,) = container.lines
-            for (x, y), segment in zip(np.asanyarray(line.get_xydata()), bars_.get_segments()):
-                yield named(container), x_of(x), y, (segment[1][1] - segment[0][1]) / 2
-        elif isinstance(container, BarContainer):                    # all of ours lie
-            for bar in container.patches:
-                yield named(container), bar.get_width(), y_of(bar.get_y() + bar.get_height() / 2), None
-    for line in axes.lines:
-        if line not in parts:
-            for x, y in zip(np.asanyarray(line.get_xdata()), np.asanyarray(line.get_ydata())):
-                yield named(line), x_of(x), y, None
-    for cloud_ in axes.collections:
-        if cloud_ not in parts:
-            for x, y in np.asanyarray(cloud_.get_offsets()):
-                yield named(cloud_), x, y, None
-    for image in axes.images:
-        for (y, x), value in np.ndenumerate(image.get_array()):
-            yield f"image, value {value:g}", x, y, None
-    for box in axes.patches:
-        if box not in parts:
-            assert isinstance(box, Rectangle)
-            yield f"box, {box.get_width():g} wide, {box.get_height():g} high", box.get_x(), box.get_y(), None
-
-
-def _data(figure: Figure) -> str:
-    """What a figure shows, as CSV text."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["panel", "series", "x", "y", "error"])
-
-    def plain(value: float | str | None) -> str | None:
-        return value if value is None or isinstance(value, str) else f"{float(value):.10g}"
-    for n, axes in enumerate(figure.axes, 1):
-        panel = axes.get_title() or " over ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel()))) or str(n)
-        for series, *numbers in _panel(axes):
-            writer.writerow([panel, series, *map(plain, numbers)])
-    return out.getvalue()
-
-
-def _svg(draw: Callable[[Figure], None], size: tuple[float, float], salt: str) -> Drawn:
-    """Run ``draw(figure)`` in our style -> Drawn, the same for the same data."""
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):     # type: ignore[dict-item]
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    drawn = Drawn(out.getvalue())
-    drawn.data = _data(figure)
-    return drawn
+OURS = "spikeproof"
 
 
 def accuracy_memory(rows: Sequence[Entry]) -> Drawn:
@@ -144,7 +57,7 @@ def accuracy_memory(rows: Sequence[Entry]) -> Drawn:
             figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside right center", fontsize=7.5)
         else:
             axes.legend(frameon=False, loc="lower right")
-    return _svg(draw, (8.6, max(4.6, 0.21 * len(rows) * many)), "accuracy-memory")
+    return svg(draw, (8.6, max(4.6, 0.21 * len(rows) * many)), "accuracy-memory")
 
 
 def cloud(rows: Sequence[Entry]) -> Drawn:
@@ -158,7 +71,7 @@ def cloud(rows: Sequence[Entry]) -> Drawn:
         axes.plot(*zip(*front), "o-", ms=5, color=ACCENT, lw=1.5, label="Pareto front")
         axes.set(xscale="log", xlabel="memory of the model, kbit", ylabel="test accuracy, %")
         axes.legend(frameon=False, loc="lower right")
-    return _svg(draw, (8.6, 4.2), "cloud")
+    return svg(draw, (8.6, 4.2), "cloud")
 
 
 def setting(points: Sequence[tuple[Json, float]], name: str) -> Drawn:
@@ -177,7 +90,7 @@ def setting(points: Sequence[tuple[Json, float]], name: str) -> Drawn:
         axes.set(xlabel=name, ylabel="test accuracy, %")
         axes.margins(x=0.1)
         axes.legend(frameon=False)
-    return _svg(draw, (6.4, 3.2), f"setting {name}")
+    return svg(draw, (6.4, 3.2), f"setting {name}")
 
 
 def exploration(result: Entry) -> Drawn:
@@ -205,7 +118,7 @@ def exploration(result: Entry) -> Drawn:
         axes.set_xlabel("memory, kbit")
         axes.set_ylabel("validation accuracy, %")
         axes.legend(frameon=False, fontsize=8.5)
-    return _svg(draw, (6.4, 4.2), "exploration")
+    return svg(draw, (6.4, 4.2), "exploration")
 
 
 def memory_breakdown(rows: Sequence[Entry]) -> Drawn:
@@ -231,7 +144,7 @@ def memory_breakdown(rows: Sequence[Entry]) -> Drawn:
         axes.margins(x=0.08)
         axes.set_xlabel("kbit")
         figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper right", ncols=len(KINDS))
-    return _svg(draw, (8.6, 0.9 + 0.34 * len(rows)), "memory-breakdown")
+    return svg(draw, (8.6, 0.9 + 0.34 * len(rows)), "memory-breakdown")
 
 
 def cycles_area(rows: Sequence[Entry]) -> Drawn:
@@ -247,7 +160,48 @@ def cycles_area(rows: Sequence[Entry]) -> Drawn:
         plain = matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_major_formatter(plain)
         axes.yaxis.set_minor_formatter(plain)
-    return _svg(draw, (8.6, 4.0), "cycles-area")
+    return svg(draw, (8.6, 4.0), "cycles-area")
+
+
+def published(rows: Sequence[Entry]) -> Drawn:
+    """Accuracy over the latency of one image, ours (filled) and published cores: dicts with core, task, latency_us, accuracy."""
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        tasks = list(dict.fromkeys(r["task"] for r in rows))
+        for task, ours in itertools.product(tasks, (True, False)):
+            of = [r for r in rows if r["task"] == task and (r["core"] == OURS) == ours]
+            color = COLORS[tasks.index(task) % len(COLORS)]
+            if of:
+                axes.plot([r["latency_us"] for r in of], [r["accuracy"] for r in of], "o" if ours else "D", ms=7,
+                          mec=color, mew=1.6, color=color if ours else "white", label=f"{task}, {OURS if ours else 'published'}")
+            for i, r in enumerate(() if ours else of):
+                axes.annotate(r["core"], (r["latency_us"], r["accuracy"]), xytext=(7, 5 if i % 2 else -11),
+                              textcoords="offset points", fontsize=8.5)
+        axes.set(xscale="log", xlabel="latency of one image, µs", ylabel="test accuracy, %")
+        axes.margins(x=0.16, y=0.12)
+        figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper right", ncols=2)
+    return svg(draw, (8.6, 4.6), "published")
+
+
+def growth(panels: Sequence[Entry]) -> Drawn:
+    """Seconds over the size of the work on logarithmic axes, and the fitted power: dicts with title, axis, curves (name -> list of
+    (size, seconds)) and exponents (name -> float)."""
+    def draw(figure: Figure) -> None:
+        across = min(3, len(panels))
+        rows = -(-len(panels) // across)
+        every = figure.subplots(rows, across, squeeze=False).flatten()
+        for axes in every[len(panels):]:
+            axes.remove()
+        for axes, panel in zip(every, panels):
+            for i, (name, points) in enumerate(panel["curves"].items()):
+                sizes, seconds = zip(*points)
+                axes.plot(sizes, seconds, "o", ms=4, color=COLORS[i], label=f"{name}: {panel['exponents'][name]:.2f}")
+                slope = panel["exponents"][name]
+                start = math.exp(np.mean(np.log(seconds)) - slope * np.mean(np.log(sizes)))
+                axes.plot(sizes, [start * size**slope for size in sizes], lw=1, color=COLORS[i], label=f"_fit of {name}")
+            axes.set(xscale="log", yscale="log", xlabel=panel["axis"], ylabel="seconds", title=panel["title"])
+            axes.legend(frameon=False, fontsize=7.5)
+    return svg(draw, (10.2, 3.1 * -(-len(panels) // 3)), "growth" + "".join(panel["title"] for panel in panels))
 
 
 def lines(curves: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, log2: bool = False) -> Drawn:
@@ -262,7 +216,7 @@ def lines(curves: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylab
             axes.set_xscale("log", base=2)
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside right center", fontsize=8.5)
-    return _svg(draw, (8.6, 4.0), f"lines {xlabel} {ylabel}" + "".join(curves))
+    return svg(draw, (8.6, 4.0), f"lines {xlabel} {ylabel}" + "".join(curves))
 
 
 def bars(values: Sequence[tuple[str, float | Sequence[float]]], xlabel: str, parts: Sequence[str] | None = None) -> Drawn:
@@ -275,13 +229,13 @@ def bars(values: Sequence[tuple[str, float | Sequence[float]]], xlabel: str, par
             left += width
         axes.set_yticks(range(len(values)), [label for label, _ in values])
         for at, total in enumerate(left):
-            axes.annotate(f"{total:.2f}", (total, at), xytext=(4, -3), textcoords="offset points", fontsize=8.5)
+            axes.annotate(f"{total:.2f}".removesuffix(".00"), (total, at), xytext=(4, -3), textcoords="offset points", fontsize=8.5)
         axes.invert_yaxis()
         axes.margins(x=0.1)
         axes.set_xlabel(xlabel)
         if parts:
             figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper right", ncols=len(parts))
-    return _svg(draw, (8.6, 0.9 + 0.34 * len(values)), f"bars {xlabel}")
+    return svg(draw, (8.6, 0.9 + 0.34 * len(values)), f"bars {xlabel}")
 
 
 def raster(image: Json, spikes: dict[str, list[list[int]]], steps: int) -> Drawn:
@@ -309,7 +263,7 @@ def raster(image: Json, spikes: dict[str, list[list[int]]], steps: int) -> Drawn
             axes[at].set(title=name, xlabel="time step", xlim=(-0.5, steps - 0.5))
             axes[at].xaxis.get_major_locator().set_params(integer=True)
             axes[at].set_ylabel("neuron" if at == 1 else "")
-    return _svg(draw, (8.6, 2.9), "raster" + "".join(spikes))
+    return svg(draw, (8.6, 2.9), "raster" + "".join(spikes))
 
 
 def detections(images: Sequence[Entry], least: float = 0.3) -> Drawn:
@@ -338,7 +292,7 @@ def detections(images: Sequence[Entry], least: float = 0.3) -> Drawn:
                 if score is not None:
                     axes.annotate(f"{int(kind)}: {score:.2f}", (left, top), xytext=(1, 2), textcoords="offset points", fontsize=7,
                                   color=color)
-    return _svg(draw, (8.6, 2.9 * -(-len(images) // 3)), f"detections {len(images)}")
+    return svg(draw, (8.6, 2.9 * -(-len(images) // 3)), f"detections {len(images)}")
 
 
 def training_curves(histories: Mapping[str, Sequence[Entry]]) -> Drawn:
@@ -368,7 +322,7 @@ def training_curves(histories: Mapping[str, Sequence[Entry]]) -> Drawn:
         accuracy.set(xlabel="epoch", ylabel="validation accuracy, %")
         handles, labels = zip(*(axes.get_legend_handles_labels() for axes in panels))
         figure.legend(sum(handles, []), sum(labels, []), frameon=False, loc="outside lower center", ncols=3, fontsize=8)
-    return _svg(draw, (8.6, 3.2 + 0.19 * (len(histories) / 3)), "training" + "".join(histories))
+    return svg(draw, (8.6, 3.2 + 0.19 * (len(histories) / 3)), "training" + "".join(histories))
 
 
 def _over_epochs(histories: Mapping[str, Sequence[Entry]], salt: str,
@@ -384,7 +338,7 @@ def _over_epochs(histories: Mapping[str, Sequence[Entry]], salt: str,
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.set(xlabel="epoch", ylabel=ylabel, **settings)
         figure.legend(*every[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3, fontsize=8)
-    return _svg(draw, (8.6, 3.0 + 0.19 * (len(histories) / 3)), salt + "".join(histories))
+    return svg(draw, (8.6, 3.0 + 0.19 * (len(histories) / 3)), salt + "".join(histories))
 
 
 def constraint_dynamics(histories: Mapping[str, Sequence[Entry]]) -> Drawn:

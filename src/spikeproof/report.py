@@ -1,31 +1,27 @@
 """The report of a study: result files in, one table and one self-contained page out."""
 from __future__ import annotations
 
-import base64
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 import pandas as pd
 
 from . import plots
 from .catalog import load
 from .claims import VERDICTS
 from .exploration import pareto_front
-from .files import read_result, write_text
+from .files import read_result
 from .metrics import memory_columns
+from .pages import Figures, render
 from .provenance import provenance
 from .runs import FLOAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any
 
-    from .annotations import Entry, StrPath
+    from .annotations import Entry
     from .runs import Run
 
-__all__ = ["COLUMNS", "collect", "grid_page", "page", "save_figures", "summary"]
+__all__ = ["COLUMNS", "collect", "grid_page", "page", "summary"]
 
 COLUMNS = ["run", "seed", "dataset", "architecture", "neuron", "pretraining", "quantizer", "pruner", "accuracy_float", "accuracy",
            "firing_rate", "bits_per_weight", "weight_bits", "membrane_bits", "threshold_bits", "bias_bits", "initial_bits",
@@ -103,36 +99,6 @@ def _layers(proved: Iterable[Entry]) -> list[Entry]:
     return [{"run": name, "layers": layers} for name, layers in first.items()]
 
 
-class _Figures(list["Entry"]):
-    """The figures of a page, in order."""
-    def add(self, title: str, caption: str, drawn: plots.Drawn) -> Entry:
-        """A figure (:class:`spikeproof.plots.Drawn`) as the page's templates have it: dict."""
-        name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60]
-        name += f"-{len(self) + 1}" if any(of["name"] == name for of in self) else ""
-        files = {"svg": str(drawn), "csv": drawn.data}
-        self.append({"title": title, "caption": caption, "name": name, **files,
-                     **{f"{kind}_64": base64.b64encode(text.encode()).decode() for kind, text in files.items()}})
-        return self[-1]
-
-
-def _render(template: str, **values: Any) -> str:
-    """A page of templates/ as text."""
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("spikeproof", "templates"), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(template).render(**values)
-
-
-def save_figures(folder: StrPath, figures: Iterable[Entry]) -> None:
-    """Write figures of a page into a folder of their own, each as SVG and with its data as CSV; what was there goes."""
-    folder = Path(folder)
-    for old in [*folder.glob("*.svg"), *folder.glob("*.csv")]:
-        old.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    for of in figures:
-        for kind in ("svg", "csv"):
-            write_text(folder / f"{of['name']}.{kind}", of[kind])
-
-
 def page(study: Entry, results: Sequence[Entry], table: pd.DataFrame, analyses: dict[str, Entry] | None = None,
          claims: pd.DataFrame | None = None) -> tuple[str, list[Entry]]:
     """The whole page as HTML text, and its figures; those are inline SVG images, no script or style comes from elsewhere.
@@ -149,7 +115,7 @@ def page(study: Entry, results: Sequence[Entry], table: pd.DataFrame, analyses: 
     -------
     (text, list of dicts with name, title, caption, svg, csv)
     """
-    rows, figures = _by_run(table), _Figures()
+    rows, figures = _by_run(table), Figures()
     built = [r for r in rows if r["built"]]
     exported = [result for result in results if "export" in result]
     proved = [result for result in results if "simulate" in result]
@@ -190,7 +156,7 @@ def page(study: Entry, results: Sequence[Entry], table: pd.DataFrame, analyses: 
         about = " ".join(kind.__doc__.split("\n\n")[0].replace("``", "").split())
         sections.append({"name": name, "about": about, "tables": kind.tables(result),
                          "figures": [figures.add(*figure) for figure in kind.figures(result)]})
-    text = _render(
+    text = render(
         "report.html.j2", study=study, rows=rows, built=built, exported=exported, proved=proved, rasters=rasters,
         detections=detections,
         provenance=provenance(),
@@ -225,7 +191,7 @@ def grid_page(grid: Entry, table: pd.DataFrame, settings: list[str],
     failed : list of (settings and seed as text, why)
     """
     rows: list[Entry] = []
-    figures, told = _Figures(), table[settings].map(lambda value: "" if pd.isna(value) else str(value))
+    figures, told = Figures(), table[settings].map(lambda value: "" if pd.isna(value) else str(value))
     for _, group in table.groupby([told[key] for key in settings], sort=False) if settings else [(None, table)]:
         first = {key: "" if pd.isna(value) else value for key, value in group.iloc[0][settings].items()}
         means = group[["accuracy", "accuracy_float", "validation_accuracy", "memory_bits", "seconds"]].mean()
@@ -237,7 +203,7 @@ def grid_page(grid: Entry, table: pd.DataFrame, settings: list[str],
     effects = [figures.add(key, "Every point, and the mean over all points with the value.",
                        plots.setting([(r["settings"][key], r["accuracy"]) for r in rows], key)) for key in varied]
     values = int(table.torch_values_compared.sum()) if "torch_values_compared" in table else 0
-    text = _render("grid.html.j2", grid=grid, rows=rows, count=len(table), settings=settings, effects=effects, values=values,
+    text = render("grid.html.j2", grid=grid, rows=rows, count=len(table), settings=settings, effects=effects, values=values,
                    failed=failed, best=max(rows, key=lambda r: r["accuracy"]), least=min(rows, key=lambda r: r["memory_bits"]),
                    accuracy_figure=figures.add("Accuracy against memory", "Mean over seeds, bars are one standard deviation.",
                                            plots.cloud(rows)))

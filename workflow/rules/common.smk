@@ -1,5 +1,6 @@
 # Configuration, runs, and what rules share. No torch here: this is read at the start of every job.
 import json
+from glob import glob
 import os
 import sys
 import threading

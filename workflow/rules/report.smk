@@ -152,3 +152,49 @@ rule verify:
     shell:
         "python -m spikeproof verify --label {params.label} --log {log} --manifest {input.manifest} --table {input.table} "
         "--reference {input.reference} {params.claims}"
+
+
+# What the overview looks at: studies that were run here, and the committed references.
+OVERVIEWED = sorted(
+    str(path)
+    for pattern in (
+        "results/*/claims.csv",
+        "results/*/summary.csv",
+        f"{ROOT}/results/reference/*/*.csv",
+    )
+    for path in glob(pattern)
+    if not path.startswith("results/overview/")
+)
+
+
+# `snakemake --cores all overview`: the claims of all studies, and our cores beside published ones.
+rule overview:
+    input:
+        tables=OVERVIEWED,
+        claims=ROOT / "config" / "claims.yaml",
+        cores=ROOT / "config" / "cores.yaml",
+    output:
+        html=report(
+            "results/overview/report.html",
+            category="Studies",
+            caption="../report/overview.rst",
+            labels={"study": "all", "what": "claims and cores"},
+        ),
+        claims="results/overview/claims.csv",
+        cores="results/overview/cores.csv",
+        figures=directory("results/overview/figures"),
+    log:
+        "results/logs/overview.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        references=ROOT / "results" / "reference",
+        label="overview",
+        code=code_digest("spikeproof.stages.overview"),
+    shell:
+        "python -m spikeproof overview --label {params.label} --log {log} --claims {input.claims} --cores {input.cores} "
+        "--results results --references {params.references:q} --out {output.html} --table {output.claims} "
+        "--cores-table {output.cores} --figures {output.figures}"

@@ -30,6 +30,7 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
 
     from .. import report
     from ..files import digests, read_result, write_json, write_text
+    from ..pages import save_figures
     from ..points import folder_of
     from ..provenance import provenance
     from ..runs import SECTION_OF
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
     page, figures = report.grid_page(args.grid, good, settings, why)
     write_text(args.out, page)
     if args.figures:
-        report.save_figures(args.figures, figures)
+        save_figures(args.figures, figures)
     if args.manifest:
         below = {folder_of(row["key"]) for row in rows} | {path for part in parts for path in part["rests_on"]}
         below |= {path for path in (args.out, args.table, args.figures) if path}

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str]
 def run(args: argparse.Namespace, stage: Stage) -> None:
     from .. import claims, report
     from ..files import digests, read_result, write_json, write_text
+    from ..pages import save_figures
     from ..provenance import provenance
     from ..runs import Run, analysis_file
     study = {**args.study, "runs": [Run(*fields) for fields in args.study["runs"]]}
@@ -36,14 +37,14 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
     table = report.summary(results)
     analyses = {name: read_result(analysis_file(name)) for name in study["analyses"]}
     verdicts = claims.table(claims.load_claims(args.claims) if args.claims else {}, study["name"], study["scaled_down"], table,
-                            analyses, attempted=not study["smoke"])
+                            analyses, skipped="a smoke run" if study["smoke"] else None)
     write_text(args.table, table.to_csv(index=False))
     if args.claims_table:
         write_text(args.claims_table, verdicts.to_csv(index=False))
     page, figures = report.page(study, results, table, analyses, verdicts)
     write_text(args.out, page)
     if args.figures:
-        report.save_figures(args.figures, figures)
+        save_figures(args.figures, figures)
     if args.manifest:
         paths = {path for run in study["runs"] for path in run.files} | {analysis_file(name) for name in analyses}
         paths |= {path for path in (args.out, args.table, args.claims_table, args.figures) if path}
