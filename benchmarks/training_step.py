@@ -68,7 +68,9 @@ def batch_of(network, steps, count, frames, seed):
 
 
 class Ours:
-    """spikeproof's FloatNetwork."""
+    """spikeproof's FloatNetwork, with memory and updates as its training stages have them."""
+    update = {"fused": True}
+
     def __init__(self, network, weights, steps, frames):
         import torch
 
@@ -76,6 +78,8 @@ class Ours:
         from spikeproof.models import FloatNetwork
         from spikeproof.network import InputSpec
         from spikeproof.surrogates import Surrogate
+        from spikeproof.torch_setup import set_up
+        set_up(torch.get_num_threads())
         shape, words, norm = NETWORKS[network]
         codes = InputSpec((*shape[1:], shape[0]), 1 if frames else 8, not frames)
         layers = make("architectures", {"kind": "feedforward", "layers": words, "norm": norm}).layers(codes, CLASSES)
@@ -113,6 +117,8 @@ def groups_of(network, weights, kit):
 
 class Spikingjelly:
     """The same network of spikingjelly's multi-step layers."""
+    update = {}
+
     def __init__(self, network, weights, steps, frames):
         from spikingjelly.activation_based import functional, layer, neuron, surrogate
         from torch import nn
@@ -132,6 +138,8 @@ class Spikingjelly:
 
 class Snntorch:
     """The same network with snnTorch's neurons, called step by step."""
+    update = {}
+
     def __init__(self, network, weights, steps, frames):
         import snntorch
         from snntorch import surrogate
@@ -168,7 +176,7 @@ class Training:
         self.network, self.steps, self.frames, self.half = network, steps, frames, half
         torch.manual_seed(seed)
         self.net = WORKERS[self.library](network, weights_of(network, seed), steps, frames)
-        self.optimizer = torch.optim.AdamW(self.net.module.parameters(), lr=LEARNING_RATE)
+        self.optimizer = torch.optim.AdamW(self.net.module.parameters(), lr=LEARNING_RATE, **self.net.update)
         self.batches = [self._tensors(*batch_of(network, steps, count, frames, 1000 * seed + n)) for n in range(4)]
         return torch.__version__
 

@@ -2,12 +2,11 @@
 import pandas as pd
 import pytest
 from conftest import ROOT
-from source_tree import SourceTree
 from test_cli import cli
 
 from spikeproof.claims import load_claims
 from spikeproof.entries import ConfigError
-from spikeproof.overview import Places, claims_table, cores_table, load_cores, page, Tables
+from spikeproof.overview import Places, Tables, claims_table, cores_table, load_cores, page
 
 CLAIMS, CORES, REFERENCES = ROOT / "config" / "claims.yaml", ROOT / "config" / "cores.yaml", ROOT / "results" / "reference"
 
@@ -52,7 +51,7 @@ def test_cores_stand_beside_published_ones():
     text, figures = page(Tables(claims_table(load_claims(CLAIMS), Places(REFERENCES)), cores))
     assert "Spiker+" in text and "not attempted" in text and "http" not in text.replace("http://www.w3.org", "")
     assert [of["name"] for of in figures] == ["verdicts", "cores"]
-    assert "Skydiver" not in figures[1]["csv"] and '"MNIST, published",780,93.85,' in figures[1]["csv"].replace("MNIST, published", '"MNIST, published"').replace('""', '"')
+    assert '"MNIST, published",780,93.85,' in figures[1]["csv"]
 
 
 @pytest.mark.parametrize("text, sentence", [

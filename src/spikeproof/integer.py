@@ -102,6 +102,10 @@ def _narrow(net: NetworkSpec, layer: LayerSpec) -> type[np.signedinteger[Any]]:
     return np.int32 if most + theta + (1 << store.shift) < 1 << 31 else np.int64
 
 
+#: The largest of 32 bits; what a layer computes in them stays below it (:func:`_narrow`).
+MOST = (1 << 31) - 1
+
+
 class _Contract(ctypes.Structure):
     """A NeuronSpec as the kernels' source declares it."""
     _fields_ = [(name, ctypes.c_int) for name in ("leak_kind", "leak_shift", "multiplier", "fraction", "soft", "v_reset", "shift",
@@ -114,16 +118,17 @@ def _by_kernel(found: ctypes.CDLL, layer: LayerSpec, acc: Array, steps: int, spi
     given = _Contract(Leak.KINDS.index(leak.kind), leak.shift, leak.multiplier, leak.fraction, neuron.reset == "soft",
                       neuron.v_reset, store.shift, ROUNDINGS.index(store.rounding), store.lo, store.hi)
 
-    def laid_out(values: Array | None, length: int) -> Array | None:
+    def laid_out(values: Array, length: int) -> Array:
         """Of each neuron: [length, N]."""
-        return None if values is None else np.ascontiguousarray(
-            np.broadcast_to(values, (length, *layer.shape)), dtype=np.int32)
-    theta, draws = laid_out(layer.theta, 1 if layer.theta is None else len(layer.theta)), None
+        return np.ascontiguousarray(np.broadcast_to(values, (length, *layer.shape)), dtype=np.int32)
+    # What never fires has a threshold that no membrane reaches.
+    theta = laid_out(np.array(MOST), 1) if layer.theta is None else laid_out(layer.theta, len(layer.theta))
+    start, draws = None if layer.v_init is None else laid_out(layer.v_init, 1), None
     if store.rounding == "stochastic":
         draws = np.array(lfsr_draws(store.seed, store.shift, steps * layer.neurons), np.int32)
     threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    kernels.call(found, "integer_forward", np.ascontiguousarray(acc), acc.shape[1], theta, 1 if theta is None else len(theta),
-                 laid_out(layer.v_init, 1), draws, spikes, membranes, len(acc), steps, layer.neurons, given, threads)
+    kernels.call(found, "integer_forward", np.ascontiguousarray(acc), acc.shape[1], theta, len(theta), start, draws,
+                 spikes, membranes, len(acc), steps, layer.neurons, given, threads)
 
 
 def _neurons(layer: LayerSpec, acc: Array, steps: int, dtype: type[np.signedinteger[Any]]) -> tuple[Array, Array]:

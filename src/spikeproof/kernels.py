@@ -23,8 +23,8 @@ __all__ = ["call", "library"]
 
 SOURCE = Path(__file__).parent / "templates/neurons.cpp"
 # Sums and products are rounded one by one, as torch's are: what the compiler may not join gives the same bits everywhere.
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared",
-         "-fPIC")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fwrapv", "-fopenmp",
+         "-shared", "-fPIC")
 
 
 def _processor() -> str:

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace {
 constexpr long TILE = 1024;                                          // columns of a work item
@@ -18,20 +19,19 @@ struct bfloat16 { uint16_t bits; };
 inline float get(float x) { return x; }
 inline double get(double x) { return x; }
 inline float get(bfloat16 x) {
-  uint32_t wide = uint32_t(x.bits) << 16;
-  float found;
-  std::memcpy(&found, &wide, 4);
-  return found;
+  return __builtin_bit_cast(float, uint32_t(x.bits) << 16);
 }
 inline void put(float &to, float x) { to = x; }
 inline void put(double &to, double x) { to = x; }
 inline void put(bfloat16 &to, float x) {                             // to the nearest, ties to even
-  uint32_t wide;
-  std::memcpy(&wide, &x, 4);
+  const uint32_t wide = __builtin_bit_cast(uint32_t, x);
   to.bits = uint16_t((wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16);
 }
 inline float joined(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 inline double joined(double a, double b, double c) { return __builtin_fma(a, b, c); }
+
+// Calls with true or false as a type, so that no loop asks.
+template <class Call> inline void known(bool value, Call call) { value ? call(std::true_type{}) : call(std::false_type{}); }
 
 template <class Work> void tiles(long steps, long rows, long columns, int threads, Work work) {
   const long across = (columns + TILE - 1) / TILE;
@@ -40,6 +40,13 @@ template <class Work> void tiles(long steps, long rows, long columns, int thread
     const long row = item / across, first = item % across * TILE;
     work(row, first, columns - first < TILE ? columns - first : TILE);
   }
+}
+
+// The thresholds (or another number of channels) of a step for a work item's columns.
+template <class A> inline const A *levels(const A *of, long t, long columns, long first, long count, bool per_channel, A *room) {
+  if (per_channel) return of + t * columns + first;
+  for (long c = 0; c < count; ++c) room[c] = of[t];
+  return room;
 }
 
 // The derivatives of spikeproof/surrogates.py; GIVEN: in an array.
@@ -61,34 +68,26 @@ void float_forward(const T *drive, long driven, const A *theta, bool per_channel
                    T *v_last, long steps, long rows, long columns, A beta, bool soft, int threads) {
   const long step = rows * columns;
   tiles(steps, rows, columns, threads, [=](long row, long first, long count) {
-    A v[TILE];
+    A v[TILE], level[TILE];
     const A *start = initial + row % rows_of * columns + first;
     for (long c = 0; c < count; ++c) v[c] = initial ? start[c] : A(0);
     const long at = row * columns + first;
-    for (long t = 0; t < steps; ++t) {
-      const T *in = drive + (driven > 1 ? t * step : 0) + at;
-      const A *level = per_channel ? theta + t * columns + first : theta + t;
-      T *kept = h ? h + t * step + at : nullptr, *out = s + t * step + at;
-      const auto act = [&](long c, A threshold) {
-        const A now = joined(v[c], beta, A(get(in[c])));
-        const bool fired = now >= threshold;
-        put(out[c], fired ? A(1) : A(0));
-        v[c] = fired ? (soft ? now - threshold : A(0)) : now;
-        return now;
-      };
-      if (per_channel) {
+    const A back = soft;                                             // a spike leaves now - threshold, or 0
+    known(h != nullptr, [&](auto keep) {
+      for (long t = 0; t < steps; ++t) {
+        const T *in = drive + (driven > 1 ? t * step : 0) + at;
+        const A *threshold = levels(theta, t, columns, first, count, per_channel, level);
+        T *kept = keep ? h + t * step + at : nullptr, *out = s + t * step + at;
         #pragma omp simd
-        for (long c = 0; c < count; ++c) { const A now = act(c, level[c]); if (kept) put(kept[c], now); }
-      } else if (kept) {
-        const A threshold = *level;
-        #pragma omp simd
-        for (long c = 0; c < count; ++c) put(kept[c], act(c, threshold));
-      } else {
-        const A threshold = *level;
-        #pragma omp simd
-        for (long c = 0; c < count; ++c) act(c, threshold);
+        for (long c = 0; c < count; ++c) {
+          const A now = joined(v[c], beta, A(get(in[c])));
+          const bool fired = now >= threshold[c];
+          if constexpr (keep) put(kept[c], now);
+          put(out[c], fired ? A(1) : A(0));
+          v[c] = fired ? back * (now - threshold[c]) : now;
+        }
       }
-    }
+    });
     for (long c = 0; c < count; ++c) put(v_last[at + c], v[c]);
   });
 }
@@ -105,39 +104,40 @@ void float_backward(const T *grad_s, const T *grad_v, const T *h, const T *s, co
                     T *total, long driven, long steps, long rows, long columns, A beta, bool soft, A width, int threads) {
   const long step = rows * columns;
   tiles(steps, rows, columns, threads, [=](long row, long first, long count) {
-    A grad[TILE], sum[TILE];
+    A grad[TILE], sum[TILE], level[TILE];
     const long at = row * columns + first;
     for (long c = 0; c < count; ++c) {
       grad[c] = grad_v ? A(get(grad_v[at + c])) : A(0);
       sum[c] = A(0);
     }
-    for (long t = steps - 1; t >= 0; --t) {
-      const long now = t * step + at;
-      const A *level = per_channel ? theta + t * columns + first : theta + t;
-      const auto act = [&](long c, A own, A threshold) {
-        const A before = get(h[now + c]);
-        const A slope = shape == GIVEN ? A(get(slopes[now + c])) : derivative<shape>(before - threshold, width);
-        const A found = through_reset(grad[c], own, slope, get(s[now + c]) != 0, soft ? threshold : before, soft);
-        if (driven > 1) put(total[now + c], found); else sum[c] += found;
-        grad[c] = found * beta;
-      };
-      if (grad_s) {
+    known(grad_s != nullptr, [&](auto spiking) { known(driven > 1, [&](auto each) {
+      for (long t = steps - 1; t >= 0; --t) {
+        const long now = t * step + at;
+        const A *threshold = levels(theta, t, columns, first, count, per_channel, level);
+        const T *owns = spiking ? grad_s + now : nullptr, *given = shape == GIVEN ? slopes + now : nullptr;
+        const T *before = h + now, *spikes = s + now;
+        T *to = each ? total + now : nullptr;
         #pragma omp simd
-        for (long c = 0; c < count; ++c) act(c, A(get(grad_s[now + c])), per_channel ? level[c] : *level);
-      } else {
-        #pragma omp simd
-        for (long c = 0; c < count; ++c) act(c, A(0), per_channel ? level[c] : *level);
+        for (long c = 0; c < count; ++c) {
+          const A was = get(before[c]);
+          A own = 0, slope;
+          if constexpr (spiking) own = get(owns[c]);
+          if constexpr (shape == GIVEN) slope = get(given[c]); else slope = derivative<shape>(was - threshold[c], width);
+          const A found = through_reset(grad[c], own, slope, A(get(spikes[c])) != A(0), soft ? threshold[c] : was, soft);
+          if constexpr (each) put(to[c], found); else sum[c] += found;
+          grad[c] = found * beta;
+        }
       }
-    }
+    }); });
     if (driven == 1)
       for (long c = 0; c < count; ++c) put(total[at + c], sum[c]);
   });
 }
 
-enum { LEAK_NONE, LEAK_SUBTRACT, LEAK_SCALE };
+enum { LEAK_SUBTRACT = 1 };
 enum { FLOOR, HALF_UP, HALF_EVEN, STOCHASTIC };
 
-// Numbers of the contract's five steps. `leak` is the factor that is floored: v - floor(v leak), or floor(v leak).
+// Numbers of the contract's five steps. `leak` is the factor that is floored: v - floor(v leak), or floor(v leak); 1 without a leak.
 struct Codes {
   int leak_kind, rounding;
   double leak, unit, lo, hi, v_reset;
@@ -148,43 +148,41 @@ template <int rounding, class A>
 void code_forward(const A *acc, long driven, const A *theta, bool per_channel, const A *initial, const A *draws, long rows_of, A *h,
                   A *s, A *codes, uint8_t *passed, long steps, long rows, long columns, const Codes given, int threads) {
   const long step = rows * columns;
-  const A unit = A(given.unit), one = A(1 / given.unit), lo = A(given.lo), hi = A(given.hi), leak = A(given.leak);
-  const A v_reset = A(given.v_reset);
-  const bool soft = given.soft;
   tiles(steps, rows, columns, threads, [=](long row, long first, long count) {
-    A v[TILE];
+    A v[TILE], level[TILE];
     const long own = row % rows_of * columns + first, at = row * columns + first;
     for (long c = 0; c < count; ++c) v[c] = initial ? initial[own + c] : A(0);
-    for (long t = 0; t < steps; ++t) {
-      const A *in = acc + (driven > 1 ? t * step : 0) + at, *level = per_channel ? theta + t * columns + first : theta + t;
-      const A *draw = rounding == STOCHASTIC ? draws + t * rows_of * columns + own : nullptr;
-      const long now = t * step + at;
-      const auto act = [&](long c, A left, A threshold) {
-        const A before = left + in[c];
-        const bool fired = before >= threshold;
-        s[now + c] = fired ? A(1) : A(0);
-        if (h) h[now + c] = before;
-        A u = (fired ? (soft ? before - threshold : v_reset) : before) * one;
-        if (rounding == STOCHASTIC) u = std::floor(u + draw[c] * one);
-        else if (rounding == HALF_UP) u = std::floor(u + A(0.5));
-        else if (rounding == HALF_EVEN) u = std::nearbyint(u);
-        else u = std::floor(u);
-        const A clipped = u < lo ? lo : u > hi ? hi : u;
-        codes[now + c] = clipped;
-        if (passed) passed[now + c] = u == clipped;
-        v[c] = clipped * unit;
-      };
-      if (given.leak_kind == LEAK_SUBTRACT) {
+    known(h != nullptr, [&](auto keep) {
+      // Copies: what a loop reads through a closure it does not vectorise.
+      const A unit = A(given.unit), one = A(1 / given.unit), lo = A(given.lo), hi = A(given.hi), leak = A(given.leak);
+      const A v_reset = A(given.v_reset);
+      const A whole = given.leak_kind == LEAK_SUBTRACT, share = given.leak_kind == LEAK_SUBTRACT ? -1 : 1;
+      const bool soft = given.soft;
+      for (long t = 0; t < steps; ++t) {
+        const A *in = acc + (driven > 1 ? t * step : 0) + at;
+        const A *threshold = levels(theta, t, columns, first, count, per_channel, level);
+        const A *draw = rounding == STOCHASTIC ? draws + t * rows_of * columns + own : nullptr;
+        const long now = t * step + at;
+        A *kept = keep ? h + now : nullptr, *out = s + now, *stored = codes + now;
+        uint8_t *inside = keep ? passed + now : nullptr;
         #pragma omp simd
-        for (long c = 0; c < count; ++c) act(c, v[c] - std::floor(v[c] * leak), per_channel ? level[c] : *level);
-      } else if (given.leak_kind == LEAK_SCALE) {
-        #pragma omp simd
-        for (long c = 0; c < count; ++c) act(c, std::floor(v[c] * leak), per_channel ? level[c] : *level);
-      } else {
-        #pragma omp simd
-        for (long c = 0; c < count; ++c) act(c, v[c], per_channel ? level[c] : *level);
+        for (long c = 0; c < count; ++c) {
+          const A before = whole * v[c] + share * std::floor(v[c] * leak) + in[c];
+          const bool fired = before >= threshold[c];
+          out[c] = fired ? A(1) : A(0);
+          if constexpr (keep) kept[c] = before;
+          A u = (fired ? (soft ? before - threshold[c] : v_reset) : before) * one;
+          if constexpr (rounding == STOCHASTIC) u = std::floor(u + draw[c] * one);
+          else if constexpr (rounding == HALF_UP) u = std::floor(u + A(0.5));
+          else if constexpr (rounding == HALF_EVEN) u = __builtin_rint(u);
+          else u = std::floor(u);
+          const A clipped = u < lo ? lo : u > hi ? hi : u;
+          stored[c] = clipped;
+          if constexpr (keep) inside[c] = u == clipped;
+          v[c] = clipped * unit;
+        }
       }
-    }
+    });
   });
 }
 
@@ -197,25 +195,34 @@ void code_backward(const A *grad_s, const A *grad_codes, const A *h, const A *s,
   const A one = A(1 / given.unit), v_reset = A(given.v_reset);
   const bool soft = given.soft;
   tiles(steps, rows, columns, threads, [=](long row, long first, long count) {
-    A grad[TILE], sum[TILE];
+    A grad[TILE], sum[TILE], level[TILE], values[TILE];
     const long at = row * columns + first;
     for (long c = 0; c < count; ++c) grad[c] = sum[c] = A(0);
-    for (long t = steps - 1; t >= 0; --t) {
-      const long now = t * step + at, line = per_channel ? t * columns + first : t;
-      if (grad_codes) {
+    known(grad_s != nullptr, [&](auto spiking) { known(driven > 1, [&](auto each) {
+      for (long t = steps - 1; t >= 0; --t) {
+        const long now = t * step + at;
+        if (grad_codes) {
+          #pragma omp simd
+          for (long c = 0; c < count; ++c) grad[c] = joined(grad_codes[now + c], one, grad[c]);
+        }
+        const A *owns = spiking ? grad_s + now : nullptr, *known_slopes = shape == GIVEN ? slopes + now : nullptr;
+        const A *threshold = levels(theta, t, columns, first, count, per_channel, level), *was = h + now, *spikes = s + now;
+        const A *value = levels(worth, t, columns, first, count, per_channel, values);
+        const uint8_t *inside = passed + now;
+        A *to = each ? total + now : nullptr;
         #pragma omp simd
-        for (long c = 0; c < count; ++c) grad[c] = joined(grad_codes[now + c], one, grad[c]);
+        for (long c = 0; c < count; ++c) {
+          A own = 0, slope;
+          if constexpr (spiking) own = owns[c];
+          if constexpr (shape == GIVEN) slope = known_slopes[c];
+          else slope = derivative<shape>((was[c] - threshold[c]) * value[c], width) * value[c];
+          const A kept = inside[c] ? grad[c] : A(0);
+          const A found = through_reset(kept, own, slope, spikes[c] != A(0), soft ? threshold[c] : was[c] - v_reset, soft);
+          if constexpr (each) to[c] = found; else sum[c] += found;
+          grad[c] = found * leak;
+        }
       }
-      #pragma omp simd
-      for (long c = 0; c < count; ++c) {
-        const A threshold = theta[per_channel ? line + c : line], value = worth[per_channel ? line + c : line], before = h[now + c];
-        const A slope = shape == GIVEN ? slopes[now + c] : derivative<shape>((before - threshold) * value, width) * value;
-        const A stored = passed[now + c] ? grad[c] : A(0), own = grad_s ? grad_s[now + c] : A(0);
-        const A found = through_reset(stored, own, slope, s[now + c] != 0, soft ? threshold : before - v_reset, soft);
-        if (driven > 1) total[now + c] = found; else sum[c] += found;
-        grad[c] = found * leak;
-      }
-    }
+    }); });
     if (driven == 1)
       for (long c = 0; c < count; ++c) total[at + c] = sum[c];
   });
@@ -223,7 +230,7 @@ void code_backward(const A *grad_s, const A *grad_codes, const A *h, const A *s,
 }  // namespace
 
 // The contract's five steps in 32-bit integers, by shifts: spikeproof/integer.py asks for them where the codes prove that all fits.
-// Arrays are [images, steps, neurons]; sums may hold for all steps, thresholds [steps or 1, neurons] too, or be absent.
+// Arrays are [images, steps, neurons]; sums may hold for all steps, thresholds are [steps or 1, neurons].
 struct Contract {
   int leak_kind, leak_shift, multiplier, fraction, soft, v_reset, shift, rounding, lo, hi;
 };
@@ -235,48 +242,35 @@ template <int leak, int rounding>
 void contract(const int32_t *sums, long driven, const int32_t *theta, long levels, const int32_t *start, const int32_t *draws,
               uint8_t *spikes, int32_t *membranes, long images, long steps, long neurons, const Contract given, int threads) {
   tiles(steps, images, neurons, threads, [=](long image, long first, long count) {
+    const int32_t m = given.shift, half = (1 << m) >> 1, odd = m > 0, below = m > 0 ? half - 1 : 0, lo = given.lo, hi = given.hi;
+    const int32_t v_reset = given.v_reset, leaks = leak == MULTIPLY ? given.fraction : given.leak_shift, times = given.multiplier;
+    const bool soft = given.soft;
     int32_t code[TILE];
     for (long n = 0; n < count; ++n) code[n] = start ? start[first + n] : 0;
     for (long t = 0; t < steps; ++t) {
       const int32_t *in = sums + (driven > 1 ? image * steps + t : image) * neurons + first;
-      const int32_t *level = theta ? theta + (levels > 1 ? t : 0) * neurons + first : nullptr;
+      const int32_t *level = theta + (levels > 1 ? t : 0) * neurons + first;
       const int32_t *draw = rounding == STOCHASTIC ? draws + t * neurons + first : nullptr;
       const long at = (image * steps + t) * neurons + first;
-      const auto integrated = [&](long n) {
-        const int32_t v = code[n] << given.shift;
-        const int32_t left = leak == SUBTRACT_SHIFT ? v - (v >> given.leak_shift) : leak == SHIFT ? v >> given.leak_shift
-                             : leak == MULTIPLY ? (v * given.multiplier) >> given.fraction : v;
-        return left + in[n];
-      };
-      const auto stored = [&](long n, int32_t h) {
-        const int m = given.shift;
-        if (rounding == HALF_UP) h = (h + ((1 << m) >> 1)) >> m;
-        else if (rounding == HALF_EVEN) h = m ? (h + ((h >> m) & 1) + ((1 << (m - 1)) - 1)) >> m : h;
-        else if (rounding == STOCHASTIC) h = (h + draw[n]) >> m;
-        else h = h >> m;
-        code[n] = h < given.lo ? given.lo : h > given.hi ? given.hi : h;
-        membranes[at + n] = code[n];
-      };
-      if (level && given.soft) {
-        #pragma omp simd
-        for (long n = 0; n < count; ++n) {
-          const int32_t h = integrated(n);
-          const bool fired = h >= level[n];
-          spikes[at + n] = fired;
-          stored(n, fired ? h - level[n] : h);
-        }
-      } else if (level) {
-        #pragma omp simd
-        for (long n = 0; n < count; ++n) {
-          const int32_t h = integrated(n);
-          const bool fired = h >= level[n];
-          spikes[at + n] = fired;
-          stored(n, fired ? given.v_reset : h);
-        }
-      } else {
-        std::memset(spikes + at, 0, count);
-        #pragma omp simd
-        for (long n = 0; n < count; ++n) stored(n, integrated(n));
+      uint8_t *out = spikes + at;
+      int32_t *stored = membranes + at;
+      #pragma omp simd
+      for (long n = 0; n < count; ++n) {
+        const int32_t v = code[n] << m;
+        int32_t h = v;
+        if constexpr (leak == SUBTRACT_SHIFT) h = v - (v >> leaks);
+        else if constexpr (leak == SHIFT) h = v >> leaks;
+        else if constexpr (leak == MULTIPLY) h = (v * times) >> leaks;
+        h += in[n];
+        const bool fired = h >= level[n];
+        out[n] = fired;
+        h = fired ? (soft ? h - level[n] : v_reset) : h;
+        if constexpr (rounding == HALF_UP) h += half;
+        else if constexpr (rounding == HALF_EVEN) h += ((h >> m) & odd) + below;
+        else if constexpr (rounding == STOCHASTIC) h += draw[n];
+        h = h >> m;
+        h = h < lo ? lo : h > hi ? hi : h;
+        stored[n] = code[n] = h;
       }
     }
   });
