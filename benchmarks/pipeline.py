@@ -1,6 +1,6 @@
 """What a study takes beside the work of its jobs: wall time of the default study on all cores against the sum of its jobs' seconds.
 
-Every job tells its own seconds when it ends, from its first import on. What Snakemake adds is its own start, one process a job, and
+Every job tells its own seconds when it ends, from its first import on; one with two threads counts twice. What Snakemake adds is its own start, one process a job, and
 cores that wait for the last jobs; so the share of the cores' time that jobs used is what to look at. From an empty results folder,
 with environments and compiled kernels at hand.
 
@@ -21,6 +21,9 @@ sys.path[:0] = [str(ROOT / of) for of in ("src", "hdl", "tests", "benchmarks")]
 from side_by_side import keep  # noqa: E402
 from source_tree import SourceTree  # noqa: E402
 
+#: Stages that the workflow gives two threads.
+THREADS = dict.fromkeys(("prepare", "simulate", "synthesize"), 2)
+
 
 def measure(study):
     """Wall seconds of a study, its jobs and their seconds, and CPU seconds of everything."""
@@ -36,7 +39,7 @@ def measure(study):
     for stage, seconds in jobs:
         stages[stage] = stages.get(stage, 0) + seconds
     cores = min(2, len(os.sched_getaffinity(0)))
-    own = sum(seconds for _, seconds in jobs)
+    own = sum(seconds * THREADS.get(stage, 1) for stage, seconds in jobs)
     return {"study": study, "wall": wall, "jobs": len(jobs), "own": own, "cores": cores, "used": own / wall / cores,
             "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, "stages": stages}
 
@@ -47,7 +50,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the result in results/reference/benchmarks")
     arguments = parser.parse_args()
     found = measure(arguments.study)
-    print(f"study {found['study']}: {found['jobs']} jobs in {found['wall']:.0f} s on {found['cores']} cores; their own seconds "
+    print(f"study {found['study']}: {found['jobs']} jobs in {found['wall']:.0f} s on {found['cores']} cores; their own core seconds "
           f"{found['own']}, so {100 * found['used']:.0f} % of the cores' time; CPU {found['cpu']:.0f} s")
     for stage, seconds in sorted(found["stages"].items(), key=lambda of: -of[1]):
         print(f"  {stage:12} {seconds:6} s")

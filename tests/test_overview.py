@@ -56,8 +56,8 @@ def test_cores_stand_beside_published_ones():
 
 @pytest.mark.parametrize("text, sentence", [
     ("core: A\n", "must be a list of cores"),
-    ("- {core: A, task: MNIST}\n", "core 1: source"),
-    ("- {core: A, task: MNIST, source: B, lut: -1}\n", "core 1: lut must be"),
+    ("- {core: A, task: MNIST}\n", r"\[1\].source is missing"),
+    ("- {core: A, task: MNIST, source: B, lut: -1}\n", r"\[1\].lut must be"),
 ])
 def test_a_wrong_file_of_cores_is_refused(tmp_path, text, sentence):
     (tmp_path / "cores.yaml").write_text(text)

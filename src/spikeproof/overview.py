@@ -86,7 +86,7 @@ def load_cores(path: StrPath) -> list[PublishedCore]:
     raw = read_yaml(path)
     if not isinstance(raw, list):
         raise ConfigError(f"{path} must be a list of cores")
-    return [validate(PublishedCore, entry, f"{path}: core {n}") for n, entry in enumerate(raw, 1)]
+    return [validate(PublishedCore, entry, f"{path}[{n}]") for n, entry in enumerate(raw, 1)]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def markdown(tables: Tables) -> str:
     lines += [f"| {paper} | {' | '.join(str(row.get(verdict, 0)) for verdict in VERDICTS)} |" for paper, row in counts.iterrows()]
     for paper, of in tables.claims.groupby("paper", sort=False):
         lines += ["", f"## {paper}", "", "| claim | where | paper | ours | verdict | study |", "|---|---|---|---|---|---|"]
-        for row in of.fillna("").to_dict("records"):
+        for row in of.astype(object).fillna("").to_dict("records"):
             ours = f"{row['ours']}{', scaled down' if row['scaled_down'] is True else ''}"
             cells = [row["says"], row["where"], f"{row['value']}{' (derived)' if row['derived'] is True else ''}", ours,
                      row["verdict"], row["study"]]
@@ -207,7 +207,7 @@ def markdown(tables: Tables) -> str:
 
 def page(tables: Tables) -> tuple[str, list[Entry]]:
     """The overview as one self-contained HTML page -> (text, figures for :func:`spikeproof.pages.save_figures`)."""
-    claims = tables.claims.fillna("").to_dict("records")
+    claims = tables.claims.astype(object).fillna("").to_dict("records")
     counts = {paper: {verdict: int((of.verdict == verdict).sum()) for verdict in VERDICTS}
               for paper, of in tables.claims.groupby("paper", sort=False)}
     known = tables.cores[tables.cores.accuracy.notna() & tables.cores.latency_us.notna()]
