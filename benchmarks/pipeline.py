@@ -1,8 +1,8 @@
 """What a study takes beside the work of its jobs: wall time of the default study on all cores against the sum of its jobs' seconds.
 
-Every job tells its own seconds when it ends, from its first import on; one with two threads counts twice. What Snakemake adds is its own start, one process a job, and
-cores that wait for the last jobs; so the share of the cores' time that jobs used is what to look at. From an empty results folder,
-with environments and compiled kernels at hand.
+Every job tells its own seconds when it ends, from its first import on; one with two threads counts twice. What Snakemake adds is
+its own start, one process a job, and cores that wait for the last jobs; so the share of the cores' time that jobs used is what to
+look at. From an empty results folder, with environments and compiled kernels at hand.
 
     python benchmarks/pipeline.py [--study default] # 10 minutes on 2 cores
 """
@@ -50,8 +50,8 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the result in results/reference/benchmarks")
     arguments = parser.parse_args()
     found = measure(arguments.study)
-    print(f"study {found['study']}: {found['jobs']} jobs in {found['wall']:.0f} s on {found['cores']} cores; their own core seconds "
-          f"{found['own']}, so {100 * found['used']:.0f} % of the cores' time; CPU {found['cpu']:.0f} s")
+    print(f"study {found['study']}: {found['jobs']} jobs in {found['wall']:.0f} s on {found['cores']} cores; their own core "
+          f"seconds {found['own']}, so {100 * found['used']:.0f} % of the cores' time; CPU {found['cpu']:.0f} s")
     for stage, seconds in sorted(found["stages"].items(), key=lambda of: -of[1]):
         print(f"  {stage:12} {seconds:6} s")
     if arguments.keep:
