@@ -21,7 +21,8 @@ from spikeproof_hdl.plan import CorePlan  # noqa: E402
 
 from spikeproof import integer  # noqa: E402
 from spikeproof.codecs import parse_codec  # noqa: E402
-from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection  # noqa: E402
+from spikeproof.network import LayerSpec, NetworkSpec  # noqa: E402
+from spikeproof.projections import InputSpec, Projection  # noqa: E402
 from spikeproof.spec import Leak, NeuronSpec, Store  # noqa: E402
 
 RATES = (0.05, 0.13, 0.25, 0.5)

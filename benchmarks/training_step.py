@@ -76,7 +76,7 @@ class Ours:
 
         from spikeproof.entries import make
         from spikeproof.models import FloatNetwork
-        from spikeproof.network import InputSpec
+        from spikeproof.projections import InputSpec
         from spikeproof.surrogates import Surrogate
         from spikeproof.torch_setup import set_up
         set_up(torch.get_num_threads())

@@ -23,7 +23,8 @@ from spikeproof_hdl.verify import verify  # noqa: E402
 
 from spikeproof import integer  # noqa: E402
 from spikeproof.codecs import parse_codec  # noqa: E402
-from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection  # noqa: E402
+from spikeproof.network import LayerSpec, NetworkSpec  # noqa: E402
+from spikeproof.projections import InputSpec, Projection  # noqa: E402
 from spikeproof.spec import Leak, NeuronSpec, Store  # noqa: E402
 
 WIDTHS = ((16, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1), (128, 2), (128, 1))       # channels, pool before the layer

@@ -2,12 +2,12 @@
 import itertools
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from spikeproof_hdl.plan import is_channelwise
+from spikeproof_hdl.layout import is_channelwise
 from strategies import CODECS, plans
 
 from spikeproof.codecs import parse_codec
 from spikeproof.fixed_point import ROUNDINGS
-from spikeproof.network import INPUT
+from spikeproof.projections import INPUT
 from spikeproof.spec import Leak
 
 #: Every option that hardware is made for: axis -> values.

@@ -4,11 +4,13 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import reject
 from hypothesis import strategies as st
-from spikeproof_hdl.plan import CorePlan, Unbuildable
+from spikeproof_hdl.layout import Unbuildable
+from spikeproof_hdl.plan import CorePlan
 
 from spikeproof.codecs import parse_codec
 from spikeproof.fixed_point import ROUNDINGS
-from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
+from spikeproof.network import LayerSpec, NetworkSpec
+from spikeproof.projections import InputSpec, Projection
 from spikeproof.spec import Lateral, Leak, NeuronSpec, Store
 
 CODECS = ("binary", "ternary", "int2", "int4", "int8", "pot2", "pot3", "pot4", "pot5", "pot8", "apot4", "apot5", "apot8",

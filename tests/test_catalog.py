@@ -13,8 +13,8 @@ from spikeproof.datasets.base import PARTS, PreparedData, load_prepared, save_pr
 from spikeproof.datasets.sources import Sources
 from spikeproof.model_files import build
 from spikeproof.model_files import make as make_entry
-from spikeproof.network import InputSpec
 from spikeproof.options import Options
+from spikeproof.projections import InputSpec
 from spikeproof.spec import Leak
 
 EVERY = [(section, kind) for section in CATALOG for kind in CATALOG[section]]

@@ -8,7 +8,8 @@ from spikeproof import integer
 from spikeproof.codecs import parse_codec
 from spikeproof.files import CorruptFile
 from spikeproof.netfile import load_network, save_network
-from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
+from spikeproof.network import LayerSpec, NetworkSpec
+from spikeproof.projections import InputSpec, Projection
 from spikeproof.spec import Lateral, Leak, NeuronSpec, Store
 
 EXPECTED_CODES = {

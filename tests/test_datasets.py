@@ -31,7 +31,7 @@ from spikeproof.datasets.sources import Sources
 from spikeproof.entries import parse_entry
 from spikeproof.files import CorruptFile, Pieces
 from spikeproof.model_files import build, make
-from spikeproof.network import InputSpec
+from spikeproof.projections import InputSpec
 from spikeproof.training import accuracy, fit
 from spikeproof.training_options import TrainingOptions
 
@@ -435,7 +435,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path):
         import sys, numpy as np
         from spikeproof.datasets.base import PreparedData, load_prepared, save_prepared
         from spikeproof.files import Pieces
-        from spikeproof.network import InputSpec
+        from spikeproof.projections import InputSpec
         from spikeproof.convert import batches
         path, count = sys.argv[1], int(sys.argv[2])
         spec = InputSpec((128, 128, 3), 8, True)

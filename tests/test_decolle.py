@@ -11,7 +11,7 @@ from spikeproof.decolle import LocalLosses, local_spikes
 from spikeproof.entries import parse_entry
 from spikeproof.model_files import build, make
 from spikeproof.models import CodeNetwork
-from spikeproof.network import InputSpec
+from spikeproof.projections import InputSpec
 from spikeproof.surrogates import SURROGATES
 from spikeproof.training import accuracy
 

@@ -9,7 +9,7 @@ import pytest
 from amaranth.hdl import Signal
 from amaranth.lib.wiring import In
 from conftest import not_run
-from spikeproof_hdl import accumulate, formal, frames, gather, neuron, pool, proofs, route, scan
+from spikeproof_hdl import accumulate, formal, frames, gather, gather_harnesses, neuron, neuron_harnesses, pool, proofs, route, scan
 from spikeproof_hdl.formal import prove
 from spikeproof_hdl.proofs import PROOFS
 
@@ -73,7 +73,7 @@ MUTANTS = {
                       "five steps: soft reset"),
     "sums are not cleared": (accumulate, "m.d.sync += acc.eq(0)", "m.d.sync += acc.eq(sums[lane])", "Accumulator",
                              "no overflow: accumulator"),
-    "sums are too narrow": (proofs, "span(*net.acc_range(net.layers[0])))", "span(-3, 3))", "AccumulatorHarness",
+    "sums are too narrow": (gather_harnesses, "span(*net.acc_range(net.layers[0])))", "span(-3, 3))", "AccumulatorHarness",
                             "no overflow: accumulator"),
     "h is too narrow": (neuron, "h_shape = span(min(-1, *(lo for lo, _ in ranges)), max(hi for _, hi in ranges))",
                         "h_shape = span(-4, 3)", "NeuronUpdate", "no overflow: neurons, soft reset"),
@@ -106,7 +106,8 @@ def test_mutated_design_is_refuted(name):
     module, old, new, used, beginning = MUTANTS[name]
     changed = getattr(mutant(module, old, new), used)
     proof = next(proof for proof in PROOFS if f"{proof.property}: {proof.name}".startswith(beginning))
-    users = [place for place in (proofs, sys.modules["spikeproof_hdl.engine"], gather) if hasattr(place, used)]
+    places = (proofs, gather_harnesses, neuron_harnesses, sys.modules["spikeproof_hdl.engine"], gather)
+    users = [place for place in places if hasattr(place, used)]
     patches = [patch.object(place, used, changed) for place in users]
     for each in patches:
         each.start()

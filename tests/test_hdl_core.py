@@ -16,7 +16,8 @@ from traces import assert_equal_traces
 
 from spikeproof import integer
 from spikeproof.codecs import parse_codec
-from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
+from spikeproof.network import LayerSpec, NetworkSpec
+from spikeproof.projections import InputSpec, Projection
 from spikeproof.spec import NeuronSpec, Store
 
 
@@ -38,6 +39,25 @@ def test_core_equals_integer_model_on_networks_that_cover_all_options(record_pro
         assert assert_equal_traces(plan, frames) == predict(plan, frames).cycles
         assert_equal_traces(plan, frames, seed=1)
     assert ALL - set().union(*map(options_of, chosen)) == set()
+
+
+def test_words_that_are_not_pooled_pass_the_pool_of_their_memory():
+    """One memory of a folded engine keeps a map pooled and as it is: the prediction knows that both pass a stage more."""
+    rng, neuron = np.random.default_rng(2), NeuronSpec(store=Store(-64, 63))
+    codec = parse_codec("int4")
+
+    def weights(*shape):
+        return rng.choice(codec.codes, shape)
+    first = LayerSpec("a", (2, 2, 2), (Projection("input", codec, weights(1, 1, 1, 2)),), neuron, np.full((1, 1, 1, 1), 2))
+    second = LayerSpec("b", (1, 1, 2), (Projection("a", codec, weights(1, 1, 2, 2), pool=2, pool_kind="max"),), neuron,
+                       np.full((1, 1, 1, 1), 2))
+    third = LayerSpec("c", (1, 1, 3), (Projection("a", codec, weights(2, 2, 2, 3)), Projection("b", codec, weights(1, 1, 2, 3))),
+                      neuron, np.full((1, 1, 1, 1), 2))
+    plan = CorePlan.of(NetworkSpec(InputSpec((2, 2, 1)), (first, second, third), 2), 1, fold=True)
+    pools = [{region.pool for region in store.regions} for engine in plan.engine_plans for _, store in engine.stores()]
+    assert {1, 2} in pools
+    frames = random_frames(plan.net, 2, 1)
+    assert assert_equal_traces(plan, frames) == predict(plan, frames).cycles
 
 
 def channelwise(channels, codec="int4", bits=1, kernel=(3, 3), steps=2, seed=0):

@@ -9,14 +9,16 @@ from amaranth.sim import Simulator
 from core_efficiency import mnist_shape
 from spikeproof_hdl import parts
 from spikeproof_hdl.codecs import decode
-from spikeproof_hdl.plan import CorePlan, Unbuildable
+from spikeproof_hdl.layout import Unbuildable
+from spikeproof_hdl.plan import CorePlan
 from spikeproof_hdl.timing import predict
 from strategies import CODECS
 from test_hdl_core import assert_equal_traces
 
 from spikeproof import integer
 from spikeproof.codecs import parse_codec
-from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
+from spikeproof.network import LayerSpec, NetworkSpec
+from spikeproof.projections import InputSpec, Projection
 from spikeproof.spec import Leak, NeuronSpec, Store
 
 

@@ -10,7 +10,8 @@ from strategies import networks, random_frames
 
 from spikeproof import integer, reference
 from spikeproof.codecs import parse_codec
-from spikeproof.network import InputSpec, LayerSpec, NetworkSpec, Projection
+from spikeproof.network import LayerSpec, NetworkSpec
+from spikeproof.projections import InputSpec, Projection
 from spikeproof.spec import Lateral, NeuronSpec, Store
 
 

@@ -142,7 +142,7 @@ def test_a_masked_network_is_stored_and_read(tmp_path):
                                  "masks, not 4x8"),
     ("6C3-8C3-5", (5, 7, 2), r"layer conv2: no block of 2x2 or more divides its 5x7 map and the 5x7 map of conv1")])
 def test_networks_that_masks_cannot_close_are_refused(layers, shape, sentence):
-    from spikeproof.network import InputSpec
+    from spikeproof.projections import InputSpec
     shapes = make("architectures", {"kind": "feedforward", "layers": layers}).layers(InputSpec(shape), 5)
     with pytest.raises(ValueError, match=sentence):
         make("pruners", {"kind": "masks"}).layers(shapes)

@@ -15,8 +15,8 @@ from spikeproof.datasets.base import PARTS, PreparedData
 from spikeproof.files import CorruptFile
 from spikeproof.model_files import build, load_model, make, save_model
 from spikeproof.models import CodeNetwork
-from spikeproof.network import InputSpec
 from spikeproof.pretraining.conversion import best_threshold, mean_error
+from spikeproof.projections import InputSpec
 from spikeproof.spec import Leak, NeuronSpec, Store
 from spikeproof.surrogates import SURROGATES
 from spikeproof.training_options import TrainingOptions

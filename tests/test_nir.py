@@ -20,11 +20,11 @@ from spikeproof.files import read_container, write_container
 from spikeproof.model_files import build, make
 from spikeproof.models import CodeNetwork
 from spikeproof.netfile import VERSION, describe, load_network, save_network
-from spikeproof.network import InputSpec
 from spikeproof.nir_export import ExportRefused, export_float, export_integer, network_of
 from spikeproof.nir_files import DIALECTS, Dialect, ImportRefused, read_nir, read_sidecar, sidecar_of
 from spikeproof.nir_import import import_graph
 from spikeproof.pretraining.imported import WEIGHTS, take_over
+from spikeproof.projections import InputSpec
 
 WHOLE = Dialect(1e-4, "euler", "euler", ">", "hard")
 

@@ -11,7 +11,7 @@ from spikeproof.datasets.base import PreparedData
 from spikeproof.entries import parse_entry
 from spikeproof.model_files import build, make
 from spikeproof.models import CodeNetwork
-from spikeproof.network import InputSpec
+from spikeproof.projections import InputSpec
 from spikeproof.stdp import Competition, Precision, RoundedPrecision, label_neurons, learn, responses
 from spikeproof.training import accuracy
 

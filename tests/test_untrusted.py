@@ -34,9 +34,9 @@ from spikeproof.files import CorruptFile, read_container, write_container
 from spikeproof.grids import _rows
 from spikeproof.model_files import build, load_model, save_model
 from spikeproof.netfile import load_network, save_network
-from spikeproof.network import InputSpec
 from spikeproof.nir_files import Dialect, read_nir, read_sidecar, sidecar_of, write_sidecar
 from spikeproof.nir_import import import_graph
+from spikeproof.projections import InputSpec
 
 CORPUS = Path(__file__).parent / "corpus"
 #: What a reader may raise: sentences.

@@ -27,9 +27,9 @@ from .core import loadable_memories
 from .cosim import idle_limit, input_words, load_ties
 from .diagrams import block_diagram, timing_diagram
 from .export import KINDS
-from .neuron import Update
 from .synth import CLOCK_PIN, DEVICES, commands, shell
 from .tools import compiler, run, verilator
+from .updates import Update
 
 __all__ = ["trace_fields", "write_bundle", "write_testbench", "write_vectors"]
 

@@ -3,15 +3,15 @@ from amaranth.hdl import Module, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from spikeproof.network import INPUT
+from spikeproof.projections import INPUT
 
 from .accumulate import weight_memory
 from .engine import Engine, port_name
 from .load import LoadPort, LoadSignature
-from .neuron import Update, bias_memories, theta_memories, v_init_memories
 from .plan import CorePlan
 from .readout import Readout
 from .route import Fork
+from .updates import Update, bias_memories, theta_memories, v_init_memories
 
 __all__ = ["Core", "FrameWord", "loadable_memories", "ports"]
 

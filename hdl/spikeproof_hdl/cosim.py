@@ -18,8 +18,8 @@ from spikeproof import integer
 from .audit import load_manifest, read_words
 from .codecs import span
 from .load import INPUTS
-from .neuron import Update
 from .tools import compiler, ended, run, verilator
+from .updates import Update
 
 __all__ = ["Simulator", "idle_limit", "input_ints", "input_words", "load_ties", "write_golden"]
 

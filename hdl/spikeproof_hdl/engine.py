@@ -5,9 +5,10 @@ from amaranth.lib.wiring import In, Out
 
 from .accumulate import Accumulator, Drain, weight_memory
 from .gather import Gather
-from .neuron import NeuronUpdate, bias_memories, engine_update, membrane_memories, theta_memories, v_init_memories
+from .neuron import NeuronUpdate
 from .route import Fork, Pack, target_word
 from .scan import Scanner
+from .updates import bias_memories, engine_update, membrane_memories, theta_memories, v_init_memories
 
 __all__ = ["Engine", "port_name"]
 

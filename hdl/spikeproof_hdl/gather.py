@@ -5,8 +5,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .frames import Frames
+from .layout import QUEUE
 from .parts import Counter, among, claim, pick
-from .plan import QUEUE
 from .pool import MaxPool
 
 __all__ = ["Gather", "token_shape"]

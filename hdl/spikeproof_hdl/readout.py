@@ -19,7 +19,7 @@ class Readout(wiring.Component):
     Parameters
     ----------
     net : NetworkSpec
-    update : layout of the updates, one neuron each (:func:`spikeproof_hdl.neuron.engine_update`)
+    update : layout of the updates, one neuron each (:func:`spikeproof_hdl.updates.engine_update`)
 
     Members
     -------

@@ -3,8 +3,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .neuron import engine_update
 from .parts import map_word, pick
+from .updates import engine_update
 
 __all__ = ["Fork", "Pack", "target_word"]
 

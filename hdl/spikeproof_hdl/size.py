@@ -3,8 +3,9 @@ import math
 from dataclasses import dataclass
 
 from .codecs import span
+from .layout import most_lanes
 from .parts import BLOCK_RAM, SMALL, bank_depth
-from .plan import CorePlan, most_lanes
+from .plan import CorePlan
 from .timing import predict
 
 __all__ = ["Candidate", "candidates", "estimate_brams", "estimate_luts"]

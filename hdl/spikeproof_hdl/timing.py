@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from spikeproof import integer
-from spikeproof.network import INPUT
+from spikeproof.projections import INPUT
 
-from .neuron import DEPTH, waiting_layers
-from .plan import QUEUE
+from .layout import QUEUE
+from .updates import DEPTH, waiting_layers
 
 __all__ = ["Timing", "predict"]
 
@@ -43,29 +43,34 @@ class Timing:
         return sum(end - start + 1 for end, start in zip(self.results, self.starts)) / len(self.results)
 
 
+class _Pool:
+    """The maximum pool before a frame memory that some region wants pooled: a stage that the words of all its regions pass."""
+    pending = 0                             # when its last finished word was stored
+
+
 class _Region:
-    """When the words of a map's frames are taken, and when frames are complete and released."""
-    def __init__(self, region):
-        self.banks, self.pool = region.banks, region.pool
+    """When the words of a map's frames are taken, and when frames are complete and released; ``pool`` is a _Pool or None."""
+    def __init__(self, region, pool):
+        self.banks, self.pool = region.banks, pool
         height, width, channels = region.arrives
         words = -(-channels // region.word)
         self.kept = [y % region.pool == region.pool - 1 and x % region.pool == region.pool - 1
                      for y in range(height) for x in range(width) for _ in range(words)]
         self.last = len(self.kept) - 1
-        self.full, self.release, self.at, self.pending, self.writes = [], [], 0, 0, 0
+        self.full, self.release, self.at, self.writes = [], [], 0, 0
 
     def take(self, offered):
         """A word is offered from a cycle on -> the cycle in which it is taken."""
         frame = len(self.full)
         ready = self.release[frame - self.banks] + 1 if frame >= self.banks else 0
         self.writes += self.kept[self.at]
-        if self.pool == 1:
+        if self.pool is None:
             taken = stored = max(offered, ready)
-        else:                                               # the maximum pool is a stage of its own
-            taken = max(offered, self.pending)
+        else:
+            taken = max(offered, self.pool.pending)
             stored = max(taken + 1, ready)
             if self.kept[self.at]:
-                self.pending = stored
+                self.pool.pending = stored
         if self.at == self.last:
             self.at = 0
             self.full.append(stored + 1)
@@ -308,8 +313,11 @@ def predict(plan, frames, sequential=False):
     Timing
     """
     net, engines = plan.net, plan.engine_plans
-    regions = {(e, *port): [_Region(region) for region in store.regions]
-               for e, engine in enumerate(engines) for port, store in engine.stores()}
+    regions = {}
+    for e, engine in enumerate(engines):
+        for port, store in engine.stores():
+            pool = _Pool() if any(region.pool > 1 for region in store.regions) else None
+            regions[e, *port] = [_Region(region, pool) for region in store.regions]
     send = _Delivery(plan.targets([INPUT]), regions)
     neurons, walks, at = [], [], {}
     for e, engine in enumerate(engines):

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from . import integer
-from .network import LayerSpec, NetworkSpec, Projection
+from .network import LayerSpec, NetworkSpec
+from .projections import Projection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

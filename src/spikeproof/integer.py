@@ -1,9 +1,9 @@
 """The integer model: NetworkSpec on batches of images.
 
 Synaptic sums are matrix products in float32 where no sum can reach 2^24, else in float64, both exact on integers of that size (the
-bound is proved from the codes). Everything else is int32 where the codes prove that it fits, else int64. Neurons of the former, but
-those that inhibit each other, take one pass over memory (:mod:`spikeproof.kernels`); the rest, and all where there is no compiler,
-have NumPy's operations.
+bound is proved from the codes); of bytes by bytes they are sums of 32-bit integers, on processors with instructions for it.
+Everything else is int32 where the codes prove that it fits, else int64. Neurons of the former, but those that inhibit each other,
+take one pass over memory (:mod:`spikeproof.kernels`); the rest, and all where there is no compiler, have NumPy's operations.
 """
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ import numpy as np
 
 from . import kernels
 from .fixed_point import ROUNDINGS, lfsr_draws
-from .network import INPUT
+from .projections import INPUT
 from .spec import Leak
 
 if TYPE_CHECKING:
     from typing import Any
 
     from .annotations import Array
-    from .network import LayerSpec, NetworkSpec, Projection
+    from .network import LayerSpec, NetworkSpec
+    from .projections import Projection
 
 __all__ = ["Trace", "count_synops", "run"]
 
@@ -78,17 +79,51 @@ def current(projection: Projection, x: Array, input_range: tuple[int, int],
     -------
     [M, Ho, Wo, C_out]
     """
+    weights = projection.weights
+    bytes_by = _bytes_kernel(projection, input_range) if to is np.int32 else None
     lo, hi = projection.acc_range(input_range)
-    dtype: type[np.floating[Any]] = np.float32 if max(-int(lo.min()), int(hi.max())) < 1 << 24 else np.float64
-    x = _windows(_pooled(x, projection).astype(dtype), projection)
+    dtype: type[np.generic] = np.uint8
+    if bytes_by is None:
+        dtype = np.float32 if max(-int(lo.min()), int(hi.max())) < 1 << 24 else np.float64
+    x = _windows(_pooled(x, projection).astype(dtype, copy=False), projection)
     m, height, width, channels = x.shape[:4]
     parts, per_in, per_out = projection.groups, channels // projection.groups, projection.out_channels // projection.groups
     out = np.empty((m, height, width, projection.out_channels), to)
     for g in range(parts):
-        weights = projection.weights[..., g * per_out:(g + 1) * per_out].transpose(2, 0, 1, 3).reshape(-1, per_out)
+        own = weights[..., g * per_out:(g + 1) * per_out].transpose(2, 0, 1, 3).reshape(-1, per_out)
         columns = x[:, :, :, g * per_in:(g + 1) * per_in].reshape(m * height * width, -1)
-        out[..., g * per_out:(g + 1) * per_out] = (columns @ weights.astype(dtype)).reshape(m, height, width, per_out)
+        product = columns @ own.astype(dtype) if bytes_by is None else _byte_sums(bytes_by, columns, own)
+        if parts == 1 and product.dtype == to:
+            return product.reshape(out.shape)
+        out[..., g * per_out:(g + 1) * per_out] = product.reshape(m, height, width, per_out)
     return out
+
+
+def _bytes_kernel(projection: Projection, input_range: tuple[int, int]) -> ctypes.CDLL | None:
+    """The kernels, where they know this processor's sums of bytes, and inputs and weights are bytes."""
+    most = input_range[1] * (projection.pool**2 if projection.pool_kind == "sum" else 1)
+    if input_range[0] < 0 or most > 255 or projection.weights.min() < -128 or projection.weights.max() > 127:
+        return None
+    found = kernels.library()
+    return found if found is not None and found.integer_matmul_known() else None
+
+
+def _byte_sums(found: ctypes.CDLL, x: Array, weights: Array) -> Array:
+    """x uint8 [M, K] times weights [K, N], each of a signed byte -> int32 [M, N]."""
+    (count, inputs), outputs = x.shape, weights.shape[1]
+    rows, wide = -(-inputs // 4) * 4, -(-outputs // 16) * 16
+    packed = np.zeros((rows, wide), np.int8)
+    packed[:inputs, :outputs] = weights
+    packed = np.ascontiguousarray(packed.reshape(rows // 4, 4, wide).transpose(0, 2, 1))
+    if rows != inputs:
+        x = np.pad(x, ((0, 0), (0, rows - inputs)))
+    out = np.empty((count, outputs), np.int32)
+    kernels.call(found, "integer_matmul", np.ascontiguousarray(x), packed, out, count, rows, outputs, wide, _threads())
+    return out
+
+
+def _threads() -> int:
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def _narrow(net: NetworkSpec, layer: LayerSpec) -> type[np.signedinteger[Any]]:
@@ -126,9 +161,8 @@ def _by_kernel(found: ctypes.CDLL, layer: LayerSpec, acc: Array, steps: int, spi
     start, draws = None if layer.v_init is None else laid_out(layer.v_init, 1), None
     if store.rounding == "stochastic":
         draws = np.array(lfsr_draws(store.seed, store.shift, steps * layer.neurons), np.int32)
-    threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     kernels.call(found, "integer_forward", np.ascontiguousarray(acc), acc.shape[1], theta, len(theta), start, draws,
-                 spikes, membranes, len(acc), steps, layer.neurons, given, threads)
+                 spikes, membranes, len(acc), steps, layer.neurons, given, _threads())
 
 
 def _neurons(layer: LayerSpec, acc: Array, steps: int, dtype: type[np.signedinteger[Any]]) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ from .architectures.shapes import with_currents
 from .entries import make
 from .files import CorruptFile, read_container, write_container
 from .models import CodeNetwork, FloatNetwork
-from .network import InputSpec
+from .projections import InputSpec
 from .spec import NeuronSpec, check_int
 from .training import seed_of
 

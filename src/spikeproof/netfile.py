@@ -13,7 +13,8 @@ import numpy as np
 
 from .codecs import parse_codec
 from .files import CorruptFile, content_digest, read_container, write_container
-from .network import InputSpec, LayerSpec, NetworkSpec, Projection
+from .network import LayerSpec, NetworkSpec
+from .projections import InputSpec, Projection
 from .spec import Lateral, NeuronSpec
 
 if TYPE_CHECKING:

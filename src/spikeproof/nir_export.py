@@ -12,8 +12,8 @@ import numpy as np
 
 from .files import atomic_path
 from .netfile import VERSION, describe, rebuild
-from .network import INPUT
 from .nir_files import Dialect, ImportRefused, write_sidecar
+from .projections import INPUT
 
 if TYPE_CHECKING:
     from typing import Any

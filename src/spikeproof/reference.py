@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from .annotations import Array
-    from .network import NetworkSpec, Projection
+    from .network import NetworkSpec
+    from .projections import Projection
 
     #: A map as nested lists [H][W][C].
     Map: TypeAlias = list[list[list[int]]]

@@ -9,8 +9,8 @@ from pydantic import Field
 from .options import Options
 
 if TYPE_CHECKING:
-    from .network import InputSpec
     from .neurons.base import Neuron
+    from .projections import InputSpec
 
 __all__ = ["AugmentationOptions", "ExactTrainingOptions", "TrainingOptions"]
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from ..network import InputSpec
 from ..options import Options
+from ..projections import InputSpec
 
 if TYPE_CHECKING:
     from typing import Self

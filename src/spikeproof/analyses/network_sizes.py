@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from ..network import InputSpec
 from ..options import Options
+from ..projections import InputSpec
 from .base import ArchitectureOf
 
 if TYPE_CHECKING:

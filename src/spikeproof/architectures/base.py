@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..detection import BoxHead
-    from ..network import InputSpec
     from ..options import Options
+    from ..projections import InputSpec
     from .shapes import LayerShape
 
 __all__ = ["Architecture"]

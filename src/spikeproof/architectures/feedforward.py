@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
 
-from ..network import INPUT
 from ..options import Options
+from ..projections import INPUT
 from .base import Architecture
 from .shapes import Connection, LayerShape, check_classes, map_after
 
 if TYPE_CHECKING:
     from typing import Any, overload
 
-    from ..network import InputSpec
+    from ..projections import InputSpec
 
 __all__ = ["Feedforward", "parse_body", "parse_layers"]
 

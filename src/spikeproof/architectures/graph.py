@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..network import INPUT
 from ..options import Options
+from ..projections import INPUT
 from .base import Architecture
 from .shapes import Connection, LayerShape, check_classes, map_after
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from ..network import InputSpec
+    from ..projections import InputSpec
 
 __all__ = ["Graph"]
 

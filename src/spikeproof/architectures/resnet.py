@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ..network import INPUT
 from ..options import Options
+from ..projections import INPUT
 from .base import Architecture
 from .shapes import Connection, LayerShape, map_after
 
 if TYPE_CHECKING:
     from typing import Any, Self
 
-    from ..network import InputSpec
+    from ..projections import InputSpec
 
 __all__ = ["ResNet"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..network import InputSpec
+    from ..projections import InputSpec
 
 __all__ = ["SpikeTransformer", "Spikformer"]
 

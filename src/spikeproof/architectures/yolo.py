@@ -12,7 +12,7 @@ from .shapes import Connection, LayerShape
 
 if TYPE_CHECKING:
     from ..detection import BoxHead
-    from ..network import InputSpec
+    from ..projections import InputSpec
 
 __all__ = ["Yolo"]
 

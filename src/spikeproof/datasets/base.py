@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..files import CorruptFile, Pieces, read_container, write_container
-from ..network import InputSpec
+from ..projections import InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -12,7 +12,7 @@ from .sources import check_count
 
 if TYPE_CHECKING:
     from ..annotations import Array, StrPath
-    from ..network import InputSpec
+    from ..projections import InputSpec
     from .base import PreparedData
     from .images import ImageOptions
     from .sources import Archive, Sources

@@ -20,7 +20,7 @@ from .splits import share, stratified
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..network import InputSpec
+    from ..projections import InputSpec
     from .base import PreparedData
     from .event_files import Events
     from .sources import Sources

@@ -16,7 +16,7 @@ from .images import EncodingOptions, encode, image_spec
 from .splits import split_indices
 
 if TYPE_CHECKING:
-    from ..network import InputSpec
+    from ..projections import InputSpec
     from .sources import Sources
 
 __all__ = ["Digits"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..annotations import StrPath
-    from ..network import InputSpec
+    from ..projections import InputSpec
     from .base import PreparedData
     from .event_files import Events
     from .sources import Sources

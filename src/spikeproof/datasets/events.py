@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from ..files import Pieces
-from ..network import InputSpec
 from ..options import Options
+from ..projections import InputSpec
 from .base import PARTS, PreparedData, in_order
 from .splits import SplitOptions, describe_split, split_parts
 

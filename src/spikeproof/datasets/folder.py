@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from ..files import CorruptFile
-from ..network import InputSpec
+from ..projections import InputSpec
 from .base import PARTS, PreparedData
 from .images import ImageOptions, image_spec, prepare_images
 from .pictures import class_folders, read_picture

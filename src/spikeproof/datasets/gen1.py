@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..annotations import Array, StrPath
-    from ..network import InputSpec
+    from ..projections import InputSpec
     from .sources import Sources
 
 __all__ = ["Gen1"]

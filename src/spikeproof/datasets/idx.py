@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from io import BufferedIOBase
 
     from ..annotations import Array, StrPath
-    from ..network import InputSpec
+    from ..projections import InputSpec
     from .base import PreparedData
     from .images import ImageOptions
     from .sources import Sources

@@ -19,7 +19,7 @@ from .pictures import class_folders, read_picture
 from .sources import Missing, check_count, lines_of
 
 if TYPE_CHECKING:
-    from ..network import InputSpec
+    from ..projections import InputSpec
     from .base import PreparedData
     from .sources import Sources
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..annotations import Array
-    from ..network import InputSpec
+    from ..projections import InputSpec
     from .sources import Sources
 
     Sample = tuple[int, int, int]

@@ -16,7 +16,7 @@ from .sources import Missing, check_count
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..network import InputSpec
+    from ..projections import InputSpec
     from .base import PreparedData
     from .event_files import Events
     from .sources import Sources

@@ -15,7 +15,7 @@ from .sources import Archive, Remote, check_count
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..network import InputSpec
+    from ..projections import InputSpec
     from .base import PreparedData
     from .event_files import Events
     from .sources import Sources

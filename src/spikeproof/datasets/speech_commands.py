@@ -20,8 +20,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ..files import CorruptFile
-from ..network import InputSpec
 from ..options import Options
+from ..projections import InputSpec
 from .base import PARTS, PreparedData, in_order
 from .pictures import class_folders
 from .sources import Archive, Remote, check_count, lines_of

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..architectures.shapes import pruned_shapes
-from ..network import INPUT
+from ..projections import INPUT
 from ..spec import MAX_SHIFT, NeuronSpec, Store
 from ..surrogates import Surrogate
 from .code_layers import CodeLayer, SumLayer
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..annotations import Array, Entry, Json
     from ..architectures.shapes import Connection, LayerShape
     from ..detection import BoxHead
-    from ..network import InputSpec
     from ..neurons.base import Neuron
+    from ..projections import InputSpec
     from ..quantizers.base import Quantizer
     from .code_layers import Codes
 

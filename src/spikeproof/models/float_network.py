@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ..network import INPUT
 from ..neuron_steps import float_steps
 from ..neurons.base import Stateless
+from ..projections import INPUT
 from ..surrogates import Surrogate, filtered
 from ..thresholds import FixedThreshold
 from .operations import attended, convolve, folded, gated, initial_of, last_use, pooled, total, weight_of
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..architectures.shapes import Connection, LayerShape
     from ..detection import BoxHead
     from ..leaks import TrainedLeak
-    from ..network import InputSpec
     from ..neurons.base import Inhibition, Neuron, Synapse
+    from ..projections import InputSpec
     from ..thresholds import Threshold
     from .code_network import CodeNetwork
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from ..network import INPUT
 from ..options import Options
+from ..projections import INPUT
 from .base import Neuron, Synapse, nearest_leak
 
 if TYPE_CHECKING:

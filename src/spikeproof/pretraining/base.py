@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from ..architectures.shapes import LayerShape
     from ..datasets.base import PreparedData
     from ..models import CodeNetwork, FloatNetwork
-    from ..network import InputSpec
     from ..neurons.base import Neuron
     from ..options import Options
+    from ..projections import InputSpec
     from ..quantizers.base import Quantizer
     from ..training import Method
     from ..training_options import TrainingOptions

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..architectures.shapes import LayerShape
     from ..datasets.base import PreparedData
     from ..models import FloatNetwork
-    from ..network import InputSpec
     from ..neurons.base import Neuron
+    from ..projections import InputSpec
 
 __all__ = ["Continued"]
 

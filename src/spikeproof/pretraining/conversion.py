@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from ..datasets.base import PreparedData
     from ..models import FloatNetwork
     from ..models.float_network import FloatLayer
-    from ..network import InputSpec
     from ..neurons.base import Neuron
     from ..neurons.relu import Relu
+    from ..projections import InputSpec
 
 __all__ = ["Conversion", "best_threshold", "mean_error"]
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..datasets.base import PreparedData
     from ..decolle import LocalLosses
     from ..models import CodeNetwork, FloatNetwork
-    from ..network import InputSpec
     from ..neurons.base import Neuron
+    from ..projections import InputSpec
     from ..training import Method
 
 __all__ = ["Decolle"]

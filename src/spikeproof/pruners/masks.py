@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from ..architectures.shapes import Connection, LayerShape
-from ..network import INPUT
 from ..options import Options
+from ..projections import INPUT
 from ..training_options import ExactTrainingOptions
 from .base import Pruner
 
