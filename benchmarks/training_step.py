@@ -14,7 +14,7 @@ Measured in float32, and once more with convolutions and matrix products in bflo
 
     python benchmarks/training_step.py # about 15 minutes on 2 cores
     python benchmarks/training_step.py --growth # batches of 8 to 64, and 1 to 16 time steps
-    python benchmarks/training_step.py --accuracy --data FOLDER # an epoch, three seeds: MNIST, 3,200 images of CIFAR-10
+    python benchmarks/training_step.py --accuracy --data FOLDER # an epoch, three seeds: MNIST, 1,600 images of CIFAR-10
 """
 import argparse
 import math
@@ -294,7 +294,7 @@ def accuracy(script, data, seeds):
     from spikeproof.entries import make
     entries = {"dense": {"kind": "mnist", "bits": 8, "steps": 4},
                "vgg": {"kind": "folder", "path": "cifar10_jpeg/CIFAR-10-images", "shape": [32, 32, 3], "classes": CLASSES,
-                       "bits": 8, "steps": 4, "train_images": 3200, "test_images": 1500}}
+                       "bits": 8, "steps": 4, "train_images": 1600, "test_images": 1500}}
     workers = [Worker(script, name, where) for name, where in LIBRARIES.items()]
     found = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -21,8 +21,10 @@ NAMES = {"spikeproof": "spikeproof", "spikingjelly": "spikingjelly", "snntorch":
 NETWORKS = {"vgg": "VGG 64-64-P-128-128-P-256-256-P-10, 32x32x3", "dense": "784-512-10"}
 INTRODUCTION = (
     "Written by `python benchmarks/write_page.py`; every number was kept by a script of `benchmarks/` (`--keep`), which measures "
-    "spikeproof and what a user would otherwise pick in one run, in turns, in environments of their own. These machines are noisy, so "
-    "ratios count: each is the median over the run's rounds, lowest to highest in brackets. A ratio above 1 says that the other takes "
+    "spikeproof and what a user would otherwise pick in one run, in turns, in environments of their own. These machines are "
+    "noisy, so "
+    "ratios count: each is the median over the run's rounds, lowest to highest in brackets. A ratio above 1 says that the "
+    "other takes "
     "longer.")
 
 
@@ -59,7 +61,8 @@ def training(found, accuracy):
         rows.append([NETWORKS[row["network"]], what, precision, f"{1e3 * own:.1f}", ratio(row["ratio"]["spikingjelly"]),
                      ratio(row["ratio"]["snntorch"])])
     lines = ["## A training step", "", *paragraph(
-        "`benchmarks/training_step.py`: forward, loss, backward and update, T = 4, batches of 32, the same initial weights and batches; "
+        "`benchmarks/training_step.py`: forward, loss, backward and update, T = 4, batches of 32, the same initial weights "
+        "and batches; "
         "the losses of spikeproof and spikingjelly agree to nine digits in float64 before anything is timed. bfloat16 is "
         "`torch.autocast` on all sides (`precision: bfloat16` of a training). The target was half the time at the same precision."),
         *table(["network", "input", "precision", "spikeproof, ms", "spikingjelly", "snnTorch"], rows)]
@@ -71,8 +74,10 @@ def training(found, accuracy):
                       ratio({"median": median(each), "low": min(each), "high": max(each)})])
     met = [row for row in found["rows"] if row["ratio"]["spikingjelly"]["median"] >= 2]
     lines += paragraph(
-        f"At the same precision, {len(met)} of {len(found['rows'])} rows reach the target against spikingjelly. Nearly 80 % of a VGG's "
-        "step are convolutions, which all sides leave to oneDNN: in float32 these alone take more than half of spikingjelly's step. "
+        f"At the same precision, {len(met)} of {len(found['rows'])} rows reach the target against spikingjelly. Nearly 80 % "
+        f"of a VGG's "
+        "step are convolutions, which all sides leave to oneDNN: in float32 these alone take more than half of "
+        "spikingjelly's step. "
         "spikeproof in bfloat16 beside spikingjelly in float32, as a prototype of this comparison had it:")
     lines += [*table(["network", "input", "spikingjelly in float32"], mixed), machine(found), ""]
     if accuracy:
@@ -83,7 +88,7 @@ def training(found, accuracy):
                 mean = sum(of[name]) / len(of[name])
                 sd = (sum((x - mean) ** 2 for x in of[name]) / (len(of[name]) - 1)) ** 0.5
                 shown.append(f"{100 * mean:.2f} ± {100 * sd:.2f}")
-            rows.append([NETWORKS[network], "MNIST, 54,000 images" if network == "dense" else "3,200 images of CIFAR-10 as JPEG",
+            rows.append([NETWORKS[network], "MNIST, 54,000 images" if network == "dense" else "1,600 images of CIFAR-10 as JPEG",
                          len(of["spikeproof"]), *shown])
         lines += paragraph("Test accuracy in percent after one epoch, from the same weights and in the same order of images "
                            "(`--accuracy`, float32):")
@@ -109,7 +114,8 @@ def verification(found):
         rows.append([NAMES[name], f"{found['images'][name]:,}", f"{found['values'][name]:,}", f"{taken:.1f}",
                      f"{found['values'][name] / taken:,.0f}", "" if name == "spikeproof" else ratio(found["ratio"][name], 0)])
     return ["## Verification of the Verilog", "", *paragraph(
-        f"`benchmarks/rtl_verification.py`: the core of 784-128-10, binary weights, four steps; {found['data']}. Every spike and stored "
+        f"`benchmarks/rtl_verification.py`: the core of 784-128-10, binary weights, four steps; {found['data']}. Every "
+        f"spike and stored "
         "membrane of every neuron at every step is compared; generation and compilation count. The targets were 500 times as many "
         "values a second as Amaranth's simulator, and 10,000 images in 30 seconds."),
         *table(["", "images", "values", "s", "values a second", "spikeproof compares times as many"], rows), machine(found), ""]
@@ -118,14 +124,16 @@ def verification(found):
 def study(found):
     stages = ", ".join(f"{name} {seconds} s" for name, seconds in sorted(found["stages"].items(), key=lambda of: -of[1])[:6])
     return ["## A study", "", *paragraph(
-        f"`benchmarks/pipeline.py`: study `{found['study']}`, {found['jobs']} jobs, took {found['wall']:.0f} s on {found['cores']} cores; "
+        f"`benchmarks/pipeline.py`: study `{found['study']}`, {found['jobs']} jobs, took {found['wall']:.0f} s on "
+        f"{found['cores']} cores; "
         f"its jobs' own core seconds are {found['own']:,}, {100 * found['used']:.0f} % of the cores' time ({found['cpu']:.0f} s of "
         f"CPU). Most is {stages}."), machine(found), ""]
 
 
 def grids(found):
     rows = [[row["points"], f"{row['planning']:.1f}", f"{row['wall']:.0f}", f"{row['overhead']:.2f}"] for row in found["rows"]]
-    return ["## A grid", "", *paragraph("`benchmarks/grid_overhead.py`: CPU seconds to plan, wall seconds to run points of hardly any "
+    return ["## A grid", "", *paragraph("`benchmarks/grid_overhead.py`: CPU seconds to plan, wall seconds to run points of "
+    "hardly any "
                                         "work, overhead a point."),
             *table(["points", "planning, s", "wall, s", "overhead a point, s"], rows), machine(found), ""]
 
