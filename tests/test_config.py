@@ -1,8 +1,5 @@
 """Configuration: every shipped study is valid; every kind of mistake gets its sentence; names need no torch."""
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -322,50 +319,6 @@ def test_missing_and_broken_study_files(tmp_path):
         read_yaml(tmp_path / "default.yaml")
 
 
-def test_checking_a_configuration_does_not_import_torch():
-    code = ("import sys, yaml; sys.path[:0] = ['src', 'hdl']\n"
-            "from spikeproof.config import parse_config, load_study\n"
-            "config = parse_config(yaml.safe_load(open('config/config.yaml')))\n"
-            "load_study('config/studies/default.yaml', config)\n"
-            "assert 'torch' not in sys.modules and 'amaranth' not in sys.modules and 'pandas' not in sys.modules")
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-
-
-def _pinned(text):
-    return sorted(line.strip(" -") for line in text.splitlines() if "==" in line)
-
-
-def test_lock_and_environment_name_the_same_versions():
-    lock = _pinned((ROOT / "requirements.lock").read_text())
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert len(lock) > 50
-    assert sorted(pip) == lock
-    assert "python=3.11" in environment["dependencies"]
-
-
-def test_lock_covers_what_the_package_needs():
-    import tomllib
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = {line.split("==")[0].lower() for line in _pinned((ROOT / "requirements.lock").read_text())}
-    needed = {requirement.split(">")[0].split("=")[0].lower() for requirement in project["dependencies"]}
-    assert len(needed) >= 10 and needed <= names
-
-
-def test_no_module_points_up():
-    """Ints know neither torch nor hardware; hardware knows no torch; nothing imports the workflow."""
-    from spikeproof.code_digest import imported_modules
-    for module in ("spikeproof.integer", "spikeproof.reference", "spikeproof.netfile", "spikeproof.network"):
-        found = imported_modules(module)
-        assert not [m for m in found if m.startswith("spikeproof_hdl")]
-        assert not {"spikeproof.models", "spikeproof.training", "spikeproof.convert"} & set(found)
-    files = (ROOT / "hdl" / "spikeproof_hdl").glob("*.py")
-    hardware = imported_modules(*(f"spikeproof_hdl.{p.stem}" for p in files if p.stem != "__init__"))
-    assert len(hardware) > 15
-    assert not {"spikeproof.models", "spikeproof.training", "spikeproof.convert"} & set(hardware)
-    assert not [p for p in Path(ROOT / "src").rglob("*.py") if "import snakemake" in p.read_text()]
-
-
 def test_what_a_nested_entry_leaves_out_keeps_the_default_of_its_kind():
     entry = parse_entry("pretraining", {"kind": "stbp", "training": {"epochs": 7, "augmentation": {"flip": True}}}, "x")
     assert entry.training.epochs == 7 and entry.training.augmentation.flip and entry.training.augmentation.crop == 0
@@ -396,34 +349,3 @@ def test_files_that_say_too_much_are_refused(tmp_path, text, sentence):
     path.write_text(text)
     with pytest.raises(ConfigError, match="^" + re.escape(f"{path} {sentence}")):
         read_yaml(path)
-
-
-def test_annotations_are_no_code(tmp_path, monkeypatch):
-    """What only a type checker reads changes no digest, and imports for it are none; what runs does."""
-    from spikeproof import code_digest as module
-    monkeypatch.setattr(module, "ROOTS", {"pkg": tmp_path})
-    (tmp_path / "__init__.py").write_text("")
-    (tmp_path / "heavy.py").write_text("x = 1\n")
-
-    def digest(text):
-        (tmp_path / "a.py").write_text(text)
-        for of in (module._tree, module._direct, module.code_digest):
-            of.cache_clear()
-        return module.code_digest("pkg.a")
-    try:
-        plain = digest("def f(x, *y, z=1, **more):\n    return x\n")
-        typed = digest("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .heavy import x as kind\n"
-                       "def f(x: 'kind', *y: int, z: int = 1, **more: str) -> 'kind':\n    'Doc.'\n    return x\n")
-        assert module.imported_modules("pkg.a") == ["pkg.a"]
-        assert typed == plain
-        typed = digest("from __future__ import annotations\ndef f(x, *y, z=1, **more):\n    held: int\n    return x\n")
-        assert typed == plain
-        assert digest("x: int = 1\n") == digest("x = 1\n")
-        field = digest("class A:\n    x: int = 1\n")                   # what a class's options may be is read
-        assert field != digest("class A:\n    x: str = 1\n")
-        assert digest("def f(x, *y, z=2, **more):\n    return x\n") != plain
-        digest("from .heavy import x\n")
-        assert "pkg.heavy" in module.imported_modules("pkg.a")
-    finally:
-        for of in (module._tree, module._direct, module.code_digest):
-            of.cache_clear()

@@ -13,6 +13,7 @@ import numpy as np
 from spikeproof import integer
 from spikeproof.projections import INPUT
 
+from .fetched import Sources, codes_of, rows_of_window
 from .layout import QUEUE
 from .updates import DEPTH, waiting_layers
 
@@ -79,56 +80,11 @@ class _Region:
         return taken
 
 
-class _Sources:
-    """Cuts the spikes of a map into what each fetched row says: the spikes of its parts that are not silent."""
-    def __init__(self, gather, p):
-        self.p, self.region, self.gather = p, gather.region(p), gather
-        region, projection = self.region, p.projection
-        height, width, _ = region.shape
-        self.maps = projection.output_map(region.shape)
-        reach = [k * projection.pool for k in projection.kernel]
-        pad, stride = projection.padding * projection.pool, projection.stride * projection.pool
-        self.windows = [[(oy * stride - pad + y) * width + ox * stride - pad + x
-                         if 0 <= oy * stride - pad + y < height and 0 <= ox * stride - pad + x < width else -1
-                         for y in range(reach[0]) for x in range(reach[1])]
-                        for oy in range(self.maps[0]) for ox in range(self.maps[1])]
-        self.members = projection.out_channels // p.lanes // projection.groups
-
-    def rows(self, codes):
-        """codes [H, W, C] as they arrive -> list over input groups of list over planes of list over pixels of list over
-        rows of tuples of spikes; the last pixel is one outside the map."""
-        region, p, gather = self.region, self.p, self.gather
-        height, width, channels = region.arrives
-        pool = region.pool
-        codes = np.asarray(codes, np.int64)
-        if pool > 1:
-            flip = int(region.signed) << (p.bits - 1)                        # bit patterns of signed codes, in their order
-            codes = (codes ^ flip).reshape(height // pool, pool, width // pool, pool, channels).max((1, 3)) ^ flip
-        codes = codes.reshape(-1, region.shape[2])
-        per_group = p.projection.weights.shape[2]
-        found = []
-        for g in range(p.projection.groups):
-            mine = np.zeros((len(codes), region.fetches * region.fetch * region.word), np.int64)
-            mine[:, g * per_group:(g + 1) * per_group] = codes[:, g * per_group:(g + 1) * per_group]
-            first = g * per_group // (region.fetch * region.word)
-            rows = -(-per_group // (region.fetch * region.word))
-            mine = mine.reshape(len(codes), region.fetches, region.fetch, region.word)[:, first:first + rows]
-            width_of_word = gather.cuts * gather.part
-            words = np.zeros((*mine.shape[:3], width_of_word), np.int64)
-            words[..., :region.word] = mine
-            planes = []
-            for plane in reversed(range(p.bits)):
-                spikes = (words >> plane & 1).reshape(len(codes), rows, -1, gather.part).sum(3).tolist()
-                planes.append([[tuple(filter(None, row)) for row in pixel] for pixel in spikes] + [[()] * rows])
-            found.append(planes)
-        return found
-
-
 class _Walk:
     """Timing of one gather with its scanner."""
     def __init__(self, gather, steps, regions, gates):
         self.gather, self.regions, self.gates = gather, regions, gates
-        self.sources = [_Sources(gather, p) for p in gather.passes]
+        self.sources = [Sources(gather, p) for p in gather.passes]
         self.turn, self.step = 0, 0
         self.steps = steps if any(p.constant for p in gather.passes) else 1
         self.idle = 0                       # from when on the next frame may start
@@ -351,15 +307,6 @@ def predict(plan, frames, sequential=False):
     return Timing(results[-1] + 1, results, starts, busy, activity)
 
 
-def _codes(net, p, trace, frames, step):
-    """The map that a pass reads in a step."""
-    projection = p.projection
-    if projection.source == INPUT:
-        return frames if net.input.constant else frames[step]
-    whole = trace.membranes if projection.reads == "membranes" else trace.spikes
-    return whole[projection.source][0, step].astype(np.int64) & ((1 << p.bits) - 1)
-
-
 def _layer(plan, k, order, walks, neurons, trace, frames, step):
     """One layer in one time step: its windows and groups, in order."""
     net, layer = plan.net, plan.net.layers[k]
@@ -369,7 +316,7 @@ def _layer(plan, k, order, walks, neurons, trace, frames, step):
         n = walk.turn
         p, source = walk.gather.passes[n], walk.sources[n]
         assert (p.layer, p.number) == (k, number)
-        codes = _codes(net, p, trace, frames, step).reshape(source.region.arrives)
+        codes = codes_of(net, p, trace, frames, step).reshape(source.region.arrives)
         walk.start()
         parts.append((walk, source, source.rows(codes)))
     lanes = plan.layers[k].lanes
@@ -390,20 +337,8 @@ def _layer(plan, k, order, walks, neurons, trace, frames, step):
                 else:
                     member = group // source.members
                     if (n, member) not in made:
-                        made[n, member] = _window(rows[member], source.windows[position])
+                        made[n, member] = rows_of_window(rows[member], source.windows[position])
                     window = made[n, member]
                 walk.window(window, neurons, n == len(parts) - 1)
     for walk, _, _ in parts:
         walk.end()
-
-
-def _window(planes, pixels):
-    """The rows of a window, plane by plane: (spikes of the parts, whether it ends the plane)."""
-    found = []
-    for plane in planes:
-        rows = [(row, False) for pixel in pixels for row in plane[pixel]]
-        rows[-1] = (rows[-1][0], True)
-        found += rows
-    return found
-
-
