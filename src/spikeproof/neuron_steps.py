@@ -16,88 +16,21 @@ import torch
 
 from .fused_steps import TYPES, CodeKernels, FloatKernels
 from .kernels import library
+from .step_parts import Gather, Rivals, along, at_step, inside, outside, start_of
 from .surrogates import SURROGATES, penalty_window, stacked_gradient, tssl_gradient
 
 if TYPE_CHECKING:
     import ctypes
     from collections.abc import Sequence
-    from typing import Any, Protocol, TypeVar
+    from typing import Any
 
     from .neurons.base import Inhibition, Neuron
     from .spec import Lateral, Leak, NeuronSpec
     from .surrogates import Surrogate
 
-    T_co = TypeVar("T_co", covariant=True)
-
-    class PerStep(Protocol[T_co]):
-        """What is given for all steps, or once."""
-        def __len__(self) -> int: ...
-        def __getitem__(self, t: int, /) -> T_co: ...
-
 __all__ = ["code_steps", "float_steps", "leaked"]
 
 UNTRAINED = "neurons that inhibit each other have no gradient: evaluate without gradients"
-
-
-def _inside(x: torch.Tensor) -> torch.Tensor:
-    """[..., C, H, W] -> [..., H, W, C], contiguous; no copy of what a channels-last convolution gave."""
-    return x.movedim(-3, -1).contiguous()
-
-
-def _outside(x: torch.Tensor) -> torch.Tensor:
-    """[..., H, W, C] -> [..., C, H, W], a view."""
-    return x.movedim(-1, -3)
-
-
-def _at(of: PerStep[T_co], t: int) -> T_co:
-    """What holds at step t of something that is given for all steps, or once."""
-    return of[t if len(of) > 1 else 0]
-
-
-def _start(initial: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
-    """Membranes at the start, in the shape of ``like`` [B, H, W, C]: zero, or ``initial`` [H, W, C]."""
-    return torch.zeros_like(like) if initial is None else initial.expand_as(like).clone()
-
-
-class _Rivals:
-    """What the neurons of a layer do to each other: see :class:`spikeproof.spec.Lateral`.
-
-    Parameters
-    ----------
-    inhibition : float, code or value
-    one_spike : bool
-    """
-    before: torch.Tensor | None
-
-    def __init__(self, inhibition: float, one_spike: bool) -> None:
-        self.inhibition, self.one_spike, self.before = inhibition, one_spike, None
-
-    def inhibit(self, h: torch.Tensor) -> None:
-        """Take off h [B, H, W, C], in place, what the spikes of the step before take off."""
-        if self.before is not None and self.inhibition:
-            h.sub_(self.before, alpha=self.inhibition)
-
-    def compete(self, s: torch.Tensor) -> None:
-        """Leave of the spikes [B, H, W, C], in place, the first of a layer, where one is all that there may be."""
-        flat = s.view(len(s), -1)
-        if self.one_spike:
-            first = flat.argmax(1, keepdim=True)                    # the first of equals
-            fired = flat.gather(1, first)
-            flat.zero_().scatter_(1, first, fired)
-        self.before = flat.sum(1).reshape(-1, 1, 1, 1)
-
-
-class _Gather:
-    """Gradients of the drive, step by step: kept apart, or summed where one drive serves all steps."""
-    def __init__(self, length: int, like: torch.Tensor) -> None:
-        self.length = length
-        self.total = (torch.zeros if length == 1 else torch.empty)((length, *like.shape), dtype=like.dtype, device=like.device)
-
-    def put(self, t: int, grad: torch.Tensor) -> None:
-        if self.length == 1:
-            self.total[0] += grad
-        else:
-            self.total[t] = grad
 
 
 def _fused(like: torch.Tensor) -> ctypes.CDLL | None:
@@ -105,21 +38,15 @@ def _fused(like: torch.Tensor) -> ctypes.CDLL | None:
     return library() if like.device.type == "cpu" and like.dtype in TYPES and like.dim() == 5 and like.numel() else None
 
 
-def _along(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """[T or 1] or [T or 1, C] -> broadcasts to x [T, B, H, W, C]."""
-    values = values.reshape(len(values), -1)
-    return values.reshape(len(values), *[1] * (x.dim() - 2), values.shape[1])
-
-
 class _FloatSteps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, drive: torch.Tensor, theta: torch.Tensor, trained_beta: torch.Tensor | None,
                 initial: torch.Tensor | None, steps: int, beta: float, soft: bool, fires: bool, surrogate: Surrogate,
                 paths: Sequence[str], bound: tuple[float, bool] | None,
-                rivals: _Rivals | None) -> tuple[torch.Tensor, torch.Tensor]:
-        drive = _inside(drive)
+                rivals: Rivals | None) -> tuple[torch.Tensor, torch.Tensor]:
+        drive = inside(drive)
         beta = float(beta if trained_beta is None else trained_beta)
-        ctx.initial = None if initial is None else _inside(initial)
+        ctx.initial = None if initial is None else inside(initial)
         ctx.kernels = _fused(drive) if fires and bound is None and rivals is None else None
         if ctx.kernels is not None:
             ctx.set_materialize_grads(False)
@@ -128,10 +55,10 @@ class _FloatSteps(torch.autograd.Function):
                                                                              any(ctx.needs_input_grad))
             if h is not None:
                 ctx.save_for_backward(h, s, theta)
-            return _outside(s), _outside(v)
+            return outside(s), outside(v)
         if drive.dtype == torch.bfloat16:
             drive = drive.float()
-        v = _start(ctx.initial, drive[0])
+        v = start_of(ctx.initial, drive[0])
         ctx.set_materialize_grads(False)
         ctx.given = len(drive), steps, beta, soft, fires, surrogate, paths
         if not fires:
@@ -139,23 +66,23 @@ class _FloatSteps(torch.autograd.Function):
             for t in range(steps):
                 if len(before):
                     before[t] = v
-                v = v.mul_(beta).add_(_at(drive, t))
+                v = v.mul_(beta).add_(at_step(drive, t))
             ctx.save_for_backward(before)
-            return drive.new_empty(0), _outside(v)
+            return drive.new_empty(0), outside(v)
         h, s = drive.new_empty(steps, *v.shape), drive.new_empty(steps, *v.shape)
         level = theta.tolist() if theta.dim() == 1 else theta
         for t in range(steps):
-            torch.add(_at(drive, t), v, alpha=beta, out=h[t])
+            torch.add(at_step(drive, t), v, alpha=beta, out=h[t])
             if rivals is not None:
                 rivals.inhibit(h[t])
-            torch.ge(h[t], _at(level, t), out=s[t])
+            torch.ge(h[t], at_step(level, t), out=s[t])
             if rivals is not None:
                 rivals.compete(s[t])
             if soft:
                 if theta.dim() == 1:
-                    torch.sub(h[t], s[t], alpha=_at(level, t), out=v)
+                    torch.sub(h[t], s[t], alpha=at_step(level, t), out=v)
                 else:
-                    torch.addcmul(h[t], s[t], _at(level, t), value=-1, out=v)
+                    torch.addcmul(h[t], s[t], at_step(level, t), value=-1, out=v)
             else:
                 torch.mul(h[t], s[t], out=v)
                 torch.sub(h[t], v, out=v)
@@ -163,27 +90,27 @@ class _FloatSteps(torch.autograd.Function):
                 v = (v + 0.5).floor_() if bound[1] else v
                 v.clamp_(min=bound[0])
         ctx.save_for_backward(h, s, theta)
-        return _outside(s), _outside(v)
+        return outside(s), outside(v)
 
     @staticmethod
     def backward(ctx: Any, grad_s: torch.Tensor | None, grad_v: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         length, steps, beta, soft, fires, surrogate, paths = ctx.given
-        grad_s, grad_v = (None if grad is None else _inside(grad) for grad in (grad_s, grad_v))
+        grad_s, grad_v = (None if grad is None else inside(grad) for grad in (grad_s, grad_v))
         to_theta = to_beta = None
         if ctx.kernels is not None and surrogate.name in SURROGATES and not any(ctx.needs_input_grad[1:3]):
             h, s, theta = ctx.saved_tensors
             kernels = FloatKernels(ctx.kernels, h, steps, theta)
-            return (_outside(kernels.backward(grad_s, grad_v, h, s, theta, length, beta, soft, surrogate)), *[None] * 11)
+            return (outside(kernels.backward(grad_s, grad_v, h, s, theta, length, beta, soft, surrogate)), *[None] * 11)
         if fires and surrogate.name == "tssl":
             assert grad_s is not None
             h, s, theta = ctx.saved_tensors
-            spent = s * (_along(theta, h) if soft else h)
-            starts = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
-            grad = tssl_gradient(grad_s, h, s, starts, _along(theta, h), beta, surrogate)
-            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 11)
+            spent = s * (along(theta, h) if soft else h)
+            starts = torch.cat([start_of(ctx.initial, h[0])[None], (h - spent)[:-1]])
+            grad = tssl_gradient(grad_s, h, s, starts, along(theta, h), beta, surrogate)
+            return (outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 11)
         if fires:
             h, s, theta = ctx.saved_tensors
-            slope = SURROGATES[surrogate.name](h - _along(theta, h), surrogate.width)
+            slope = SURROGATES[surrogate.name](h - along(theta, h), surrogate.width)
             level = theta.tolist() if theta.dim() == 1 else theta
             if ctx.needs_input_grad[1]:
                 to_theta = torch.zeros_like(theta)
@@ -196,20 +123,20 @@ class _FloatSteps(torch.autograd.Function):
             if not fires:
                 return ctx.saved_tensors[0][t]
             if t == 0:
-                return _start(ctx.initial, h[0])
-            return h[t - 1] - s[t - 1] * (_at(level, t - 1) if soft else h[t - 1])
-        gather = _Gather(length, grad)
+                return start_of(ctx.initial, h[0])
+            return h[t - 1] - s[t - 1] * (at_step(level, t - 1) if soft else h[t - 1])
+        gather = Gather(length, grad)
         for t in reversed(range(steps)):
             if fires:
                 # v = h - s V (soft) or h (1 - s) (hard); s has the surrogate's derivative.
                 own = 0 if grad_s is None else grad_s[t]
-                to_s = own - (grad * _at(level, t) if soft else grad * h[t])
+                to_s = own - (grad * at_step(level, t) if soft else grad * h[t])
                 if to_theta is not None:
                     at = t if len(theta) > 1 else 0
                     if "comparison" in paths:
                         to_theta[at] -= (to_s * slope[t]).sum()
                     elif "window" in paths:
-                        to_theta[at] -= (to_s * slope[t] * penalty_window(h[t] - _at(level, t), s[t])).sum()
+                        to_theta[at] -= (to_s * slope[t] * penalty_window(h[t] - at_step(level, t), s[t])).sum()
                     if "reset" in paths and soft:
                         to_theta[at] -= (grad * s[t]).sum()
                 if not soft:
@@ -219,7 +146,7 @@ class _FloatSteps(torch.autograd.Function):
             if to_beta is not None:
                 to_beta += (grad * before(t)).sum()
             grad = grad * beta
-        return _outside(gather.total), to_theta, to_beta, *[None] * 9
+        return outside(gather.total), to_theta, to_beta, *[None] * 9
 
 
 def float_steps(drive: torch.Tensor, theta: torch.Tensor, steps: int, neuron: Neuron, fires: bool, surrogate: Surrogate,
@@ -254,7 +181,7 @@ def float_steps(drive: torch.Tensor, theta: torch.Tensor, steps: int, neuron: Ne
         raise RuntimeError("membranes with a bound have no gradient: evaluate without gradients")
     if lateral is not None and torch.is_grad_enabled():
         raise RuntimeError(UNTRAINED)
-    rivals = None if lateral is None else _Rivals(lateral.strength, lateral.one_spike)
+    rivals = None if lateral is None else Rivals(lateral.strength, lateral.one_spike)
     s, v = _FloatSteps.apply(drive, theta, beta, initial, steps, neuron.beta, neuron.reset == "soft", fires, surrogate, paths,
                              bound, rivals)
     return (s if fires else None), v
@@ -275,11 +202,11 @@ class _CodeSteps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, acc: torch.Tensor, theta: torch.Tensor, level: torch.Tensor, initial: torch.Tensor | None, steps: int,
                 neuron: NeuronSpec, draws: torch.Tensor, fires: bool, surrogate: Surrogate, paths: Sequence[str],
-                temperature: float | None, rivals: _Rivals | None) -> tuple[torch.Tensor, torch.Tensor]:
+                temperature: float | None, rivals: Rivals | None) -> tuple[torch.Tensor, torch.Tensor]:
         store, unit = neuron.store, 2.0**neuron.store.shift
         soft = neuron.reset == "soft"
-        acc, draws = _inside(acc), _inside(draws)
-        ctx.initial = None if initial is None else _inside(initial) * unit
+        acc, draws = inside(acc), inside(draws)
+        ctx.initial = None if initial is None else inside(initial) * unit
         ctx.set_materialize_grads(False)
         ctx.given = len(acc), steps, neuron, fires, surrogate, paths
         ctx.kernels = _fused(acc) if fires and temperature is None and rivals is None else None
@@ -288,22 +215,22 @@ class _CodeSteps(torch.autograd.Function):
             kept, s, codes, unclipped = kernels.forward(acc, theta, ctx.initial, draws, any(ctx.needs_input_grad))
             if kept is not None:
                 ctx.save_for_backward(kept, s, unclipped, theta, level)
-            return _outside(s), _outside(codes)
-        v = _start(ctx.initial, acc[0])
+            return outside(s), outside(codes)
+        v = start_of(ctx.initial, acc[0])
         h, codes, passed = (acc.new_empty(steps, *v.shape) for _ in range(3))
         s = acc.new_empty(steps if fires else 0, *v.shape)
         for t in range(steps):
-            torch.add(leaked(neuron.leak, v), _at(acc, t), out=h[t])
+            torch.add(leaked(neuron.leak, v), at_step(acc, t), out=h[t])
             if rivals is not None:
                 rivals.inhibit(h[t])
             if not fires:
                 v.copy_(h[t])
             else:
-                torch.ge(h[t], _at(theta, t), out=s[t])
+                torch.ge(h[t], at_step(theta, t), out=s[t])
                 if rivals is not None:
                     rivals.compete(s[t])
                 if soft:
-                    torch.addcmul(h[t], s[t], _at(theta, t), value=-1, out=v)
+                    torch.addcmul(h[t], s[t], at_step(theta, t), value=-1, out=v)
                 else:
                     torch.addcmul(h[t], s[t], h[t] - neuron.v_reset, value=-1, out=v)
             v.mul_(1 / unit)
@@ -322,7 +249,7 @@ class _CodeSteps(torch.autograd.Function):
                 torch.eq(v, codes[t], out=passed[t])
             torch.mul(codes[t], unit, out=v)
         ctx.save_for_backward(h, s, passed, theta, level)
-        return _outside(s), _outside(codes)
+        return outside(s), outside(codes)
 
     @staticmethod
     def backward(ctx: Any, grad_s: torch.Tensor | None,
@@ -330,25 +257,25 @@ class _CodeSteps(torch.autograd.Function):
         h, s, passed, theta, level = ctx.saved_tensors
         length, steps, neuron, fires, surrogate, paths = ctx.given
         unit, soft = 2.0**neuron.store.shift, neuron.reset == "soft"
-        gather, slope = _Gather(length, h[0]), neuron.leak.factor
-        grad_s, grad_codes = (None if grad is None else _inside(grad) for grad in (grad_s, grad_codes))
+        gather, slope = Gather(length, h[0]), neuron.leak.factor
+        grad_s, grad_codes = (None if grad is None else inside(grad) for grad in (grad_s, grad_codes))
         to_theta = to_level = None
         if ctx.kernels is not None and surrogate.name in SURROGATES and not any(ctx.needs_input_grad[1:3]):
             worth = level / theta
             kernels = CodeKernels(ctx.kernels, h, steps, worth, neuron)
-            return (_outside(kernels.backward(grad_s, grad_codes, h, s, passed, theta, worth, length, surrogate)), *[None] * 11)
+            return (outside(kernels.backward(grad_s, grad_codes, h, s, passed, theta, worth, length, surrogate)), *[None] * 11)
         if fires and surrogate.name == "tssl":
             assert grad_s is not None
-            worth = _along(level, h) / _along(theta, h)              # in values a code is level / theta
-            spent = s * (_along(theta, h) if soft else h - neuron.v_reset)
-            before = torch.cat([_start(ctx.initial, h[0])[None], (h - spent)[:-1]])
-            grad = tssl_gradient(grad_s, h * worth, s, before * worth, _along(level, h), slope, surrogate) * worth
-            return (_outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 11)
+            worth = along(level, h) / along(theta, h)              # in values a code is level / theta
+            spent = s * (along(theta, h) if soft else h - neuron.v_reset)
+            before = torch.cat([start_of(ctx.initial, h[0])[None], (h - spent)[:-1]])
+            grad = tssl_gradient(grad_s, h * worth, s, before * worth, along(level, h), slope, surrogate) * worth
+            return (outside(grad if length > 1 else grad.sum(0, keepdim=True)), *[None] * 11)
         if fires:
             # In values a code is level / theta, so the spike is that of (h / theta - 1) * level.
-            along = _along(theta, h)
-            worth = _along(level, h) / along
-            shape = SURROGATES[surrogate.name]((h - along) * worth, surrogate.width).mul_(worth)
+            levels = along(theta, h)
+            worth = along(level, h) / levels
+            shape = SURROGATES[surrogate.name]((h - levels) * worth, surrogate.width).mul_(worth)
             if ctx.needs_input_grad[1]:
                 to_theta, to_level = torch.zeros_like(theta), torch.zeros_like(level)
         grad = torch.zeros_like(h[0])
@@ -357,15 +284,15 @@ class _CodeSteps(torch.autograd.Function):
             grad = (grad if grad_codes is None else torch.add(grad, grad_codes[t], alpha=1 / unit)) * passed[t]
             if fires:
                 own = 0 if grad_s is None else grad_s[t]
-                to_s = own - grad * (_at(theta, t) if soft else h[t] - neuron.v_reset)
+                to_s = own - grad * (at_step(theta, t) if soft else h[t] - neuron.v_reset)
                 if to_theta is not None and to_level is not None:
                     at = t if len(theta) > 1 else 0
                     if "comparison" in paths or "window" in paths:
                         sloped = to_s * shape[t]
                         if "window" in paths:
-                            sloped = sloped * penalty_window((h[t] - _at(theta, t)) * _at(worth, t), s[t])
-                        to_theta[at] -= (sloped * h[t] / _at(theta, t)).sum_to_size(theta.shape[1:])
-                        to_level[at] += (sloped * (h[t] - _at(theta, t))).sum_to_size(level.shape[1:]) / _at(level, t)
+                            sloped = sloped * penalty_window((h[t] - at_step(theta, t)) * at_step(worth, t), s[t])
+                        to_theta[at] -= (sloped * h[t] / at_step(theta, t)).sum_to_size(theta.shape[1:])
+                        to_level[at] += (sloped * (h[t] - at_step(theta, t))).sum_to_size(level.shape[1:]) / at_step(level, t)
                     if "reset" in paths and soft:
                         to_theta[at] -= (grad * s[t]).sum_to_size(theta.shape[1:])
                 if not soft:
@@ -373,7 +300,7 @@ class _CodeSteps(torch.autograd.Function):
                 grad = torch.addcmul(grad, to_s, shape[t])
             gather.put(t, grad)
             grad = grad * slope
-        return _outside(gather.total), to_theta, to_level, *[None] * 9
+        return outside(gather.total), to_theta, to_level, *[None] * 9
 
 
 def code_steps(acc: torch.Tensor, theta: torch.Tensor, level: torch.Tensor, steps: int, neuron: NeuronSpec, draws: torch.Tensor,
@@ -406,6 +333,6 @@ def code_steps(acc: torch.Tensor, theta: torch.Tensor, level: torch.Tensor, step
     """
     if lateral is not None and torch.is_grad_enabled():
         raise RuntimeError(UNTRAINED)
-    rivals = None if lateral is None else _Rivals(lateral.inhibition, lateral.one_spike)
+    rivals = None if lateral is None else Rivals(lateral.inhibition, lateral.one_spike)
     s, codes = _CodeSteps.apply(acc, theta, level, initial, steps, neuron, draws, fires, surrogate, paths, temperature, rivals)
     return (s if fires else None), codes
