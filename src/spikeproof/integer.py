@@ -260,7 +260,9 @@ def run(net: NetworkSpec, frames: Array, sums: dict[Any, Array] | None = None) -
             acc = driven if acc is None else acc + driven
         assert acc is not None
         if layer.bias is not None:
-            acc = acc + layer.bias.astype(dtype)
+            # In place, but where the sums are kept for other networks.
+            alone = sums is None and acc.dtype == dtype
+            acc = np.add(acc, layer.bias.astype(dtype), out=acc if alone else None)
         if layer.gate is not None:
             acc = acc * _open(maps[layer.gate], layer.shape)
         s, v = _neurons(layer, acc.reshape(batch, -1, layer.neurons).astype(dtype, copy=False), net.steps, dtype)
