@@ -123,7 +123,11 @@ def _byte_sums(found: ctypes.CDLL, x: Array, weights: Array) -> Array:
 
 
 def _threads() -> int:
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    """Threads of a kernel: as many as the stage was given, else as there are cores."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _narrow(net: NetworkSpec, layer: LayerSpec) -> type[np.signedinteger[Any]]:
