@@ -57,8 +57,8 @@ def library() -> ctypes.CDLL | None:
     try:
         version = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
         key = hashlib.sha256("\n".join([SOURCE.read_text(), compiler, version, *FLAGS, _processor()]).encode()).hexdigest()[:24]
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof"
         try:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof"
             base.mkdir(parents=True, exist_ok=True)
             path = base / f"neurons-{key}.so"
             if not path.exists():
