@@ -290,8 +290,7 @@ def grow(script, rounds_):
 
 def accuracy(script, data, seeds):
     """Test accuracy after one epoch, of all libraries and seeds, from the same weights and in the same order of images."""
-    from spikeproof.datasets.sources import Sources
-    from spikeproof.entries import make
+    import spikeproof
     entries = {"dense": {"kind": "mnist", "bits": 8, "steps": 4},
                "vgg": {"kind": "folder", "path": "cifar10_jpeg/CIFAR-10-images", "shape": [32, 32, 3], "classes": CLASSES,
                        "bits": 8, "steps": 4, "train_images": 1600, "test_images": 1500}}
@@ -299,8 +298,8 @@ def accuracy(script, data, seeds):
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for network, entry in entries.items():
-            given, path = make("datasets", entry).prepare(Sources(data)), Path(folder) / f"{network}.npz"
-            parts = {part: np.asarray(given.frames[part][:]).transpose(0, 3, 1, 2) for part in ("train", "test")}
+            given, path = spikeproof.prepare(entry, data), Path(folder) / f"{network}.npz"
+            parts = {part: np.asarray(given.frames[part]).transpose(0, 3, 1, 2) for part in ("train", "test")}
             np.savez(path, images=parts["train"], labels=given.labels["train"], tests=parts["test"], truth=given.labels["test"])
             found[network] = {worker.name: [] for worker in workers}
             for seed in range(seeds):

@@ -36,16 +36,27 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _build(compiler: str, to: Path) -> None:
-    """Compile into a file, whole or not at all."""
-    handle, work = tempfile.mkstemp(suffix=".so", dir=to.parent)
+def _build(compiler: str, folder: Path, key: str) -> Path:
+    """Compile into a folder, whole or not at all -> the file, which has its digest in its name."""
+    handle, work = tempfile.mkstemp(suffix=".so", dir=folder)
     os.close(handle)
     try:
         subprocess.run([compiler, *FLAGS, "-o", work, str(SOURCE)], check=True, capture_output=True, text=True)
-        os.replace(work, to)
+        path = folder / f"{key}-{_digest(Path(work).read_bytes())}.so"
+        os.replace(work, path)
     except BaseException:
         os.unlink(work)
         raise
+    return path
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:24]
+
+
+def _kept(folder: Path, key: str) -> Path | None:
+    """What was built before, unless it is not any more what was written."""
+    return next((path for path in folder.glob(f"{key}-*.so") if path.stem == f"{key}-{_digest(path.read_bytes())}"), None)
 
 
 @cache
@@ -56,19 +67,14 @@ def library() -> ctypes.CDLL | None:
     compiler = os.environ.get("CXX") or "g++"
     try:
         version = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
-        key = hashlib.sha256("\n".join([SOURCE.read_text(), compiler, version, *FLAGS, _processor()]).encode()).hexdigest()[:24]
+        key = "neurons-" + _digest("\n".join([SOURCE.read_text(), compiler, version, *FLAGS, _processor()]).encode())
         try:
             base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof"
             base.mkdir(parents=True, exist_ok=True)
-            path = base / f"neurons-{key}.so"
-            if not path.exists():
-                _build(compiler, path)
-            return ctypes.CDLL(str(path))
+            return ctypes.CDLL(str(_kept(base, key) or _build(compiler, base, key)))
         except (OSError, RuntimeError):                              # no home to write to: for this process alone
             with tempfile.TemporaryDirectory() as own:
-                path = Path(own) / "neurons.so"
-                _build(compiler, path)
-                return ctypes.CDLL(str(path))
+                return ctypes.CDLL(str(_build(compiler, Path(own), key)))
     except (OSError, subprocess.CalledProcessError) as error:
         told = error.stderr.strip().splitlines()[-1] if isinstance(error, subprocess.CalledProcessError) and error.stderr else error
         print(f"neurons are computed by NumPy's and torch's own operations, which takes longer: {compiler} does not build kernels "
