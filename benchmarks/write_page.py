@@ -144,8 +144,9 @@ def panels():
     for name, title in (("training_growth", "training step"), ("inference_growth", "inference"), ("rtl_growth", "verification")):
         for series in (kept(name) or {"series": []})["series"]:
             of = f", {series['network']}" if "network" in series else ""
-            found.append({"title": title + of, "axis": series.get("axis"), "exponents": series["exponents"],
-                          "curves": {key: list(zip(series["sizes"], seconds)) for key, seconds in series["seconds"].items()}})
+            found.append({"title": title + of, "axis": series.get("axis"),
+                          "exponents": {NAMES[key]: power for key, power in series["exponents"].items()},
+                          "curves": {NAMES[key]: list(zip(series["sizes"], of)) for key, of in series["seconds"].items()}})
     grid = kept("grid_growth")
     if grid and len(grid["rows"]) > 1:
         found.append({"title": "grid", "axis": "points", "exponents": grid["exponents"],
@@ -154,7 +155,7 @@ def panels():
 
 
 def growing(found):
-    rows = [[of["title"], of["axis"], f"{of['curves'][name][0][0]:,} to {of['curves'][name][-1][0]:,}", NAMES.get(name, name),
+    rows = [[of["title"], of["axis"], f"{of['curves'][name][0][0]:,} to {of['curves'][name][-1][0]:,}", name,
              f"{power:.2f}"] for of in found for name, power in of["exponents"].items()]
     return ["## Growth", "", *paragraph(
         "Seconds against the size of the work on logarithmic axes, and the power that fits best (1: twice the work takes twice as "
