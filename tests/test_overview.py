@@ -1,7 +1,10 @@
 """All claims over all studies, and our cores beside published ones."""
+import shutil
+
 import pandas as pd
 import pytest
 from conftest import ROOT
+from source_tree import SourceTree
 from test_cli import cli
 
 from spikeproof.claims import load_claims
@@ -69,3 +72,20 @@ def test_the_stage_says_what_is_wrong(tmp_path):
     assert "one of --out, --table" in cli("overview", "--claims", CLAIMS, "--cores", CORES, "--references", REFERENCES)[2]
     status, _, err = cli("overview", "--table", tmp_path / "a.csv", "--references", tmp_path / "none")
     assert status == 2 and "does not exist: run this in the root of the repository" in err
+
+
+@pytest.mark.slow
+def test_snakemake_makes_it_anew_when_a_study_has_verdicts(tmp_path):
+    tree = SourceTree(tmp_path)
+    shutil.copytree(REFERENCES, tmp_path / "results" / "reference")
+    assert "71 claims" in tree.snakemake("overview")
+    found = tmp_path / "results" / "overview"
+    assert "Spiker+" in (found / "report.html").read_text() and len([*(found / "figures").glob("*.*v*")]) == 4
+    assert "Nothing to be done" in tree.snakemake("overview")
+    own = pd.read_csv(REFERENCES / "atif_sqnr" / "claims.csv").astype(object)
+    own.loc[0, "verdict"] = "partly"
+    (tmp_path / "results" / "atif_sqnr").mkdir()
+    own.to_csv(tmp_path / "results" / "atif_sqnr" / "claims.csv", index=False)
+    tree.snakemake("overview")
+    table = pd.read_csv(found / "claims.csv").set_index("claim")
+    assert table.verdict[own.claim[0]] == "partly" and table["from"][own.claim[0]] == "run here"
