@@ -78,7 +78,7 @@ def training(found, accuracy):
         f"of a VGG's "
         "step are convolutions, which all sides leave to oneDNN: in float32 these alone take more than half of "
         "spikingjelly's step. "
-        "spikeproof in bfloat16 beside spikingjelly in float32, as a prototype of this comparison had it:")
+        "spikeproof in bfloat16 beside spikingjelly in float32, its default, which is not the same precision:")
     lines += [*table(["network", "input", "spikingjelly in float32"], mixed), machine(found), ""]
     if accuracy:
         rows = []
@@ -103,7 +103,8 @@ def inference(found):
     return ["## Integer inference", "", *paragraph(
         f"`benchmarks/integer_inference.py`: MNIST's {found['images']:,} test images, from pixels to classes, 784-512-10 with four "
         "steps; spikeproof in integers (8-bit weights), with every spike and stored membrane, the others in float32. Each takes "
-        "batches of the size that it is fastest with. The target was a fifth of the time."),
+        "batches of the size that it is fastest with. The target was a fifth of the time: " + "; ".join(
+            f"{'met' if of['median'] >= 5 else 'not met'} against {NAMES[name]}" for name, of in found["ratio"].items()) + "."),
         *table(["", "ms", "batch", "accuracy, %", "times as long"], rows), machine(found), ""]
 
 
@@ -126,8 +127,8 @@ def study(found):
     return ["## A study", "", *paragraph(
         f"`benchmarks/pipeline.py`: study `{found['study']}`, {found['jobs']} jobs, took {found['wall']:.0f} s on "
         f"{found['cores']} cores; "
-        f"its jobs' own core seconds are {found['own']:,}, {100 * found['used']:.0f} % of the cores' time ({found['cpu']:.0f} s of "
-        f"CPU). Most is {stages}."), machine(found), ""]
+        f"its jobs' own core seconds are {found['own']:,} (a job with two threads counts twice), {100 * found['used']:.0f} % of the "
+        f"cores' time; CPU seconds {found['cpu']:.0f}. Most is {stages}."), machine(found), ""]
 
 
 def grids(found):

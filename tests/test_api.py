@@ -83,3 +83,16 @@ def test_importing_costs_nothing_and_names_what_there_is():
     from spikeproof import api
     assert sorted(spikeproof.API) == sorted(api.__all__)
     assert all(callable(getattr(spikeproof, name)) and getattr(spikeproof, name).__doc__ for name in spikeproof.API)
+
+
+def test_wrong_arguments_are_named(trained, tmp_path):
+    _, model = trained
+    with pytest.raises(TypeError, match="^data must be a PreparedData, not a dict$"):
+        spikeproof.train({"kind": "digits"}, LAYERS)
+    with pytest.raises(TypeError, match="^seed must be a int, not a str$"):
+        spikeproof.train(tiny_data(), LAYERS, seed="x")
+    with pytest.raises(ValueError, match="^the model must be in integer codes: quantize it first$"):
+        spikeproof.export(model)
+    with pytest.raises(TypeError, match="^what is saved must be a FloatNetwork or CodeNetwork or NetworkSpec or PreparedData, not"):
+        spikeproof.save(tmp_path / "a", 42)
+    assert not (tmp_path / "a").exists()

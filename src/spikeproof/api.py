@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["export", "generate", "load", "prepare", "quantize", "run_integer", "save", "simulate", "train"]
 
 
+def _is(value: object, kinds: tuple[type, ...], name: str) -> None:
+    """TypeError unless an argument is of a kind that is wanted."""
+    if not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} must be a {wanted}, not a {type(value).__name__}")
+
+
 def prepare(dataset: Entry, data_dir: StrPath = "data", download: bool = True, say: Say = print) -> PreparedData:
     """Read a dataset's own files, encode and split them.
 
@@ -77,8 +84,11 @@ def train(data: PreparedData, architecture: Entry, neuron: Entry | None = None, 
     ConfigError, ValueError, FloatingPointError
         If entries are not valid or do not fit the data, or the loss diverges.
     """
+    from .datasets.base import PreparedData
     from .model_files import make, untrained
     from .models import FloatNetwork
+    _is(data, (PreparedData,), "data")
+    _is(seed, (int,), "seed")
     chain = {"architecture": architecture, "neuron": neuron or {"kind": "lif"}, "pretraining": pretraining or {"kind": "surrogate"}}
     model = untrained(chain, data, seed)
     assert isinstance(model, FloatNetwork)                           # the chain has no quantizer
@@ -141,6 +151,10 @@ def export(model: CodeNetwork, frames: Array | None = None) -> NetworkSpec:
         If both differ on some frame.
     """
     from .convert import check_equal, to_spec
+    from .models import CodeNetwork, FloatNetwork
+    if isinstance(model, FloatNetwork):
+        raise ValueError("the model must be in integer codes: quantize it first")
+    _is(model, (CodeNetwork,), "the model")
     net = to_spec(model)
     if frames is not None:
         check_equal(model, net, frames)
@@ -233,6 +247,11 @@ def save(path: StrPath, thing: FloatNetwork | CodeNetwork | NetworkSpec | Prepar
     Returns
     -------
     str, the digest
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
     """
     from .datasets.base import PreparedData, save_prepared
     from .network import NetworkSpec
@@ -242,6 +261,8 @@ def save(path: StrPath, thing: FloatNetwork | CodeNetwork | NetworkSpec | Prepar
     if isinstance(thing, PreparedData):
         return save_prepared(path, thing)
     from .model_files import save_model
+    from .models import CodeNetwork, FloatNetwork
+    _is(thing, (FloatNetwork, CodeNetwork, NetworkSpec, PreparedData), "what is saved")
     return save_model(path, thing, thing.chain, thing.classes)
 
 

@@ -12,14 +12,13 @@ import hashlib
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["call", "library"]
+__all__ = ["call", "complaint", "library"]
 
 SOURCE = Path(__file__).parent / "templates/neurons.cpp"
 # Sums and products are rounded one by one, as torch's are: what the compiler may not join gives the same bits everywhere.
@@ -60,10 +59,10 @@ def _kept(folder: Path, key: str) -> Path | None:
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """The kernels, built where they are not yet; None where they cannot be or must not, which is told once on the error stream."""
-    if os.environ.get("SPIKEPROOF_KERNELS") == "0":
-        return None
+def _found() -> tuple[ctypes.CDLL | None, str]:
+    """(the kernels, built where they are not yet, or None; why there are none)."""
+    if os.environ.get("SPIKEPROOF_KERNELS", "").lower() in ("0", "no", "off", "false"):
+        return None, ""
     compiler = os.environ.get("CXX") or "g++"
     try:
         version = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
@@ -71,15 +70,24 @@ def library() -> ctypes.CDLL | None:
         try:
             base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof"
             base.mkdir(parents=True, exist_ok=True)
-            return ctypes.CDLL(str(_kept(base, key) or _build(compiler, base, key)))
+            return ctypes.CDLL(str(_kept(base, key) or _build(compiler, base, key))), ""
         except (OSError, RuntimeError):                              # no home to write to: for this process alone
             with tempfile.TemporaryDirectory() as own:
-                return ctypes.CDLL(str(_build(compiler, Path(own), key)))
+                return ctypes.CDLL(str(_build(compiler, Path(own), key))), ""
     except (OSError, subprocess.CalledProcessError) as error:
         told = error.stderr.strip().splitlines()[-1] if isinstance(error, subprocess.CalledProcessError) and error.stderr else error
-        print(f"neurons are computed by NumPy's and torch's own operations, which takes longer: {compiler} does not build kernels "
-              f"({told})", file=sys.stderr)
-        return None
+        return None, (f"neurons are computed by torch's own operations, which takes longer: {compiler} does not build their "
+                      f"kernels ({told})")
+
+
+def library() -> ctypes.CDLL | None:
+    """The kernels, or None where they cannot be built or must not be used."""
+    return _found()[0]
+
+
+def complaint() -> str:
+    """A sentence on why the kernels could not be built, for who waits for a training; empty where they are there or unwanted."""
+    return _found()[1]
 
 
 def _argument(x: Any) -> Any:

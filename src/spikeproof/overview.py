@@ -34,8 +34,9 @@ CLAIMS_TEXT = """\
 # What the papers claim, and what we found
 
 Written by `python -m spikeproof overview --reference-only --markdown docs/claims.md`, from the references in `results/reference/`.
-Verdicts are computed from measurements by the rules of `config/claims.yaml`: *reproduced* is within the claim's tolerance or on its
-side; *partly* has its sign, half to twice its size, and is more than two standard errors from zero. What needs a GPU for days is
+Our values are means ± one standard deviation over n seeds. Verdicts are computed from measurements by the rules of
+`config/claims.yaml`: *reproduced* is within the claim's tolerance or on its side (of a loss that is at most so large, a smaller one
+too); *partly* has its sign, half to twice its size, and is more than two standard errors from zero. What needs a GPU for days is
 *not attempted*. `snakemake --cores all overview` makes the same as a page, with the studies that were run here; each study's own
 report has what stands beside a claim.
 """

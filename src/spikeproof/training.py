@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from . import kernels
 from .augmentation import Targets, augment
 from .convert import batch_size, batches, to_codes
 from .detection import BoxTargets, mean_average_precision
@@ -277,6 +278,8 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
     ValueError
         If the training does not fit the neurons or the input (TrainingOptions.check), or torch finds no such device.
     """
+    if device == "cpu" and kernels.complaint():
+        say(kernels.complaint())
     if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device must be cpu where torch finds no CUDA device, not {device!r}")
     options.check(model.neuron, data.input)
