@@ -126,9 +126,8 @@ def study(found):
     stages = ", ".join(f"{name} {seconds} s" for name, seconds in sorted(found["stages"].items(), key=lambda of: -of[1])[:6])
     return ["## A study", "", *paragraph(
         f"`benchmarks/pipeline.py`: study `{found['study']}`, {found['jobs']} jobs, took {found['wall']:.0f} s on "
-        f"{found['cores']} cores; "
-        f"its jobs' own core seconds are {found['own']:,} (a job with two threads counts twice), {100 * found['used']:.0f} % of the "
-        f"cores' time; CPU seconds {found['cpu']:.0f}. Most is {stages}."), machine(found), ""]
+        f"{found['cores']} cores; its jobs' own core seconds are {found['own']:,} (a job with two threads counts twice), "
+        f"{100 * found['used']:.0f} % of the cores' time; CPU seconds {found['cpu']:.0f}. Most is {stages}."), machine(found), ""]
 
 
 def grids(found):
