@@ -23,7 +23,8 @@ def _read(app, name, source):
     """Pages that stand elsewhere in the tree become pages of the site, and links to them links inside it."""
     for path, page in OUTSIDE.items():
         if page == f"{name}.md":
-            source[0] = (ROOT / path.removeprefix("../")).read_text(encoding="utf-8").replace("](../docs/", "](").replace("](docs/", "](")
+            text = (ROOT / path.removeprefix("../")).read_text(encoding="utf-8")
+            source[0] = text.replace("](../docs/", "](").replace("](docs/", "](")
         source[0] = source[0].replace(f"]({path}", f"]({page}")
     if name == "cli":
         source[0] = source[0].replace("COMMANDS", _commands())
