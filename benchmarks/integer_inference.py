@@ -81,9 +81,6 @@ class Inference:
     def __init__(self, library):
         self.library = library
 
-    def __call__(self, do, **question):
-        return getattr(self, do)(**question)
-
     def prepare(self, files, count):
         self.net = WORKERS[self.library](files)
         with np.load(files["images"]) as given:
@@ -130,11 +127,7 @@ def compare(script, data, times):
         accuracy = {worker.name: worker.ask(do="prepare", files=files, count=IMAGES) for worker in workers}
         best = {worker.name: min(BATCHES, key=lambda of: median(worker.ask(do="seconds", batch=of) for _ in range(3)))
                 for worker in workers}
-        found = {worker.name: [] for worker in workers}
-        for n in range(times):
-            for k in range(len(workers)):
-                worker = workers[(n + k) % len(workers)]
-                found[worker.name].append(worker.ask(do="seconds", batch=best[worker.name]))
+        found = rounds(workers, times, {name: {"batch": of} for name, of in best.items()}, do="seconds")
     for worker in workers:
         worker.close()
     ratio = {name: ratios(found["spikeproof"], found[name]) for name in list(LIBRARIES)[1:]}

@@ -72,20 +72,22 @@ class Worker:
         self.process.wait()
 
 
-def answer(act):
-    """Answer what is asked on the standard input with ``act(**question)``; what is printed meanwhile goes to the error stream."""
+def answer(thing):
+    """Answer what is asked on the standard input: ``do`` names a method of the thing, the rest is what it is given. What is printed
+    meanwhile goes to the error stream."""
     out, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
-        print(json.dumps(act(**json.loads(line))), file=out, flush=True)
+        question = json.loads(line)
+        print(json.dumps(getattr(thing, question.pop("do"))(**question)), file=out, flush=True)
 
 
-def rounds(workers, times, **question):
-    """dict name -> list of answers; each round asks all workers, in an order that turns."""
+def rounds(workers, times, own=None, **question):
+    """dict name -> list of answers; each round asks all workers, in an order that turns. ``own``: name -> what else it is asked."""
     found = {worker.name: [] for worker in workers}
     for n in range(times):
         for k in range(len(workers)):
             worker = workers[(n + k) % len(workers)]
-            found[worker.name].append(worker.ask(**question))
+            found[worker.name].append(worker.ask(**question, **(own or {}).get(worker.name, {})))
     return found
 
 

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from side_by_side import Worker, answer, exponent, keep, ratios, rounds
+from side_by_side import Worker, answer, exponent, keep, median, ratios, rounds
 
 LIBRARIES = {"spikeproof": "spikeproof", "spikingjelly": "spikingjelly", "snntorch": "snntorch"}
 #: name -> (shape of an image, words of the layers, batch normalisation)
@@ -168,9 +168,6 @@ class Training:
     def __init__(self, library):
         self.library = library
 
-    def __call__(self, do, **question):
-        return getattr(self, do)(**question)
-
     def prepare(self, network, steps=4, count=32, frames=False, half=False, seed=0):
         import torch
         self.network, self.steps, self.frames, self.half = network, steps, frames, half
@@ -279,7 +276,7 @@ def grow(script, rounds_):
                     worker.ask(do="prepare", network=network, frames=frames, **{axis: size})
                     worker.ask(do="losses", count=1)
                 for name, of in rounds(workers, rounds_, do="seconds", count=count).items():
-                    seconds[name].append(sorted(of)[len(of) // 2])
+                    seconds[name].append(median(of))
             series.append({"network": network, "axis": "images of a batch" if axis == "count" else "time steps", "sizes": sizes,
                            "seconds": seconds, "exponents": {name: exponent(sizes, of) for name, of in seconds.items()}})
             print(network, axis, sizes, {name: f"exponent {of:.2f}" for name, of in series[-1]["exponents"].items()}, flush=True)

@@ -4,6 +4,7 @@
 """
 import argparse
 import json
+import statistics
 import sys
 import textwrap
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / of) for of in ("src", "hdl", "benchmarks")]
 
-from side_by_side import KEPT, median  # noqa: E402
+from side_by_side import KEPT, median, ratios  # noqa: E402
 
 from spikeproof.files import write_text  # noqa: E402
 from spikeproof.plots import growth  # noqa: E402
@@ -62,32 +63,27 @@ def training(found, accuracy):
                      ratio(row["ratio"]["snntorch"])])
     lines = ["## A training step", "", *paragraph(
         "`benchmarks/training_step.py`: forward, loss, backward and update, T = 4, batches of 32, the same initial weights "
-        "and batches; "
-        "the losses of spikeproof and spikingjelly agree to nine digits in float64 before anything is timed. bfloat16 is "
-        "`torch.autocast` on all sides (`precision: bfloat16` of a training). The target was half the time at the same precision."),
+        "and batches; the losses of spikeproof and spikingjelly agree to nine digits in float64 before anything is timed. "
+        "bfloat16 is `torch.autocast` on all sides (`precision: bfloat16` of a training). The target was half the time at the same "
+        "precision."),
         *table(["network", "input", "precision", "spikeproof, ms", "spikingjelly", "snnTorch"], rows)]
     mixed = []
     for network, frames in dict.fromkeys(key[:2] for key in times):
         ours, theirs = times[network, frames, True], times[network, frames, False]
-        each = [b / a for a, b in zip(ours["spikeproof"], theirs["spikingjelly"])]
         mixed.append([NETWORKS[network], "frames of events" if frames else "one image",
-                      ratio({"median": median(each), "low": min(each), "high": max(each)})])
+                      ratio(ratios(ours["spikeproof"], theirs["spikingjelly"]))])
     met = [row for row in found["rows"] if row["ratio"]["spikingjelly"]["median"] >= 2]
     lines += paragraph(
         f"At the same precision, {len(met)} of {len(found['rows'])} rows reach the target against spikingjelly. Nearly 80 % "
-        f"of a VGG's "
-        "step are convolutions, which all sides leave to oneDNN: in float32 these alone take more than half of "
-        "spikingjelly's step. "
-        "spikeproof in bfloat16 beside spikingjelly in float32, its default, which is not the same precision:")
+        "of a VGG's step are convolutions, which all sides leave to oneDNN: in float32 these alone take more than half of "
+        "spikingjelly's step. spikeproof in bfloat16 beside spikingjelly in float32, its default, which is not the same precision:")
     lines += [*table(["network", "input", "spikingjelly in float32"], mixed), machine(found), ""]
     if accuracy:
         rows = []
         for network, of in accuracy["accuracy"].items():
             shown = []
             for name in ("spikeproof", "spikingjelly", "snntorch"):
-                mean = sum(of[name]) / len(of[name])
-                sd = (sum((x - mean) ** 2 for x in of[name]) / (len(of[name]) - 1)) ** 0.5
-                shown.append(f"{100 * mean:.2f} ± {100 * sd:.2f}")
+                shown.append(f"{100 * statistics.mean(of[name]):.2f} ± {100 * statistics.stdev(of[name]):.2f}")
             rows.append([NETWORKS[network], "MNIST, 54,000 images" if network == "dense" else "1,600 images of CIFAR-10 as JPEG",
                          len(of["spikeproof"]), *shown])
         lines += paragraph("Test accuracy in percent after one epoch, from the same weights and in the same order of images "
@@ -116,9 +112,8 @@ def verification(found):
                      f"{found['values'][name] / taken:,.0f}", "" if name == "spikeproof" else ratio(found["ratio"][name], 0)])
     return ["## Verification of the Verilog", "", *paragraph(
         f"`benchmarks/rtl_verification.py`: the core of 784-128-10, binary weights, four steps; {found['data']}. Every "
-        f"spike and stored "
-        "membrane of every neuron at every step is compared; generation and compilation count. The targets were 500 times as many "
-        "values a second as Amaranth's simulator, and 10,000 images in 30 seconds."),
+        "spike and stored membrane of every neuron at every step is compared; generation and compilation count. The targets were "
+        "500 times as many values a second as Amaranth's simulator, and 10,000 images in 30 seconds."),
         *table(["", "images", "values", "s", "values a second", "spikeproof compares times as many"], rows), machine(found), ""]
 
 

@@ -304,7 +304,7 @@ def most_lanes(layer):
 def synapses(layer):
     """Synapses of a layer: the synaptic operations of a time step in which every input spikes."""
     height, width, _ = layer.shape
-    return sum(height * width * p.weights.size * (p.pool**2 if p.pool_kind == "sum" else 1) for p in layer.projections)
+    return sum(height * width * p.weights.size * p.pooled for p in layer.projections)
 
 
 def is_flat(projection, shape):

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim", "Measure", "Outcome", "judge", "load_claims", "measured", "table"]
 
+COLUMNS = ["claim", "paper", "where", "says", "value", "derived", "ours", "mean", "sd", "seeds", "scaled_down", "verdict",
+           "controls", "note", "needs"]
 VERDICTS = ("reproduced", "partly", "not reproduced", "not attempted")
 #: Columns of the runs' table that are shares, and are told in percent.
 SHARES = ("accuracy", "accuracy_float", "firing_rate")
@@ -232,6 +234,4 @@ def table(claims: Mapping[str, Claim], study: str, scaled_down: bool, results: p
                      "seeds": outcome and outcome.seeds, "scaled_down": bool(scaled_down and on_runs),
                      "verdict": judge(claim, outcome), "controls": "; ".join(controls),
                      "note": f"{why[0].upper()}{why[1:]}. {claim.note}".strip() if why else claim.note, "needs": claim.needs})
-    columns = ["claim", "paper", "where", "says", "value", "derived", "ours", "mean", "sd", "seeds", "scaled_down", "verdict",
-               "controls", "note", "needs"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)

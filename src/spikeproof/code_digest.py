@@ -31,6 +31,12 @@ class _Running(ast.NodeTransformer):
     """Leaves out what no run reads: annotations (those of a class's fields are read), and what is imported for them."""
     fields = False
 
+    def _inside(self, node: ast.AST, fields: bool) -> ast.AST:
+        before, self.fields = self.fields, fields
+        self.generic_visit(node)
+        self.fields = before
+        return node
+
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
         unread = {"__future__": {"annotations"}, "typing": {"TYPE_CHECKING"}}.get(node.module or "", set())
         node.names = [alias for alias in node.names if alias.name not in unread]
@@ -42,10 +48,7 @@ class _Running(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        self.fields, before = True, self.fields
-        self.generic_visit(node)
-        self.fields = before
-        return node
+        return self._inside(node, fields=True)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         if self.fields:
@@ -58,10 +61,7 @@ class _Running(ast.NodeTransformer):
         for of in (*every.posonlyargs, *every.args, *every.kwonlyargs, every.vararg, every.kwarg):
             if of is not None:
                 of.annotation = None
-        self.fields, before = False, self.fields
-        self.generic_visit(node)
-        self.fields = before
-        return node
+        return self._inside(node, fields=False)
 
     visit_AsyncFunctionDef = visit_FunctionDef
 

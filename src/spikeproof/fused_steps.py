@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from . import kernels
+from .fixed_point import ROUNDINGS
 from .surrogates import SURROGATES
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ TYPES = {torch.float32: "single", torch.float64: "double", torch.bfloat16: "half
 #: Surrogates that the kernels compute; what others give is handed to them.
 SHAPES, GIVEN = {"atan": 0, "triangle": 1, "rectangle": 2}, 3
 LEAKS = {"none": 0, "subtract_shift": 1, "shift": 2, "multiply": 2}
-ROUNDINGS = {"floor": 0, "half_up": 1, "half_even": 2, "stochastic": 3}
 
 
 class _Layout:
@@ -120,7 +120,7 @@ class _Codes(ctypes.Structure):
     def of(cls, neuron: NeuronSpec) -> _Codes:
         store, leak = neuron.store, neuron.leak
         factor = 2.0**-leak.shift if leak.kind == "subtract_shift" else leak.factor
-        return cls(LEAKS[leak.kind], ROUNDINGS[store.rounding], factor, 2.0**store.shift, store.lo, store.hi, neuron.v_reset,
+        return cls(LEAKS[leak.kind], ROUNDINGS.index(store.rounding), factor, 2.0**store.shift, store.lo, store.hi, neuron.v_reset,
                    neuron.reset == "soft")
 
 

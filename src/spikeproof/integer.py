@@ -101,8 +101,8 @@ def current(projection: Projection, x: Array, input_range: tuple[int, int],
 
 def _bytes_kernel(projection: Projection, input_range: tuple[int, int]) -> ctypes.CDLL | None:
     """The kernels, where they know this processor's sums of bytes, and inputs and weights are bytes."""
-    most = input_range[1] * (projection.pool**2 if projection.pool_kind == "sum" else 1)
-    if input_range[0] < 0 or most > 255 or projection.weights.min() < -128 or projection.weights.max() > 127:
+    weights = projection.weights
+    if input_range[0] < 0 or input_range[1] * projection.pooled > 255 or weights.min() < -128 or weights.max() > 127:
         return None
     found = kernels.library()
     return found if found is not None and found.integer_matmul_known() else None

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from . import plots
-from .claims import VERDICTS, table
+from .claims import COLUMNS, VERDICTS, table
 from .entries import ConfigError, read_yaml, validate
 from .files import read_result
 from .options import Options
@@ -118,20 +119,22 @@ def claims_table(claims: Mapping[str, Claim], places: Places) -> pd.DataFrame:
     """
     import pandas as pd
     rows: list[Entry] = []
+
+    @cache
+    def judged(study: str) -> list[dict[str, Entry]]:
+        """What the study's files say of each claim, this run's first."""
+        return [{row["claim"]: {**row, "from": origin} for row in pd.read_csv(path).astype(object).to_dict("records")}
+                for path, origin in places.of(study, "claims.csv")]
     for name, claim in claims.items():
         row: Entry = {}
-        for path, origin in places.of(claim.study, "claims.csv"):
-            found = pd.read_csv(path).astype(object)
-            found = found[found.claim == name]
-            if len(found) and (not row or row["verdict"] == "not attempted"):
-                row = {**found.iloc[0].to_dict(), "from": origin}
+        for found in judged(claim.study):
+            if name in found and (not row or row["verdict"] == "not attempted"):
+                row = found[name]
         if not row:
             why = claim.not_attempted or f"study {claim.study} was not run"
             row = {**table({name: claim}, claim.study, False, pd.DataFrame(), {}, skipped=why).iloc[0].to_dict(), "from": ""}
         rows.append({**row, "study": claim.study})
-    columns = ["claim", "paper", "where", "says", "value", "derived", "ours", "mean", "sd", "seeds", "scaled_down", "verdict",
-               "controls", "note", "needs", "study", "from"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*COLUMNS, "study", "from"])
 
 
 def _own_rows(places: Places) -> list[Entry]:

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from .annotations import Entry
 from .files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from .annotations import StrPath
+    from .annotations import Entry, StrPath
     from .drawing import Drawn
 
 __all__ = ["Figures", "render", "save_figures"]
 
 
-class Figures(list[Entry]):
+class Figures(list["Entry"]):
     """The figures of a page, in order."""
     def add(self, title: str, caption: str, drawn: Drawn) -> Entry:
         """A figure (:class:`spikeproof.drawing.Drawn`) as the page's templates have it: dict."""

@@ -174,6 +174,11 @@ class Projection:
             size.append(free // self.stride + 1)
         return size[0], size[1]
 
+    @property
+    def pooled(self) -> int:
+        """How many codes of the source its pool adds up."""
+        return self.pool**2 if self.pool_kind == "sum" else 1
+
     def acc_range(self, input_range: tuple[int, int]) -> Array:
         """Per output channel, int64 [2, C]: the least and the greatest sum of any set of inputs.
 
@@ -185,10 +190,9 @@ class Projection:
         input_range : (lo, hi) of an input code, lo <= 0 <= hi
         """
         lo, hi = input_range
-        pixels = self.pool**2 if self.pool_kind == "sum" else 1
         flat = self.weights.reshape(-1, self.out_channels)
         down, up = np.minimum(flat, 0).sum(0), np.maximum(flat, 0).sum(0)
-        return pixels * np.stack([down * hi + up * lo, up * hi + down * lo])
+        return self.pooled * np.stack([down * hi + up * lo, up * hi + down * lo])
 
     @property
     def bits(self) -> int:
