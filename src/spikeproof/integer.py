@@ -81,9 +81,9 @@ def current(projection: Projection, x: Array, input_range: tuple[int, int],
     """
     weights = projection.weights
     bytes_by = _bytes_kernel(projection, input_range) if to is np.int32 else None
-    lo, hi = projection.acc_range(input_range)
     dtype: type[np.generic] = np.uint8
     if bytes_by is None:
+        lo, hi = projection.acc_range(input_range)
         dtype = np.float32 if max(-int(lo.min()), int(hi.max())) < 1 << 24 else np.float64
     x = _windows(_pooled(x, projection).astype(dtype, copy=False), projection)
     m, height, width, channels = x.shape[:4]

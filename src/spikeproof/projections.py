@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -174,6 +175,12 @@ class Projection:
             size.append(free // self.stride + 1)
         return size[0], size[1]
 
+    @cached_property
+    def _sums_by_sign(self) -> Array:
+        """Per output channel, int64 [2, C]: the sums of its negative and of its positive weights."""
+        flat = self.weights.reshape(-1, self.out_channels)
+        return np.stack([np.minimum(flat, 0).sum(0, np.int64), np.maximum(flat, 0).sum(0, np.int64)])
+
     @property
     def pooled(self) -> int:
         """How many codes of the source its pool adds up."""
@@ -190,8 +197,7 @@ class Projection:
         input_range : (lo, hi) of an input code, lo <= 0 <= hi
         """
         lo, hi = input_range
-        flat = self.weights.reshape(-1, self.out_channels)
-        down, up = np.minimum(flat, 0).sum(0), np.maximum(flat, 0).sum(0)
+        down, up = self._sums_by_sign
         return self.pooled * np.stack([down * hi + up * lo, up * hi + down * lo])
 
     @property

@@ -298,7 +298,7 @@ extern "C" void integer_forward(const int32_t *sums, long driven, const int32_t 
 #include <immintrin.h>
 
 namespace {
-constexpr long ROWS = 6, VECTORS = 4;                                // of sums that are kept in registers
+constexpr long ROWS = 8, VECTORS = 2;                                // of sums; of more, g++ leaves some in memory
 
 template <int rows, int vectors>
 void block(const uint8_t *x, const int8_t *weights, int32_t *out, long inputs, long outputs, long wide, __mmask16 last) {
@@ -324,8 +324,7 @@ template <int rows> void across(const uint8_t *x, const int8_t *weights, int32_t
   for (long n = 0; n < wide; n += 16 * VECTORS) {
     const long vectors = (wide - n) / 16 < VECTORS ? (wide - n) / 16 : VECTORS, left = outputs - n - 16 * (vectors - 1);
     const __mmask16 last = left >= 16 ? 0xffff : (1u << left) - 1;
-    (vectors == 4 ? block<rows, 4> : vectors == 3 ? block<rows, 3> : vectors == 2 ? block<rows, 2> : block<rows, 1>)(
-        x, weights + n * 4, out + n, inputs, outputs, wide, last);
+    (vectors == 2 ? block<rows, 2> : block<rows, 1>)(x, weights + n * 4, out + n, inputs, outputs, wide, last);
   }
 }
 }  // namespace
