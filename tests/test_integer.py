@@ -102,6 +102,16 @@ def test_sums_above_2_to_the_24_are_exact():
     assert acc.item() == expected
 
 
+@pytest.mark.parametrize("inputs", [1, 7, 64])
+@pytest.mark.parametrize("outputs", [1, 16, 33, 70])
+def test_sums_of_bytes_of_any_number_of_images_are_exact(inputs, outputs):
+    rng = np.random.default_rng(inputs)
+    p = Projection("input", parse_codec("int8"), rng.integers(-128, 128, (1, 1, inputs, outputs)))
+    for images in (1, 8, 13, 300):
+        x = rng.integers(0, 256, (images, 1, 1, inputs))
+        assert np.array_equal(integer.current(p, x, (0, 255), np.int32)[:, 0, 0], x[:, 0, 0] @ p.weights[0, 0])
+
+
 def test_synops_count_events_times_fan_out():
     net = _dense([[1, 1], [1, 1], [1, 1]], theta=100, bits=4, steps=3)
     frames = np.array([[[[0, 15, 5]]], [[[0, 0, 0]]]])           # 4 + 2 set bits
