@@ -90,18 +90,22 @@ def complaint() -> str:
     return _found()[1]
 
 
-def _argument(x: Any) -> Any:
-    """What a function of the library is given: of an array or a tensor its place in memory, of a number a long or a double."""
-    if x is None or hasattr(x, "data_ptr"):
-        return ctypes.c_void_p(None if x is None else x.data_ptr())
-    if hasattr(x, "ctypes"):
-        return ctypes.c_void_p(x.ctypes.data)
-    if isinstance(x, ctypes.Structure):
-        return ctypes.byref(x)
-    return ctypes.c_double(x) if isinstance(x, float) else ctypes.c_long(x)
+def _kind(x: object) -> type[ctypes._SimpleCData[Any]]:
+    """What C gets of an argument: a number, or a place in memory."""
+    return ctypes.c_long if isinstance(x, int) else ctypes.c_double if isinstance(x, float) else ctypes.c_void_p
+
+
+def _place(x: Any) -> Any:
+    """Where a tensor, a structure or an array lies."""
+    if hasattr(x, "data_ptr"):
+        return x.data_ptr()
+    return ctypes.byref(x) if isinstance(x, ctypes.Structure) else x.ctypes.data
 
 
 def call(found: ctypes.CDLL, function: str, *arguments: object) -> None:
     """Call a function of the library with arrays or tensors (contiguous, of the types that the source declares), None, ints,
     floats and structures."""
-    found[function](*map(_argument, arguments))
+    called = getattr(found, function)
+    if called.argtypes is None:
+        called.argtypes = [*map(_kind, arguments)]
+    called(*[x if x is None or isinstance(x, (int, float)) else _place(x) for x in arguments])

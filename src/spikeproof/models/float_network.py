@@ -54,10 +54,13 @@ class FloatConnection(nn.Module):
 
     def forward(self, x: torch.Tensor, amplitude: float | torch.Tensor) -> torch.Tensor:
         """Source [T or 1, B, C, H, W] whose entries count ``amplitude`` each -> current [T or 1, B, C_out, Ho, Wo]."""
-        weight = self.weight if isinstance(amplitude, float) and amplitude == 1 else self.weight * amplitude
-
         def one(x: torch.Tensor) -> torch.Tensor:
-            x = convolve(pooled(x, self.connection), weight, self.bias, self.connection)
+            weight: torch.Tensor = self.weight
+            x = pooled(x, self.connection)
+            if not (isinstance(amplitude, float) and amplitude == 1):
+                # What is smaller is scaled: of a dense layer on one image a step, not the weights.
+                x, weight = (x * amplitude, weight) if x.numel() < weight.numel() else (x, weight * amplitude)
+            x = convolve(x, weight, self.bias, self.connection)
             return x if self.norm is None else self.norm(x)
         return folded(x, one)
 
