@@ -45,6 +45,8 @@ docs: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@# A folder named spikeproof beside a user's script must not be taken for the package.
+	@printf '%s\n' "$(CURDIR)/src" "$(CURDIR)/hdl" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/spikeproof.pth"
 	@touch $@
 
 clean:

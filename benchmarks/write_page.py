@@ -84,7 +84,7 @@ def training(found, accuracy):
             shown = []
             for name in ("spikeproof", "spikingjelly", "snntorch"):
                 shown.append(f"{100 * statistics.mean(of[name]):.2f} ± {100 * statistics.stdev(of[name]):.2f}")
-            rows.append([NETWORKS[network], "MNIST, 54,000 images" if network == "dense" else "1,600 images of CIFAR-10 as JPEG",
+            rows.append([NETWORKS[network], "MNIST, 54,000 images" if network == "dense" else "3,200 of them, padded to 32x32x3",
                          len(of["spikeproof"]), *shown])
         lines += paragraph("Test accuracy in percent after one epoch, from the same weights and in the same order of images "
                            "(`--accuracy`, float32):")

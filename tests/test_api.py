@@ -52,7 +52,7 @@ def test_models_networks_and_data_are_saved_and_loaded(trained, tmp_path):
     again = spikeproof.load(tmp_path / "events")
     assert np.array_equal(again.frames["test"], events.frames["test"]) and spikeproof.save(tmp_path / "more", again) == digest
     (tmp_path / "text").write_text("no container")
-    with pytest.raises(CorruptFile, match="text is truncated or of another kind"):
+    with pytest.raises(CorruptFile, match="text is truncated, or no file of this pipeline: name another"):
         spikeproof.load(tmp_path / "text")
     with pytest.raises(FileNotFoundError, match="nothing does not exist"):
         spikeproof.load(tmp_path / "nothing")

@@ -122,7 +122,8 @@ def test_bfloat16_neurons_compute_in_float32(monkeypatch):
     assert torch.equal(compute(torch.bfloat16)[0], exact[0])
 
 
-@pytest.mark.parametrize("compiler, told", [("no-such-compiler", "No such file"), ("false", "non-zero exit status")])
+@pytest.mark.parametrize("compiler, told", [("no-such-compiler", "No such file"), ("false", "non-zero exit status"),
+                                            ("g++ '", "No closing quotation")])
 def test_without_a_compiler_torch_computes(monkeypatch, tmp_path, compiler, told):
     monkeypatch.setenv("CXX", compiler)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -152,6 +153,9 @@ def test_kernels_are_built_once_and_where_they_may_be(monkeypatch, tmp_path):
     kernels._found.cache_clear()
     assert kernels.library() is not None and real is subprocess.run
     kernels._found.cache_clear()
+    monkeypatch.setenv("CXX", "g++ -pipe")
+    assert kernels.library() is not None and not kernels.complaint()
+    kernels._found.cache_clear()
     monkeypatch.setenv("SPIKEPROOF_KERNELS", "0")
     assert kernels.library() is None
 
@@ -160,7 +164,7 @@ def test_bfloat16_is_for_training_in_full_precision():
     """Integer codes must be summed exactly: quantizers, pruners and DECOLLE refuse it by name; a float training learns in it."""
     for section, entry in (("quantizers", {"kind": "int", "bits": 4}), ("pruners", {"kind": "channel"}),
                            ("pretraining", {"kind": "decolle"})):
-        with pytest.raises((ConfigError, ValueError), match="precision must be 'float32'"):
+        with pytest.raises((ConfigError, ValueError), match="precision: bfloat16 is for pre-trainings; .* need float32$"):
             make(section, {**entry, "training": {"precision": "bfloat16"}})
     data = prepare({"kind": "digits", "bits": 4, "steps": 2})
     networks = {precision: train(data, {"kind": "feedforward", "layers": "8C3-MP2-10"}, pretraining={

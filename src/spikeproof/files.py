@@ -301,7 +301,7 @@ def _stored(path: StrPath) -> dict[str, str]:
             stored = json.loads(file.metadata()["spikeproof"])
         return {"kind": stored["kind"], "sha256": stored["sha256"]}
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError):
-        raise CorruptFile(f"{path} is truncated or of another kind: delete it and run its stage again") from None
+        raise CorruptFile(f"{path} is truncated, or no file of this pipeline: name another, or run its stage again") from None
 
 
 def stored_digest(path: StrPath) -> str:

@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -35,12 +36,12 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _build(compiler: str, folder: Path, key: str) -> Path:
+def _build(compiler: list[str], folder: Path, key: str) -> Path:
     """Compile into a folder, whole or not at all -> the file, which has its digest in its name."""
     handle, work = tempfile.mkstemp(suffix=".so", dir=folder)
     os.close(handle)
     try:
-        subprocess.run([compiler, *FLAGS, "-o", work, str(SOURCE)], check=True, capture_output=True, text=True)
+        subprocess.run([*compiler, *FLAGS, "-o", work, str(SOURCE)], check=True, capture_output=True, text=True)
         path = folder / f"{key}-{_digest(Path(work).read_bytes())}.so"
         os.replace(work, path)
     except BaseException:
@@ -63,10 +64,11 @@ def _found() -> tuple[ctypes.CDLL | None, str]:
     """(the kernels, built where they are not yet, or None; why there are none)."""
     if os.environ.get("SPIKEPROOF_KERNELS", "").lower() in ("0", "no", "off", "false"):
         return None, ""
-    compiler = os.environ.get("CXX") or "g++"
+    given = os.environ.get("CXX") or "g++"
     try:
-        version = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
-        key = "neurons-" + _digest("\n".join([SOURCE.read_text(), compiler, version, *FLAGS, _processor()]).encode())
+        compiler = shlex.split(given)
+        version = subprocess.run([*compiler, "--version"], check=True, capture_output=True, text=True).stdout
+        key = "neurons-" + _digest("\n".join([SOURCE.read_text(), given, version, *FLAGS, _processor()]).encode())
         try:
             base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof"
             base.mkdir(parents=True, exist_ok=True)
@@ -74,9 +76,9 @@ def _found() -> tuple[ctypes.CDLL | None, str]:
         except (OSError, RuntimeError):                              # no home to write to: for this process alone
             with tempfile.TemporaryDirectory() as own:
                 return ctypes.CDLL(str(_build(compiler, Path(own), key))), ""
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
         told = error.stderr.strip().splitlines()[-1] if isinstance(error, subprocess.CalledProcessError) and error.stderr else error
-        return None, (f"neurons are computed by torch's own operations, which takes longer: {compiler} does not build their "
+        return None, (f"neurons are computed by torch's own operations, which takes longer: {given} does not build their "
                       f"kernels ({told})")
 
 

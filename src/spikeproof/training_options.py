@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from .options import Options
 
@@ -107,4 +107,11 @@ class TrainingOptions(Options):
 
 class ExactTrainingOptions(TrainingOptions):
     """How a network of integer codes is trained, whose sums must be exact, or one whose method knows float32 alone."""
-    precision: Literal["float32"] = "float32"
+    precision: Literal["bfloat16", "float32"] = "float32"
+
+    @field_validator("precision")
+    @classmethod
+    def _exact(cls, value: str) -> str:
+        if value != "float32":
+            raise ValueError("bfloat16 is for pre-trainings; here sums of integer codes, or the method, need float32")
+        return value
