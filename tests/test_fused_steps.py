@@ -1,9 +1,13 @@
 """The fused kernels of neurons give the bits that torch's operations give, forward and backward."""
 import itertools
+import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT, not_run
 from test_models import tiny_data
 
 from spikeproof import kernels, neuron_steps
@@ -13,6 +17,8 @@ from spikeproof.spec import Leak, NeuronSpec, Store
 from spikeproof.surrogates import Surrogate
 
 STEPS, PLACES = 4, (5, 7, 3)                                        # C, H, W
+#: Membranes at the start: of each neuron, of each channel, and one for all.
+STARTS = (PLACES, (PLACES[0], 1, 1), (1, 1, 1))
 
 
 class Neuron:
@@ -59,8 +65,8 @@ def float_case(drive, initial, theta, neuron, surrogate):
 @pytest.mark.parametrize("name", ["atan", "rectangle", "sigmoid", "triangle"])
 def test_float_kernels_give_torch_s_bits(monkeypatch, name, dtype):
     torch.manual_seed(0)
-    for reset, length, channels in itertools.product(("soft", "hard"), (1, STEPS), (0, 1, PLACES[0])):
-        drive, initial = torch.randn(length, 2, *PLACES, dtype=dtype), torch.randn(PLACES, dtype=dtype) / 3
+    for reset, length, channels, starts in itertools.product(("soft", "hard"), (1, STEPS), (0, 1, PLACES[0]), STARTS):
+        drive, initial = torch.randn(length, 2, *PLACES, dtype=dtype), torch.randn(starts, dtype=dtype) / 3
         theta = 0.5 + torch.rand(*((STEPS, channels) if channels else (STEPS,)), dtype=dtype)
         same(*both(monkeypatch, float_case, drive, initial, theta, Neuron(0.7, reset), Surrogate(name, 0.9)))
 
@@ -82,12 +88,35 @@ def test_code_kernels_give_torch_s_bits(monkeypatch, rounding, dtype):
     torch.manual_seed(1)
     store = Store(-32, 31, 1, rounding, 7 if rounding == "stochastic" else 0)
     leaks = (Leak(), Leak("subtract_shift", 2), Leak("shift", 1), Leak("multiply", 0, 13, 4))
-    for leak, reset, length, channels, name in itertools.product(leaks, ("soft", "hard"), (1, STEPS), (1, PLACES[0]),
-                                                                 ("atan", "sigmoid")):
+    for leak, reset, length, channels, name, starts in itertools.product(leaks, ("soft", "hard"), (1, STEPS), (1, PLACES[0]),
+                                                                         ("atan", "sigmoid"), STARTS):
         neuron = NeuronSpec(leak, store, reset, 3 if reset == "hard" else 0)
-        acc, initial = torch.randint(-80, 90, (length, 2, *PLACES)).to(dtype), torch.randint(-9, 9, PLACES).to(dtype)
+        acc, initial = torch.randint(-80, 90, (length, 2, *PLACES)).to(dtype), torch.randint(-9, 9, starts).to(dtype)
         theta, draws = torch.randint(20, 60, (STEPS, channels)).to(dtype), torch.randint(0, 2, (STEPS, 1, *PLACES)).to(dtype)
         same(*both(monkeypatch, code_case, acc, initial, theta, neuron, draws, Surrogate(name, 0.9)))
+
+
+def test_kernels_stay_inside_their_arrays(tmp_path):
+    """AddressSanitizer ends the process at the first number that a kernel reads or writes outside of what it was given."""
+    compiler = os.environ.get("CXX") or "g++"
+
+    def found(name):
+        said = subprocess.run([*compiler.split(), f"-print-file-name={name}"], capture_output=True, text=True)
+        return said.stdout.strip()
+    sanitizer = found("libasan.so")
+    if not Path(sanitizer).is_absolute():
+        not_run(f"{compiler} has no AddressSanitizer")
+
+    def run(*command):
+        return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, env={
+            **os.environ, "CXX": f"{compiler} -fsanitize=address", "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": "src",
+            "LD_PRELOAD": f"{sanitizer} {found('libstdc++.so.6')}", "ASAN_OPTIONS": "detect_leaks=0"})
+    tried = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_fused_steps.py", "tests/test_integer.py",
+                "tests/test_catalog.py", "-k", "torch_s_bits or scalar_reference or sums_of_bytes or equals_its_integers")
+    assert tried.returncode == 0 and " passed" in tried.stdout, tried.stdout + tried.stderr
+    short = run("-c", "import numpy, torch\nfrom spikeproof import kernels\nx, out = torch.zeros(1), torch.zeros(8)\n"
+                "kernels.call(kernels.library(), 'single_float_forward', x, 1, x, 0, None, 1, None, out, out, 1, 1, 8, 0.0, 1, 1)")
+    assert short.returncode != 0 and "heap-buffer-overflow" in short.stderr   # it would have been seen
 
 
 def test_gradients_of_thresholds_stay_what_they_are(monkeypatch):

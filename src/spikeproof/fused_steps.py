@@ -49,6 +49,10 @@ class _Layout:
         values = values.detach().to(self.computed).reshape(len(values), -1)
         return values.expand(self.steps, self.columns if self.per_channel else 1).contiguous()
 
+    def starts(self, initial: torch.Tensor | None) -> torch.Tensor | None:
+        """Membranes at the start, [H or 1, W or 1, C or 1] -> [H, W, C]: the kernels read one of each neuron."""
+        return None if initial is None else initial.to(self.computed).expand(self.shape[2:]).contiguous()
+
     @property
     def sizes(self) -> tuple[int, int, int]:
         return self.steps, self.rows, self.columns
@@ -91,8 +95,7 @@ class FloatKernels(_Kernels):
     def forward(self, drive: torch.Tensor, theta: torch.Tensor, initial: torch.Tensor | None, beta: float, soft: bool,
                 keep: bool) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
         """(membranes before reset [T, B, H, W, C] or None if they are not to be kept, spikes, membranes at the end)."""
-        layout, level = self.layout, self.layout.along(theta)
-        start = None if initial is None else initial.to(layout.computed).contiguous()
+        layout, level, start = self.layout, self.layout.along(theta), self.layout.starts(initial)
         h, s, v = self.empty() if keep else None, self.empty(), self.empty(1)[0]
         self.call("forward", drive, layout.driven, level, layout.per_channel, start, layout.rows_of, h, s, v, *layout.sizes,
                   float(beta), soft)
@@ -144,8 +147,7 @@ class CodeKernels(_Kernels):
     def forward(self, acc: torch.Tensor, theta: torch.Tensor, initial: torch.Tensor | None, draws: torch.Tensor,
                 keep: bool) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """(membranes before reset or None, spikes, stored codes, where the store clipped nothing or None)."""
-        layout, level = self.layout, self.layout.along(theta)
-        start = None if initial is None else initial.contiguous()
+        layout, level, start = self.layout, self.layout.along(theta), self.layout.starts(initial)
         drawn = draws.contiguous() if self.neuron.store.rounding == "stochastic" else None
         h, s, codes, passed = self.empty() if keep else None, self.empty(), self.empty(), None
         if keep:

@@ -168,7 +168,7 @@ def float_steps(drive: torch.Tensor, theta: torch.Tensor, steps: int, neuron: Ne
     surrogate : Surrogate
     paths : which of "comparison" or "window", and "reset", a threshold's gradient goes through
     beta : scalar tensor, a trained factor of the membrane in place of the neuron's, or None
-    initial : [C, H, W], membranes at the start, values, which have no gradient; or None for 0
+    initial : [C or 1, H or 1, W or 1], membranes at the start, values, which have no gradient; or None for 0
     bound : (lower bound of membranes after fire and reset, values; whether they are rounded to integers), or None. It has no
         gradient.
     lateral : Inhibition, or None; no gradient passes it
@@ -323,7 +323,7 @@ def code_steps(acc: torch.Tensor, theta: torch.Tensor, level: torch.Tensor, step
     fires : bool
     surrogate : Surrogate
     paths : which of "comparison" or "window", and "reset", a threshold's gradient goes through
-    initial : [C, H, W], stored codes at the start, which have no gradient; or None for 0
+    initial : [C or 1, H or 1, W or 1], stored codes at the start, which have no gradient; or None for 0
     temperature : float, of :func:`~spikeproof.surrogates.stacked_gradient` of the store, or None
     lateral : Lateral of the contract, or None; no gradient passes it
 

@@ -34,7 +34,7 @@ def at_step(of: PerStep[T_co], t: int) -> T_co:
 
 
 def start_of(initial: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
-    """Membranes at the start, in the shape of ``like`` [B, H, W, C]: zero, or ``initial`` [H, W, C]."""
+    """Membranes at the start, in the shape of ``like`` [B, H, W, C]: zero, or ``initial`` [H or 1, W or 1, C or 1]."""
     return torch.zeros_like(like) if initial is None else initial.expand_as(like).clone()
 
 
