@@ -14,7 +14,7 @@ Measured in float32, and once more with convolutions and matrix products in bflo
 
     python benchmarks/training_step.py # about 15 minutes on 2 cores
     python benchmarks/training_step.py --growth # batches of 8 to 64, and 1 to 16 time steps
-    python benchmarks/training_step.py --accuracy --data FOLDER # an epoch of MNIST, three seeds; the VGG's of 3,200 images
+    python benchmarks/training_step.py --accuracy --data FOLDER # an epoch of MNIST, three seeds; the VGG's of 8,640 images
 """
 import argparse
 import math
@@ -292,12 +292,13 @@ def grow(script, rounds_):
 
 
 def accuracy(script, data, seeds):
-    """Test accuracy after one epoch, of all libraries and seeds, from the same weights and in the same order of images."""
+    """Test accuracy after one epoch, of all libraries and seeds, from the same weights and in the same order of images
+    -> dict of them and of how many images there were."""
     import spikeproof
     mnist = {"kind": "mnist", "bits": 8, "steps": 4}
-    entries = {"dense": mnist, "vgg": {**mnist, "train_images": 3200, "test_images": 2000}}
+    entries = {"dense": mnist, "vgg": {**mnist, "train_images": 9600, "test_images": 2000}}
     workers = [Worker(script, name, where) for name, where in LIBRARIES.items()]
-    found = {}
+    found, images = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for network, entry in entries.items():
             given, path = spikeproof.prepare(entry, data), Path(folder) / f"{network}.npz"
@@ -305,7 +306,7 @@ def accuracy(script, data, seeds):
             if network == "vgg":                                     # 28x28 digits in the middle of 32x32, three times
                 parts = {part: np.pad(x, ((0, 0), (0, 0), (2, 2), (2, 2))).repeat(3, 1) for part, x in parts.items()}
             np.savez(path, images=parts["train"], labels=given.labels["train"], tests=parts["test"], truth=given.labels["test"])
-            found[network] = {worker.name: [] for worker in workers}
+            found[network], images[network] = {worker.name: [] for worker in workers}, len(parts["train"])
             for seed in range(seeds):
                 for worker in workers:
                     worker.ask(do="prepare", network=network, seed=seed)
@@ -314,7 +315,7 @@ def accuracy(script, data, seeds):
                                      for name, of in found[network].items()), flush=True)
     for worker in workers:
         worker.close()
-    return found
+    return {"accuracy": found, "images": images}
 
 
 def main():
@@ -333,7 +334,7 @@ def main():
     if arguments.growth:
         name, result = "training_growth", {"series": grow(script, arguments.rounds)}
     elif arguments.accuracy:
-        name, result = "training_accuracy", {"accuracy": accuracy(script, arguments.data, arguments.seeds)}
+        name, result = "training_accuracy", accuracy(script, arguments.data, arguments.seeds)
     else:
         # A round of the dense network takes no second: more of them, as memory is shared with neighbours that come and go.
         name, result = "training_step", compare(script, {"vgg": (2, arguments.rounds), "dense": (100, 8 * arguments.rounds)})

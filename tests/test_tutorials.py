@@ -17,7 +17,6 @@ def follow(page, tree):
     """Do what a page says -> what its commands printed."""
     said, environment = [], {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "hdl"]),
                              "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    (tree.at / "scratch").mkdir(exist_ok=True)
     blocks = BLOCK.findall((ROOT / "docs" / page).read_text())
     assert len(blocks) == (ROOT / "docs" / page).read_text().count("<!-- ")
     for what, argument, text in blocks:
