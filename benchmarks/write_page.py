@@ -20,13 +20,13 @@ from spikeproof.plots import growth  # noqa: E402
 NAMES = {"spikeproof": "spikeproof", "spikingjelly": "spikingjelly", "snntorch": "snnTorch", "torch": "torch", "amaranth":
          "Amaranth's simulator", "cocotb": "cocotb on Icarus Verilog"}
 NETWORKS = {"vgg": "VGG 64-64-P-128-128-P-256-256-P-10, 32x32x3", "dense": "784-512-10"}
+#: What was kept of each kind of work as it grows -> what it is called; grids have sizes of their own.
+GROWTHS = {"training_growth": "training step", "inference_growth": "inference", "rtl_growth": "verification"}
 INTRODUCTION = (
     "Written by `python benchmarks/write_page.py`; every number was kept by a script of `benchmarks/` (`--keep`), which measures "
     "spikeproof and what a user would otherwise pick in one run, in turns, in environments of their own. These machines are "
-    "noisy, so "
-    "ratios count: each is the median over the run's rounds, lowest to highest in brackets. A ratio above 1 says that the "
-    "other takes "
-    "longer.")
+    "noisy, so ratios count: each is the median over the run's rounds, lowest to highest in brackets. A ratio above 1 says that "
+    "the other takes longer. Targets were set before anything was measured; each section says which were met.")
 
 
 def kept(name):
@@ -35,9 +35,14 @@ def kept(name):
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def commit(found):
+    about = found["provenance"]
+    return about["commit"][:12] + (" with changes" if about["changed_tree"] else "")
+
+
 def machine(found):
     about = found["provenance"]
-    return f"Commit {about['commit'][:12]}, {about['processor']}, {about['cores']} cores, torch {about['packages']['torch']}."
+    return f"Commit {commit(found)}, {about['processor']}, {about['cores']} cores, torch {about['packages']['torch']}."
 
 
 def ratio(of, digits=2):
@@ -72,9 +77,10 @@ def training(found, accuracy):
         ours, theirs = times[network, frames, True], times[network, frames, False]
         mixed.append([NETWORKS[network], "frames of events" if frames else "one image",
                       ratio(ratios(ours["spikeproof"], theirs["spikingjelly"]))])
-    met = [row for row in found["rows"] if row["ratio"]["spikingjelly"]["median"] >= 2]
+    met = {name: sum(row["ratio"][name]["median"] >= 2 for row in found["rows"]) for name in ("spikingjelly", "snntorch")}
     lines += paragraph(
-        f"At the same precision, {len(met)} of {len(found['rows'])} rows reach the target against spikingjelly. Nearly 80 % "
+        f"Of {len(found['rows'])} rows, {met['spikingjelly']} reach the target against spikingjelly and {met['snntorch']} against "
+        "snnTorch; the others miss it. Nearly 80 % "
         "of a VGG's step are convolutions, which all sides leave to oneDNN: in float32 these alone take more than half of "
         "spikingjelly's step. spikeproof in bfloat16 beside spikingjelly in float32, its default, which is not the same precision:")
     lines += [*table(["network", "input", "spikingjelly in float32"], mixed), machine(found), ""]
@@ -84,11 +90,11 @@ def training(found, accuracy):
             shown = []
             for name in ("spikeproof", "spikingjelly", "snntorch"):
                 shown.append(f"{100 * statistics.mean(of[name]):.2f} ± {100 * statistics.stdev(of[name]):.2f}")
-            rows.append([NETWORKS[network], "MNIST, 54,000 images" if network == "dense" else "3,200 of them, padded to 32x32x3",
-                         len(of["spikeproof"]), *shown])
-        lines += paragraph("Test accuracy in percent after one epoch, from the same weights and in the same order of images "
-                           "(`--accuracy`, float32):")
-        lines += [*table(["network", "data", "seeds", "spikeproof", "spikingjelly", "snnTorch"], rows)]
+            rows.append([NETWORKS[network], f"MNIST, {accuracy['images'][network]:,} images"
+                         + (", padded to 32x32x3" if network == "vgg" else ""), len(of["spikeproof"]), *shown])
+        lines += paragraph("Test accuracy in percent after one epoch, mean ± standard deviation over the seeds, from the same "
+                           "weights and in the same order of images (`--accuracy`, float32):")
+        lines += [*table(["network", "data", "seeds", "spikeproof", "spikingjelly", "snnTorch"], rows), machine(accuracy), ""]
     return lines
 
 
@@ -110,33 +116,39 @@ def verification(found):
         taken = median(seconds)
         rows.append([NAMES[name], f"{found['images'][name]:,}", f"{found['values'][name]:,}", f"{taken:.1f}",
                      f"{found['values'][name] / taken:,.0f}", "" if name == "spikeproof" else ratio(found["ratio"][name], 0)])
+    times, whole = found["ratio"]["amaranth"]["median"], median(found["seconds"]["spikeproof"])
+    verdicts = ["met" if reached else "not met" for reached in (times >= 500, whole <= 30)]
     return ["## Verification of the Verilog", "", *paragraph(
         f"`benchmarks/rtl_verification.py`: the core of 784-128-10, binary weights, four steps; {found['data']}. Every "
         "spike and stored membrane of every neuron at every step is compared; generation and compilation count. The targets were "
-        "500 times as many values a second as Amaranth's simulator, and 10,000 images in 30 seconds."),
+        f"500 times as many values a second as Amaranth's simulator ({verdicts[0]}, {times:,.0f} times), and 10,000 images in 30 "
+        f"seconds ({verdicts[1]}, {whole:.1f} s)."),
         *table(["", "images", "values", "s", "values a second", "spikeproof compares times as many"], rows), machine(found), ""]
 
 
 def study(found):
     stages = ", ".join(f"{name} {seconds} s" for name, seconds in sorted(found["stages"].items(), key=lambda of: -of[1])[:6])
+    given = found["wall"] * found["cores"]
     return ["## A study", "", *paragraph(
         f"`benchmarks/pipeline.py`: study `{found['study']}`, {found['jobs']} jobs, took {found['wall']:.0f} s on "
-        f"{found['cores']} cores; its jobs' own core seconds are {found['own']:,} (a job with two threads counts twice), "
-        f"{100 * found['used']:.0f} % of the cores' time; CPU seconds {found['cpu']:.0f}. Most is {stages}."), machine(found), ""]
+        f"{found['cores']} cores, {given:,.0f} core seconds. Each job's time by the threads it reserves adds up to "
+        f"{found['own']:,} ({100 * found['used']:.0f} %: hardly a core waited for a job; stages tell whole seconds, so it may be "
+        f"over 100), and {found['cpu']:,.0f} of them ({100 * found['cpu'] / given:.0f} %) the processor computed. Most is "
+        f"{stages}."),
+        machine(found), ""]
 
 
 def grids(found):
     rows = [[row["points"], f"{row['planning']:.1f}", f"{row['wall']:.0f}", f"{row['overhead']:.2f}"] for row in found["rows"]]
-    return ["## A grid", "", *paragraph("`benchmarks/grid_overhead.py`: CPU seconds to plan, wall seconds to run points of "
-    "hardly any "
-                                        "work, overhead a point."),
+    return ["## A grid", "", *paragraph("`benchmarks/grid_overhead.py`: CPU seconds to plan, wall seconds to run points of hardly "
+                                        "any work, overhead a point."),
             *table(["points", "planning, s", "wall, s", "overhead a point, s"], rows), machine(found), ""]
 
 
 def panels():
     """The figure's panels of everything that was measured as it grows."""
     found = []
-    for name, title in (("training_growth", "training step"), ("inference_growth", "inference"), ("rtl_growth", "verification")):
+    for name, title in GROWTHS.items():
         for series in (kept(name) or {"series": []})["series"]:
             of = f", {series['network']}" if "network" in series else ""
             found.append({"title": title + of, "axis": series.get("axis"),
@@ -156,7 +168,9 @@ def growing(found):
         "Seconds against the size of the work on logarithmic axes, and the power that fits best (1: twice the work takes twice as "
         "long). Small sizes have a fixed share in them: compilation, start, dispatch of operations."),
         "![Seconds against the size of the work](figures/growth.svg)", "", "[The numbers](figures/growth.csv).", "",
-        *table(["what", "as it grows", "from", "", "exponent"], rows)]
+        *table(["what", "as it grows", "from", "", "exponent"], rows),
+        *paragraph("Commits: " + ", ".join(f"{name.removesuffix('_growth')} {commit(of)}" for name in GROWTHS if (of := kept(name)))
+                   + ".")]
 
 
 def main():

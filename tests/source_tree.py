@@ -12,7 +12,7 @@ class SourceTree:
     """Sources, workflow and configuration, copied to a folder."""
     def __init__(self, at):
         self.at = at
-        for name in ("src", "hdl", "workflow", "config"):
+        for name in ("src", "hdl", "workflow", "config", "profiles"):
             shutil.copytree(ROOT / name, at / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         for name in ("Snakefile", "environment.yml"):
             shutil.copy(ROOT / name, at)

@@ -92,6 +92,13 @@ def test_missing_compiler(files):
                    "make (Debian: apt-get install g++ make), or set CXX to the compiler\n")
 
 
+@pytest.mark.parametrize("compiler, told", [("g++ -pipe", ""), ("g++ -no-such-option", "no-such-option"),
+                                            ("g++ '", "CXX must be a compiler and its options, not")])
+def test_a_compiler_with_options(files, compiler, told):
+    status, out, err = simulate(files, CXX=compiler)
+    assert (status, bool(out)) == ((1, False) if told else (0, True)) and told in err, err
+
+
 def test_missing_simulator(files):
     status, _, err = simulate(files, VERILATOR="/nowhere/verilator")
     assert status == 1

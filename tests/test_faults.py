@@ -101,7 +101,7 @@ def test_a_killed_snakemake_leaves_its_job_which_harms_nobody(undisturbed, tmp_p
     assert "--unlock" in locked and orphan.is_running()
     tree.snakemake("--unlock")
     orphan.resume()
-    tree.snakemake(MODEL, "--rerun-incomplete")
+    tree.snakemake(MODEL)
     psutil.wait_procs([orphan], 120)
     assert tree.digest() == undisturbed.digest() and not tree.checkpoints()
     assert not list((tree.at / BASE).glob(".*"))                      # no half-written file
@@ -224,7 +224,7 @@ def test_a_file_that_was_cut_short(undisturbed, tmp_path, part, message):
         path, = tree.checkpoints()
         path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
         tree.snakemake("--unlock")
-        out = tree.snakemake(MODEL, "--rerun-incomplete")
+        out = tree.snakemake(MODEL)
         assert message in out and "continuing" not in out and tree.digest() == undisturbed.digest()
         return
     tree.snakemake(network)
@@ -238,6 +238,20 @@ def test_a_file_that_was_cut_short(undisturbed, tmp_path, part, message):
     tree.snakemake(str(path.relative_to(tree.at)), target)
     tree.snakemake(network)
     assert path.read_bytes() == whole and tree.digest(network) == before
+
+
+@pytest.mark.parametrize("at", ["checkpoint", "end"])
+def test_an_interrupted_run_goes_on(undisturbed, tmp_path, at):
+    """Ctrl-C in the middle of a training, and after a stage wrote its file, before Snakemake noted it: the same command goes on."""
+    tree = Tree(tmp_path / "tree", epochs=60 if at == "checkpoint" else 4)
+    process = tree.start(MODEL)
+    until(tree.checkpoints if at == "checkpoint" else (tree.at / MODEL).exists, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) != 0 and "What finished is kept: run the same command again" in tree.said()
+    assert ("continuing after epoch" in tree.snakemake(MODEL)) == (at == "checkpoint")
+    if at == "checkpoint":
+        assert tree.digest() == undisturbed.digest()
+    assert "Nothing to be done" in tree.snakemake(MODEL) and not tree.checkpoints()
 
 
 def test_two_snakemakes_at_once(undisturbed, tmp_path):

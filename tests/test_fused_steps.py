@@ -193,7 +193,7 @@ def test_bfloat16_is_for_training_in_full_precision():
     """Integer codes must be summed exactly: quantizers, pruners and DECOLLE refuse it by name; a float training learns in it."""
     for section, entry in (("quantizers", {"kind": "int", "bits": 4}), ("pruners", {"kind": "channel"}),
                            ("pretraining", {"kind": "decolle"})):
-        with pytest.raises((ConfigError, ValueError), match="precision: bfloat16 is for pre-trainings; .* need float32$"):
+        with pytest.raises((ConfigError, ValueError), match="precision: bfloat16 is for pre-trainings by .* need float32$"):
             make(section, {**entry, "training": {"precision": "bfloat16"}})
     data = prepare({"kind": "digits", "bits": 4, "steps": 2})
     networks = {precision: train(data, {"kind": "feedforward", "layers": "8C3-MP2-10"}, pretraining={

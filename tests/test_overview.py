@@ -53,6 +53,7 @@ def test_cores_stand_beside_published_ones():
     assert row.accuracy == pytest.approx(100 * int4.accuracy.mean()) and row.lut == pytest.approx(int4.lut.mean())
     text, figures = page(Tables(claims_table(load_claims(CLAIMS), Places(REFERENCES)), cores))
     assert "Spiker+" in text and "not attempted" in text and "http" not in text.replace("http://www.w3.org", "")
+    assert "<i>Values proven</i> are the spikes" in text and "<i>Cycles an image</i> are" in text and "&lt;" not in text
     assert [of["name"] for of in figures] == ["verdicts", "cores"]
     assert '"MNIST, published",780,93.85,' in figures[1]["csv"]
 

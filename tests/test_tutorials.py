@@ -1,4 +1,5 @@
 """The pages that teach: their files are written and their commands run, in order, in a copy of the source tree."""
+import json
 import os
 import re
 import subprocess
@@ -38,14 +39,20 @@ def follow(page, tree):
 @pytest.mark.slow
 def test_the_tutorial(tmp_path):
     tree = SourceTree(tmp_path)
-    ran, shown, fooled, searched = follow("tutorial.md", tree)
+    ran, shown, fooled, searched, added = follow("tutorial.md", tree)
     assert "report_study" in ran and "Verilog = integers on" in ran
     assert shown.count("True") == 2 and "four-bit" in shown
     word = r"error: \S*dense2\S*weights\S* word 3 field \d+ must be code -?\d+, not -?\d+ \(1 fields differ\)"
     assert re.search(word, fooled), fooled
     assert "12 candidates" in searched and (tree.at / "scratch/front.svg").exists()
     assert re.search(r"^\* .* half_up ", searched, re.M), searched    # the line that the text speaks of
+    assert "rule pretrain:" not in added and added.count("Verilog = integers on") == 1
     table = pd.read_csv(tree.at / "results/first/summary.csv").set_index("run")
+    six, = (of for of in json.loads((tree.at / "scratch/front.json").read_text())["candidates"]
+            if of["weights"] == of["membranes"] == 6)
+    found, = (tree.at / "results/models").glob("**/my_searched/none/evaluate.json")
+    assert json.loads(found.read_text())["validation_accuracy"] == pytest.approx(six["accuracy"])
+    assert table.memory_bits["searched"] == six["memory_bits"]
     assert (table.accuracy > 0.7).all() and table.dsp.dropna().eq(0).all()
     assert table.memory_bits["ternary"] < table.memory_bits["four-bit"] < table.memory_bits["full-precision"] / 4
 

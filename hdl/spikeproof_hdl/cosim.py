@@ -4,6 +4,7 @@ The comparison runs inside the compiled harness: spikes and stored membranes of 
 the winner of every image, and the order and number of all of them.
 """
 import json
+import shlex
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -153,7 +154,7 @@ class Simulator:
         self.images, self.last_shard = self.rtl, None
         self.manifest = load_manifest(self.rtl)
         program, env = verilator()
-        cxx = compiler()
+        cxx = shlex.join(compiler())
         self.work.mkdir(parents=True, exist_ok=True)
         layout, widest = _layout_header(plan)
         (self.work / "core_layout.h").write_text(layout)
@@ -163,7 +164,8 @@ class Simulator:
         build = "waves" if waves else "fast"
         flags = f"-DPAYLOAD_WORDS_MAX={widest} -std=c++17 -I.."
         # The wheel's makefile fragment has an empty precompiled-header flag; -include is what it means.
-        make = f"OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1 CFG_CXXFLAGS_PCH_I=-include CXX={cxx} LINK={cxx}"
+        make = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1 CFG_CXXFLAGS_PCH_I=-include "
+        make += shlex.join([f"CXX={cxx}", f"LINK={cxx}"])
         run([program, "--cc", "--exe", "--build", "-j", "1", "--top-module", "verify_top", "--prefix", "Vverify_top",
              "--x-assign", "fast", "--x-initial", "fast", "-O3", "-Wno-fatal", "-Wno-lint", "--no-timing", "--assert",
              *(["-Wno-MULTIDRIVEN", "-DNO_ICE40_DEFAULT_ASSIGNMENTS"] if netlist else []),

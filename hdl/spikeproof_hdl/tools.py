@@ -1,6 +1,7 @@
 """The outside programs: Verilator, a C++ compiler, yosys and nextpnr, found and run."""
 import importlib.util
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -61,13 +62,17 @@ def _named(variable, name, wheel):
 
 
 def compiler():
-    """The C++ compiler (CXX, else g++) and make, which Verilator's output is built with."""
-    program = os.environ.get("CXX") or "g++"
-    for needed in (program, "make"):
+    """The C++ compiler (CXX, else g++), which Verilator's output is built with by make: list of its program and options."""
+    given = os.environ.get("CXX") or "g++"
+    try:
+        words = shlex.split(given)
+    except ValueError as error:
+        raise MissingTool(f"CXX must be a compiler and its options, not {given!r} ({error})") from None
+    for needed in (*words[:1], "make"):
         if shutil.which(needed) is None:
             raise MissingTool(f"the compiler program {needed!r} was not found: install a C++ compiler and make "
                               "(Debian: apt-get install g++ make), or set CXX to the compiler")
-    return program
+    return words
 
 
 def verilator():
@@ -135,9 +140,8 @@ def tool_versions(*names):
         if own is None and name in wheels and importlib.util.find_spec(wheels[name].replace("-", "_")):
             found[name] = f"{wheels[name]} {metadata.version(wheels[name])}"
             continue
-        program = {"verilator": lambda: verilator()[0], "yosys": yosys, "nextpnr_ecp5": lambda: nextpnr("ecp5"),
-                   "nextpnr_ice40": lambda: nextpnr("ice40"),
-                   "compiler": compiler}[name]()
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+        command = {"verilator": lambda: [verilator()[0]], "yosys": lambda: [yosys()], "nextpnr_ecp5": lambda: [nextpnr("ecp5")],
+                   "nextpnr_ice40": lambda: [nextpnr("ice40")], "compiler": compiler}[name]()
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
         found[name] = next(iter((done.stdout or done.stderr).strip().splitlines()), "unknown")
     return found

@@ -237,6 +237,14 @@ def _file_digest(file: BufferedReader, start: int, size: int) -> str:
     return total.hexdigest()
 
 
+def _require(path: Path, remedy: str = "") -> None:
+    """FileNotFoundError or CorruptFile, with a remedy, where there is no file."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist{remedy}")
+    if not path.is_file():
+        raise CorruptFile(f"{path} must be a file, not a {'folder' if path.is_dir() else 'device'}{remedy}")
+
+
 def read_container(path: StrPath, kind: str, remedy: str, mapped: bool = False) -> tuple[dict[str, Any], dict[str, Array], str]:
     """Read what :func:`write_container` wrote -> (description, tensors, digest).
 
@@ -255,8 +263,7 @@ def read_container(path: StrPath, kind: str, remedy: str, mapped: bool = False) 
         If it cannot be read, is of another kind, or does not match its digest.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: {remedy.removeprefix('delete it and ')}")
+    _require(path, f": {remedy.removeprefix('delete it and ')}")
     try:
         with safe_open(path, "numpy") as file:              # refuses headers that do not fit the file
             metadata = json.loads((file.metadata() or {}).get("spikeproof", "{}"))
@@ -294,8 +301,7 @@ def read_container(path: StrPath, kind: str, remedy: str, mapped: bool = False) 
 
 def _stored(path: StrPath) -> dict[str, str]:
     """What a container says of itself, its content unread: dict with kind and sha256."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+    _require(Path(path))
     try:
         with safe_open(path, "numpy") as file:
             stored = json.loads(file.metadata()["spikeproof"])

@@ -1,11 +1,13 @@
 """All claims with their verdicts over all studies, and our cores beside published ones."""
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup, escape
 from pydantic import Field
 
 from . import plots
@@ -42,12 +44,12 @@ too); *partly* has its sign, half to twice its size, and is more than two standa
 report has what stands beside a claim.
 """
 CORES_TEXT = """\
-## Published cores and ours
-
 Figures of others are their authors', for other devices and tools, mostly from abstracts; an empty cell was not found. A LUT of
 Xilinx 7 has six inputs, one of ECP5 four. Ours are the core alone, clocked as placed and routed where nothing else is said, and no
-power was measured: nothing here ran on a board. *Values proven* are the spikes and membranes that were compared with the generated
-Verilog.
+power was measured: nothing here ran on a board. *Cycles an image* are those from one class to the next while images follow each
+other, over all images that were simulated; *latency* is that of one image alone, from its first word to its class, over the first
+twenty: the two differ by what overlaps and by which images they are of. Of published cores one of them follows from the other,
+where both are given. *Values proven* are the spikes and membranes that were compared with the generated Verilog.
 """
 
 
@@ -203,7 +205,7 @@ def markdown(tables: Tables) -> str:
             cells = [row["says"], row["where"], f"{row['value']}{' (derived)' if row['derived'] is True else ''}", ours,
                      row["verdict"], row["study"]]
             lines.append(f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |")
-    lines += ["", *CORES_TEXT.splitlines(), "",
+    lines += ["", "## Published cores and ours", "", *CORES_TEXT.splitlines(), "",
               f"| {' | '.join(HEADINGS.values())} |", "|---" * len(HEADINGS) + "|"]
     lines += [f"| {' | '.join(row)} |" for row in shown_cores(tables.cores)]
     return "\n".join(lines) + "\n"
@@ -221,4 +223,5 @@ def page(tables: Tables) -> tuple[str, list[Entry]]:
     figures.add("Cores", "Accuracy and latency of one image, ours and published, where both are known: other devices, clocks and "
                 "networks.", plots.published(known[["core", "task", "latency_us", "accuracy"]].to_dict("records")))
     return render("overview.html.j2", claims=claims, verdicts=VERDICTS, counts=counts, headings=list(HEADINGS.values()),
-                  cores=shown_cores(tables.cores), figures=figures), figures
+                  cores=shown_cores(tables.cores), about_cores=Markup(re.sub(r"\*(.*?)\*", r"<i>\1</i>", str(escape(CORES_TEXT)))),
+                  figures=figures), figures

@@ -36,7 +36,7 @@ def _processor() -> str:
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Dict: commit, whether the tree was changed, package versions, Python, machine."""
+    """Dict: commit, whether the tree (but for results) was changed, package versions, Python, machine."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -45,7 +45,9 @@ def provenance() -> dict[str, Any]:
             versions[package] = "not installed"
     try:
         commit = _git("rev-parse", "HEAD")
-        changed = bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None
+        # Results are made by a tree, and are no part of it.
+        sources = ("--untracked-files=no", "--", ":/", ":(top,exclude)results")
+        changed = bool(_git("status", "--porcelain", *sources)) if commit else None
     except FileNotFoundError:
         commit = changed = None
     return {"commit": commit or "unknown", "changed_tree": changed, "python": platform.python_version(),

@@ -46,8 +46,8 @@ class TrainingOptions(Options):
     ``clip_gradient`` bounds every element of a gradient. ``max_steps`` ends every epoch after so many batches, to try a
     configuration out. With 0 ``epochs`` nothing is trained: quantization after training.
     ``precision``: with ``bfloat16`` convolutions and matrix products of a training are computed in it (``torch.autocast``), which
-    takes half the time where the processor has instructions for it. Membranes are float32, and so are weights, their updates, the
-    loss and every evaluation.
+    takes as little as half the time where the processor has instructions for it (docs/benchmarks.md). Membranes are float32, and
+    so are weights, their updates, the loss and every evaluation.
     """
     epochs: int = Field(30, ge=0)
     loss: Literal["cross_entropy", "kernel", "mse_rate", "tet"] = "cross_entropy"
@@ -106,12 +106,13 @@ class TrainingOptions(Options):
 
 
 class ExactTrainingOptions(TrainingOptions):
-    """How a network of integer codes is trained, whose sums must be exact, or one whose method knows float32 alone."""
+    """How a network of integer codes is trained, whose sums must be exact, or one that DECOLLE trains, layer by layer."""
     precision: Literal["bfloat16", "float32"] = "float32"
 
     @field_validator("precision")
     @classmethod
     def _exact(cls, value: str) -> str:
         if value != "float32":
-            raise ValueError("bfloat16 is for pre-trainings; here sums of integer codes, or the method, need float32")
+            raise ValueError("bfloat16 is for pre-trainings by backpropagation: sums of integer codes, and DECOLLE's layers that "
+                             "learn by themselves, need float32")
         return value
