@@ -39,7 +39,7 @@ from traces import assert_equal_traces  # noqa: E402
 
 from spikeproof.datasets.idx import read_idx  # noqa: E402
 
-IMAGES, FEW, SHARDS, LANES = 10_000, {"amaranth": 1, "cocotb": 2}, 2, (16, 2)
+IMAGES, FEW, PROCESSES, LANES = 10_000, {"amaranth": 1, "cocotb": 2}, 2, (16, 2)
 
 #: Axis of growth -> argument of the design.
 NAMES = {"hidden neurons": "hidden", "time steps": "steps", "lanes": "lanes"}
@@ -62,7 +62,7 @@ def values(plan, images):
 def spikeproof(plan, frames, work):
     """Generate, compile, simulate and compare."""
     export_core(plan, work / "rtl")
-    found = verify(plan, work / "rtl", frames, work / "sim", work / "divergence", shards=SHARDS)
+    found = verify(plan, work / "rtl", frames, work / "sim", work / "divergence", processes=PROCESSES)
     assert found["equal"] and found["memory_equal"] and found["values_compared"] == values(plan, len(frames))
 
 
@@ -110,7 +110,7 @@ def compare(data, rounds):
     for name, of in ratio.items():
         print(f"spikeproof compares {of['median']:,.0f} times ({of['low']:,.0f} to {of['high']:,.0f}) as many values a second as "
               f"{name}")
-    return {"images": {name: len(of) for name, of in taken.items()}, "seconds": found, "ratio": ratio, "cores": SHARDS,
+    return {"images": {name: len(of) for name, of in taken.items()}, "seconds": found, "ratio": ratio, "cores": PROCESSES,
             "values": {name: values(plan, len(of)) for name, of in taken.items()},
             "data": "MNIST test images" if data else "rate of 13 %"}
 

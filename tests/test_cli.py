@@ -61,6 +61,9 @@ def test_stages_by_hand_end_in_a_proof(files):
     neurons = sum(layer["neurons"] for layer in exported["layers"])
     assert neurons == 8 * 8 * 3 + 4 * 4 * 2 + 10                    # half of the channels are gone
     assert proof["values_compared"] == 359 * (4 * neurons * 2 + 1)
+    status, _, err = cli("simulate", "--threads", "2", "--network", files / "network.safetensors", "--rtl", files / "rtl",
+                         "--data", files / "data.safetensors", "--out", files / "again.json")
+    assert status == 0 and json.loads((files / "again.json").read_text()) == proof, err      # cycles too
     assert proof["memory"]["total"] == exported["memory_bits"]["total"] == exported["memory_bits_formula"]["total"]
     assert json.loads((files / "evaluate.json").read_text())["accuracy"] == pytest.approx(proof["accuracy"])
     assert not (files / "divergence").exists()

@@ -80,3 +80,21 @@ def test_annotations_are_no_code(tmp_path, monkeypatch):
     finally:
         for of in (module._tree, module._direct, module.code_digest):
             of.cache_clear()
+
+
+def test_results_do_not_make_a_changed_tree(tmp_path, monkeypatch):
+    """What a run wrote says nothing of the code that wrote it; a changed source does."""
+    from spikeproof import provenance
+    for name in ("src/a.py", "results/reference/b.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("1")
+    for words in ("init -q", "add -A", "-c user.name=a -c user.email=a@b.c commit -q -m first"):
+        subprocess.run(["git", *words.split()], cwd=tmp_path, check=True)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "src" / "a.py"))
+    changed = []
+    for name in ("results/reference/b.json", "src/a.py"):
+        (tmp_path / name).write_text("2")
+        provenance.provenance.cache_clear()
+        changed.append(provenance.provenance()["changed_tree"])
+    provenance.provenance.cache_clear()
+    assert changed == [False, True]

@@ -187,7 +187,7 @@ class Simulator:
                 shutil.copyfile(self.images / memory["image"], folder / memory["image"])
         return folder
 
-    def compare(self, golden, images, seed=0, sequential=False, waves=None, shards=1, first=0):
+    def compare(self, golden, images, seed=0, sequential=False, waves=None, shards=1, first=0, processes=None):
         """Simulate ``images`` images of a golden folder, from the one with number ``first``, and compare everything.
 
         Parameters
@@ -195,7 +195,8 @@ class Simulator:
         seed : int; with one above 0, the input idles and the output stalls at random
         sequential : bool; send an image when the one before has its result
         waves : (path, first cycle, last cycle) of a VCD to write, or None; of one shard
-        shards : int, processes that simulate a part of the images each, every one from reset
+        shards : int, parts of the images, each simulated from reset
+        processes : int, how many of them at once; None for all
 
         Returns
         -------
@@ -208,7 +209,7 @@ class Simulator:
 
         def run_shard(number):
             return self._run(number, golden, starts[number], ends[number] - starts[number], seed, sequential, waves)
-        with ThreadPoolExecutor(shards) as pool:
+        with ThreadPoolExecutor(processes or shards) as pool:
             outcomes = list(pool.map(run_shard, range(shards)))
         self.last_shard = self.work / f"shard{shards - 1}"
         # Of several shards that differ the first is reported.

@@ -19,6 +19,8 @@ __all__ = ["Divergence", "verify"]
 SAMPLE = 20
 #: Images whose cycles are predicted, and must be the simulation's.
 PREDICTED = 2
+#: Parts of the images at least; the core fills anew for each, so cycles would depend on how many processes there are.
+SHARDS = 2
 #: Cycles of waveform before and after a divergence.
 WAVES = (3000, 300)
 
@@ -44,7 +46,7 @@ def _report(plan, rtl, work, report, outcome, run):
     simulator = Simulator(plan, rtl, work, waves=True)
     simulator.load_images()
     waves = report / "divergence.vcd"
-    part = {**run, "first": outcome["first"], "images": outcome["shard_images"], "shards": 1}
+    part = {**run, "first": outcome["first"], "images": outcome["shard_images"], "shards": 1, "processes": 1}
     simulator.compare(work / "golden", waves=(waves, max(0, cycle - WAVES[0]), cycle + WAVES[1]), **part)
     sentence = _sentence(outcome)
     write_json(report / "divergence.json", {**outcome, "waveform": waves.name, "run": part})
@@ -59,7 +61,7 @@ def _digest(folder, names):
     return total.hexdigest()
 
 
-def verify(plan, rtl, frames, work, report, labels=None, shards=1, netlist_images=0):
+def verify(plan, rtl, frames, work, report, labels=None, processes=1, netlist_images=0):
     """Simulate the generated Verilog on all ``frames`` and compare everything with the integer model.
 
     Runs: all images back to back; a sample with random stalls and idle cycles; a sample one at a time, for the latency;
@@ -73,7 +75,7 @@ def verify(plan, rtl, frames, work, report, labels=None, shards=1, netlist_image
     frames : int array of input codes, [B, (T,) H, W, C]
     work : scratch folder
     report : folder of the first-divergence report, should there be one
-    shards : int, processes that share the images
+    processes : int, simulations at once; up to SHARDS of them, the result does not depend on it
     netlist_images : int, images that the synthesised netlist computes too
 
     Returns
@@ -93,7 +95,8 @@ def verify(plan, rtl, frames, work, report, labels=None, shards=1, netlist_image
     audit_memories(plan, simulator.manifest, read_images(rtl, simulator.manifest))
     files = check_files(rtl, simulator.manifest)
 
-    runs = {"all": {"images": images, "shards": min(shards, images)}, "stalled": {"images": min(SAMPLE, images), "seed": 1},
+    shards = min(max(SHARDS, processes), images)
+    runs = {"all": {"images": images, "shards": shards, "processes": processes}, "stalled": {"images": min(SAMPLE, images), "seed": 1},
             "alone": {"images": min(SAMPLE, images), "sequential": True}, "predicted": {"images": min(PREDICTED, images)}}
     outcomes = {}
     for name in ("stalled", "alone", "predicted", "all"):          # "all" last: its final memories are read back
