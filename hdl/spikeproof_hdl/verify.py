@@ -96,8 +96,9 @@ def verify(plan, rtl, frames, work, report, labels=None, processes=1, netlist_im
     files = check_files(rtl, simulator.manifest)
 
     shards = min(max(SHARDS, processes), images)
-    runs = {"all": {"images": images, "shards": shards, "processes": processes}, "stalled": {"images": min(SAMPLE, images), "seed": 1},
-            "alone": {"images": min(SAMPLE, images), "sequential": True}, "predicted": {"images": min(PREDICTED, images)}}
+    runs = {"all": {"images": images, "shards": shards, "processes": processes},
+            "stalled": {"images": min(SAMPLE, images), "seed": 1}, "alone": {"images": min(SAMPLE, images), "sequential": True},
+            "predicted": {"images": min(PREDICTED, images)}}
     outcomes = {}
     for name in ("stalled", "alone", "predicted", "all"):          # "all" last: its final memories are read back
         outcomes[name] = simulator.compare(work / "golden", **runs[name])
