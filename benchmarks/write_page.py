@@ -95,6 +95,12 @@ def training(found, accuracy):
         lines += paragraph("Test accuracy in percent after one epoch, mean ± standard deviation over the seeds, from the same "
                            "weights and in the same order of images (`--accuracy`, float32):")
         lines += [*table(["network", "data", "seeds", "spikeproof", "spikingjelly", "snnTorch"], rows), machine(accuracy), ""]
+        wide = [NETWORKS[network].split(",")[0] for network, of in accuracy["accuracy"].items()
+                if max(map(statistics.stdev, of.values())) > 0.05]
+        if wide:
+            lines += paragraph(f"Seeds of {', '.join(wide)} differ by more than the libraries do: so early in a training this shows "
+                               "no difference, and would not show a small one. The losses that agree before anything is timed are the "
+                               "stronger evidence.")
     return lines
 
 
