@@ -98,9 +98,9 @@ def training(found, accuracy):
         wide = [NETWORKS[network].split(",")[0] for network, of in accuracy["accuracy"].items()
                 if max(map(statistics.stdev, of.values())) > 0.05]
         if wide:
-            lines += paragraph(f"Seeds of {', '.join(wide)} differ by more than the libraries do: so early in a training this shows "
-                               "no difference, and would not show a small one. The losses that agree before anything is timed are the "
-                               "stronger evidence.")
+            lines += paragraph(
+                f"Seeds of {', '.join(wide)} differ by more than the libraries do: so early in a training this shows no difference, "
+                "and would not show a small one. The losses that agree before anything is timed are the stronger evidence.")
     return lines
 
 
