@@ -99,8 +99,8 @@ def training(found, accuracy):
                 if max(map(statistics.stdev, of.values())) > 0.05]
         if wide:
             lines += paragraph(
-                f"Seeds of {', '.join(wide)} differ by more than the libraries do: so early in a training this shows no difference, "
-                "and would not show a small one. The losses that agree before anything is timed are the stronger evidence.")
+                f"Seeds of {', '.join(wide)} differ by more than the libraries do: so early in a training this shows no "
+                "difference, and would not show a small one. The losses that agree before anything is timed are stronger evidence.")
     return lines
 
 
