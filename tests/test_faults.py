@@ -32,8 +32,10 @@ class Tree(SourceTree):
     def start(self, *arguments, **environment):
         """Snakemake in the background, in a session of its own; what it says goes to a file."""
         with open(self.at / "said", "w") as out:
+            # Where the tests were started in the background, Ctrl-C is ignored by them and what they start.
             return subprocess.Popen(self.command(*arguments), cwd=self.at, start_new_session=True, stdout=out,
-                                    stderr=subprocess.STDOUT, env={**os.environ, **environment})
+                                    stderr=subprocess.STDOUT, env={**os.environ, **environment},
+                                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
 
     def said(self):
         return (self.at / "said").read_text()
