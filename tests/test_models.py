@@ -1,4 +1,5 @@
 """Torch: surrogates against their formulas, codes against the integer model, training that resumes to the same bits."""
+import itertools
 import math
 from dataclasses import replace
 
@@ -7,12 +8,13 @@ import pytest
 import torch
 
 from spikeproof import training
-from spikeproof.architectures.shapes import channel_groups
+from spikeproof.architectures.shapes import Connection, channel_groups
 from spikeproof.convert import ModelMismatch, check_equal, exact_dtype, to_codes, to_spec
 from spikeproof.datasets.base import PARTS, PreparedData
 from spikeproof.files import CorruptFile
 from spikeproof.model_files import build, load_model, make, save_model
 from spikeproof.models import CodeNetwork
+from spikeproof.models.float_network import FloatConnection
 from spikeproof.projections import InputSpec
 from spikeproof.spec import Leak, NeuronSpec, Store
 from spikeproof.surrogates import SURROGATES
@@ -294,3 +296,17 @@ def test_model_file_round_trip_and_refusals(tmp_path):
     with pytest.raises(CorruptFile) as error:
         load_model(path)
     assert str(error.value) == f"{path} is truncated or not a spikeproof model file: delete it and run its stage again"
+
+
+def test_gradients_of_strided_shortcuts_are_right():
+    """oneDNN's are not, where a kernel of 1 x 1 has a stride and few channels, on processors without AVX-512."""
+    torch.manual_seed(1)
+    for channels, stride, side, images in itertools.product((2, 3, 4, 6), (2, 4), (4, 8, 9), (16, 50)):
+        module = FloatConnection(Connection("input", channels, 8, kernel=(1, 1), stride=stride), norm=False)
+        x, weights = torch.randn(1, images, channels, side, side), []
+        for dtype in (torch.float64, torch.float32):
+            y = module.to(dtype)(x.to(dtype), 1.0)
+            assert y.shape[-2:] == (-(-side // stride),) * 2
+            waves = torch.arange(y.numel(), dtype=dtype).reshape(y.shape).cos()
+            weights.append(torch.autograd.grad((y * waves).sum(), module.weight)[0])
+        assert (weights[1].double() - weights[0]).abs().max() < 1e-4 * weights[0].abs().max()
