@@ -10,9 +10,11 @@ All start from the same weights and take the same batches, so the losses of the 
 digits in float64: that is checked before anything is timed. (snnTorch computes in float32 alone, fires above the threshold and
 not at it, and resets once more a membrane that stays above it.)
 
-Measured in float32, and once more with convolutions and matrix products in bfloat16 (``torch.autocast``) on all sides.
+Measured in float32, and once more with convolutions and matrix products in bfloat16 (``torch.autocast``) on all sides. With
+``--winograd`` spikeproof computes convolutions as ``convolutions: winograd`` has it, in float32, and others as they do.
 
     python benchmarks/training_step.py # about 15 minutes on 2 cores
+    python benchmarks/training_step.py --winograd # the VGG in float32
     python benchmarks/training_step.py --growth # batches of 8 to 64, and 1 to 16 time steps
     python benchmarks/training_step.py --accuracy --data FOLDER # an epoch of MNIST, three seeds; the VGG's of 8,640 images
 """
@@ -85,13 +87,15 @@ class Ours:
         layers = make("architectures", {"kind": "feedforward", "layers": words, "norm": norm}).layers(codes, CLASSES)
         neuron = make("neurons", {"kind": "lif", "leak_shift": 1, "reset": "soft", "readout": "spike_count"})
         self.module = FloatNetwork(layers, neuron, codes, steps)
-        self.module.surrogate = Surrogate("atan", 1.0)
+        self.module.surrogate, self.winograd = Surrogate("atan", 1.0), False
         for layer, weight in zip(self.module.layers, weights):
             connection = layer.connections[0]
             connection.weight.data.copy_(torch.from_numpy(weight).reshape(connection.weight.shape))
 
     def logits(self, x):
-        return self.module(x if x.dim() == 5 else x[None])[0]
+        from spikeproof import winograd
+        with winograd.used(self.winograd):
+            return self.module(x if x.dim() == 5 else x[None])[0]
 
 
 def groups_of(network, weights, kit):
@@ -168,11 +172,12 @@ class Training:
     def __init__(self, library):
         self.library = library
 
-    def prepare(self, network, steps=4, count=32, frames=False, half=False, seed=0):
+    def prepare(self, network, steps=4, count=32, frames=False, half=False, seed=0, fast=False):
         import torch
         self.network, self.steps, self.frames, self.half = network, steps, frames, half
         torch.manual_seed(seed)
         self.net = WORKERS[self.library](network, weights_of(network, seed), steps, frames)
+        self.net.winograd = fast
         self.optimizer = torch.optim.AdamW(self.net.module.parameters(), lr=LEARNING_RATE, **self.net.update)
         self.batches = [self._tensors(*batch_of(network, steps, count, frames, 1000 * seed + n)) for n in range(4)]
         return torch.__version__
@@ -228,18 +233,19 @@ class Training:
         return right / len(tests)
 
 
-def compare(script, counts):
-    """Seconds per step of all libraries for both networks, inputs and precisions.
+def compare(script, counts, fast=False):
+    """Seconds per step of all libraries for networks, inputs and precisions.
 
     Parameters
     ----------
     counts : network -> (steps of a round, rounds)
+    fast : bool, Winograd's convolutions in spikeproof, and no bfloat16
     """
     workers = [Worker(script, name, where) for name, where in LIBRARIES.items()]
     result, found = {"versions": {}, "rows": []}, None
-    for network in NETWORKS:
+    for network in counts:
         for frames in (False, True):
-            given = {"network": network, "frames": frames}
+            given = {"network": network, "frames": frames, "fast": fast}
             losses = {}
             for worker in workers[:2]:
                 worker.ask(do="prepare", **given)
@@ -247,7 +253,7 @@ def compare(script, counts):
             difference = max(abs(a - b) for a, b in zip(*losses.values()))
             if difference > 1e-9:
                 raise SystemExit(f"{network}: losses of spikeproof and spikingjelly differ by {difference} in float64: {losses}")
-            for half in (False, True):
+            for half in (False,) if fast else (False, True):
                 for worker in workers:
                     result["versions"][worker.name] = worker.ask(do="prepare", half=half, **given)
                     worker.ask(do="losses", count=2)                # what is compiled or cached at first is
@@ -262,10 +268,14 @@ def compare(script, counts):
     return result
 
 
+def precision_of(row):
+    return "bfloat16" if row["half"] else "float32, winograd" if row.get("fast") else "float32"
+
+
 def tell(row):
-    precision, what = "bfloat16" if row["half"] else "float32", "frames of events" if row["frames"] else "one image"
+    precision, what = precision_of(row), "frames of events" if row["frames"] else "one image"
     own = min(row["seconds"]["spikeproof"])
-    print(f"{row['network']:6} {what:17} {precision:9} spikeproof {own * 1e3:8.1f} ms; " + "; ".join(
+    print(f"{row['network']:6} {what:17} {precision:17} spikeproof {own * 1e3:8.1f} ms; " + "; ".join(
         f"{name} {of['median']:.2f} times longer ({of['low']:.2f} to {of['high']:.2f})" for name, of in row["ratio"].items()),
         flush=True)
 
@@ -322,6 +332,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--winograd", action="store_true", help="with Winograd's convolutions, the VGG in float32")
     parser.add_argument("--growth", action="store_true", help="how the time grows with batch and time steps")
     parser.add_argument("--accuracy", action="store_true", help="what an epoch reaches")
     parser.add_argument("--data", default="data", help="folder of the datasets' files (default data)")
@@ -333,6 +344,8 @@ def main():
     script = Path(__file__).resolve()
     if arguments.growth:
         name, result = "training_growth", {"series": grow(script, arguments.rounds)}
+    elif arguments.winograd:
+        name, result = "training_winograd", compare(script, {"vgg": (2, arguments.rounds)}, True)
     elif arguments.accuracy:
         name, result = "training_accuracy", accuracy(script, arguments.data, arguments.seeds)
     else:

@@ -6,8 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from functools import cache
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
+
+from spikeproof.kernels import processor
 
 __all__ = ["MissingTool", "abc", "ended", "nextpnr", "packer", "run", "synthesis_script", "tool_versions", "verilator", "yosys",
            "yosys_share"]
@@ -29,8 +34,9 @@ def run(command, cwd, log=None, env=None, seconds=None):
     """
     try:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-        done = subprocess.run(command, cwd=cwd, env={**os.environ, "PATH": path, **(env or {})}, text=True, timeout=seconds,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        where = {**os.environ, "PATH": path, **_translated(str(command[0])), **(env or {})}
+        done = subprocess.run(command, cwd=cwd, env=where, text=True, timeout=seconds, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False)
     except subprocess.TimeoutExpired as stopped:
         said = stopped.stdout or b""
         if log:
@@ -43,6 +49,37 @@ def run(command, cwd, log=None, env=None, seconds=None):
         tail = "\n".join(done.stdout.splitlines()[-15:])
         raise RuntimeError(f"{Path(command[0]).name} {ended(done.returncode)}:\n{tail}")
     return done.stdout
+
+
+@cache
+def _translated(program):
+    """The environment in which a program of a YoWASP wheel finds itself in machine code; empty for other programs.
+
+    Such a program is WebAssembly. Where it finds no machine code of itself, it makes some, for half a minute, and writes that where
+    all look: one that starts meanwhile reads what is cut short, and dies of it (SIGBUS). So it is made aside, and moved when whole,
+    to a folder for each version and processor in ``$YOWASP_CACHE_DIR``, else ``$XDG_CACHE_HOME/spikeproof/yowasp``.
+    """
+    name = Path(program).name
+    if not name.startswith("yowasp-") or Path(program).parent != Path(sys.executable).parent:
+        return {}
+    versions = [f"{each.name} {each.version}" for each in metadata.distributions()
+                if str(each.name).startswith(("yowasp", "wasmtime"))]
+    key = sha256("\n".join([*sorted(versions), processor()]).encode()).hexdigest()[:24]
+    try:
+        base = Path(os.environ.get("YOWASP_CACHE_DIR") or
+                    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof" / "yowasp")
+        whole = base / f"{name}-{key}"
+        if not whole.exists():
+            base.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=base, ignore_cleanup_errors=True) as aside:
+                made = Path(aside) / "whole"
+                subprocess.run([program, "--version"], env={**os.environ, "YOWASP_CACHE_DIR": str(made)}, capture_output=True,
+                               check=False)
+                if not whole.exists() and any(path.is_file() for path in made.rglob("*")):
+                    made.rename(whole)
+    except OSError:                                                  # no such folder can be written, or another was there first
+        pass
+    return {"YOWASP_CACHE_DIR": str(whole)} if whole.exists() else {}
 
 
 def ended(status):

@@ -1,9 +1,11 @@
-"""Builds ``templates/neurons.cpp`` and calls its functions: all time steps of a layer's neurons in one pass over memory.
+"""Builds the kernels of ``templates`` and calls their functions.
 
-NumPy's and torch's operations pass over memory once each, a dozen times a step, which takes a training more time than its
-convolutions. The library is built by the C++ compiler (``CXX``, else g++) when something first wants it, in a few seconds, and
-kept in ``$XDG_CACHE_HOME/spikeproof`` (``~/.cache/spikeproof``), one for each source, compiler and processor. Where it cannot be
-built, or ``SPIKEPROOF_KERNELS=0`` says so, callers compute the same with NumPy's or torch's operations.
+``neurons``: all time steps of a layer's neurons in one pass over memory. NumPy's and torch's operations pass over memory once each,
+a dozen times a step. Where they cannot be built, or ``SPIKEPROOF_KERNELS=0`` says so, callers compute the same with NumPy's or
+torch's operations. ``convolutions``: those of :mod:`spikeproof.winograd`, where a training asks for them.
+
+A library is built by the C++ compiler (``CXX``, else g++) when something first wants it, in a few seconds, and kept in
+``$XDG_CACHE_HOME/spikeproof`` (``~/.cache/spikeproof``), one for each source, compiler and processor.
 """
 from __future__ import annotations
 
@@ -19,15 +21,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["call", "complaint", "library"]
+__all__ = ["call", "complaint", "library", "needed", "processor"]
 
-SOURCE = Path(__file__).parent / "templates/neurons.cpp"
-# Sums and products are rounded one by one, as torch's are: what the compiler may not join gives the same bits everywhere.
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fwrapv", "-fopenmp",
-         "-shared", "-fPIC")
+TEMPLATES = Path(__file__).parent / "templates"
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fwrapv", "-fopenmp", "-shared", "-fPIC")
+# Sums and products of neurons are rounded one by one, as torch's are: what may not be joined gives the same bits everywhere.
+OWN_FLAGS = {"neurons": ("-ffp-contract=off",), "convolutions": ("-ffp-contract=fast",)}
 
 
-def _processor() -> str:
+def processor() -> str:
     """What ``-march=native`` looks at."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -36,12 +38,17 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _build(compiler: list[str], folder: Path, key: str) -> Path:
+def _source(name: str) -> Path:
+    return TEMPLATES / f"{name}.cpp"
+
+
+def _build(name: str, compiler: list[str], folder: Path, key: str) -> Path:
     """Compile into a folder, whole or not at all -> the file, which has its digest in its name."""
     handle, work = tempfile.mkstemp(suffix=".so", dir=folder)
     os.close(handle)
     try:
-        subprocess.run([*compiler, *FLAGS, "-o", work, str(SOURCE)], check=True, capture_output=True, text=True)
+        subprocess.run([*compiler, *FLAGS, *OWN_FLAGS[name], "-o", work, str(_source(name))], check=True, capture_output=True,
+                       text=True)
         path = folder / f"{key}-{_digest(Path(work).read_bytes())}.so"
         os.replace(work, path)
     except BaseException:
@@ -60,36 +67,51 @@ def _kept(folder: Path, key: str) -> Path | None:
 
 
 @cache
-def _found() -> tuple[ctypes.CDLL | None, str]:
-    """(the kernels, built where they are not yet, or None; why there are none)."""
+def _found(name: str) -> tuple[ctypes.CDLL | None, str]:
+    """(the kernels, built where they are not yet, or None; why there are none, or "" where they are unwanted)."""
     if os.environ.get("SPIKEPROOF_KERNELS", "").lower() in ("0", "no", "off", "false"):
         return None, ""
     given = os.environ.get("CXX") or "g++"
     try:
         compiler = shlex.split(given)
         version = subprocess.run([*compiler, "--version"], check=True, capture_output=True, text=True).stdout
-        key = "neurons-" + _digest("\n".join([SOURCE.read_text(), given, version, *FLAGS, _processor()]).encode())
+        told = [_source(name).read_text(), given, version, *FLAGS, *OWN_FLAGS[name], processor()]
+        key = f"{name}-{_digest(chr(10).join(told).encode())}"
         try:
             base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof"
             base.mkdir(parents=True, exist_ok=True)
-            return ctypes.CDLL(str(_kept(base, key) or _build(compiler, base, key))), ""
+            return ctypes.CDLL(str(_kept(base, key) or _build(name, compiler, base, key))), ""
         except (OSError, RuntimeError):                              # no home to write to: for this process alone
             with tempfile.TemporaryDirectory() as own:
-                return ctypes.CDLL(str(_build(compiler, Path(own), key))), ""
+                return ctypes.CDLL(str(_build(name, compiler, Path(own), key))), ""
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        told = error.stderr.strip().splitlines()[-1] if isinstance(error, subprocess.CalledProcessError) and error.stderr else error
-        return None, (f"neurons are computed by torch's own operations, which takes longer: {given} does not build their "
-                      f"kernels ({told})")
+        why = error.stderr.strip().splitlines()[-1] if isinstance(error, subprocess.CalledProcessError) and error.stderr else error
+        return None, f"{given} does not build their kernels ({why})"
 
 
-def library() -> ctypes.CDLL | None:
+def library(name: str = "neurons") -> ctypes.CDLL | None:
     """The kernels, or None where they cannot be built or must not be used."""
-    return _found()[0]
+    return _found(name)[0]
 
 
 def complaint() -> str:
-    """A sentence on why the kernels could not be built, for who waits for a training; empty where they are there or unwanted."""
-    return _found()[1]
+    """A sentence on why those of neurons could not be built, for who waits for a training; empty where they are or need not be."""
+    why = _found("neurons")[1]
+    return f"neurons are computed by torch's own operations, which takes longer: {why}" if why else ""
+
+
+def needed(name: str) -> ctypes.CDLL:
+    """The kernels.
+
+    Raises
+    ------
+    RuntimeError
+        Where they cannot be built or must not be used, which says why.
+    """
+    found, why = _found(name)
+    if found is None:
+        raise RuntimeError(why or f"SPIKEPROOF_KERNELS={os.environ['SPIKEPROOF_KERNELS']} forbids their kernels")
+    return found
 
 
 def _kind(x: object) -> type[ctypes._SimpleCData[Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from . import kernels
+from . import kernels, winograd
 from .augmentation import Targets, augment
 from .convert import batch_size, batches, to_codes
 from .detection import BoxTargets, mean_average_precision
@@ -276,7 +276,8 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
     FloatingPointError
         If the loss is not finite.
     ValueError
-        If the training does not fit the neurons or the input (TrainingOptions.check), or torch finds no such device.
+        If the training does not fit the neurons or the input (TrainingOptions.check), torch finds no such device, or kernels that
+        the options name cannot be built.
     """
     if device == "cpu" and kernels.complaint():
         say(kernels.complaint())
@@ -327,10 +328,12 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
                 x, targets = augment(x, targets.labels, augmentation, draws)
             if device != "cpu":
                 x, targets = x.to(device, non_blocking=True), targets.to(device)
-            own = method.loss(model, x, targets)
+            with winograd.used(options.convolutions == "winograd"):
+                own = method.loss(model, x, targets)
+                if own is None:
+                    with torch.autocast(x.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+                        logits, spikes, outputs = model(x)
             if own is None:
-                with torch.autocast(x.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
-                    logits, spikes, outputs = model(x)
                 logits, outputs = logits.float(), outputs.float()
                 read = logits / model.steps if options.mean_logits else logits
                 loss = targets.loss(read, options.loss, outputs, model.surrogate.decay, options.tet_share)

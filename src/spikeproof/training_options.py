@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from .options import Options
 
@@ -48,6 +48,9 @@ class TrainingOptions(Options):
     ``precision``: with ``bfloat16`` convolutions and matrix products of a training are computed in it (``torch.autocast``), which
     takes as little as half the time where the processor has instructions for it (docs/benchmarks.md). Membranes are float32, and
     so are weights, their updates, the loss and every evaluation.
+    ``convolutions``: with ``winograd`` those of 3 x 3 with multiples of 32 channels are computed by Winograd's minimal filtering in
+    a training, in float32 on a CPU, which takes about half the time and rounds otherwise (:mod:`spikeproof.winograd`); evaluations
+    take direct sums. It needs a C++ compiler. On a GPU cuDNN chooses.
     """
     epochs: int = Field(30, ge=0)
     loss: Literal["cross_entropy", "kernel", "mse_rate", "tet"] = "cross_entropy"
@@ -67,6 +70,13 @@ class TrainingOptions(Options):
     clip_gradient: float | None = Field(None, gt=0)
     max_steps: int | None = Field(None, ge=1)
     precision: Literal["bfloat16", "float32"] = "float32"
+    convolutions: Literal["direct", "winograd"] = "direct"
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if self.convolutions == "winograd" and self.precision != "float32":
+            raise ValueError(f"convolutions must be direct for precision {self.precision}: winograd computes in float32")
+        return self
 
     @property
     def wants_synapses(self) -> str | None:
@@ -107,12 +117,10 @@ class TrainingOptions(Options):
 
 class ExactTrainingOptions(TrainingOptions):
     """How a network of integer codes is trained, whose sums must be exact, or one that DECOLLE trains, layer by layer."""
-    precision: Literal["bfloat16", "float32"] = "float32"
-
-    @field_validator("precision")
+    @field_validator("precision", "convolutions")
     @classmethod
     def _exact(cls, value: str) -> str:
-        if value != "float32":
-            raise ValueError("bfloat16 is for pre-trainings by backpropagation: sums of integer codes, and DECOLLE's layers that "
-                             "learn by themselves, need float32")
+        if value in ("bfloat16", "winograd"):
+            raise ValueError(f"{value} is for pre-trainings by backpropagation: sums of integer codes, and DECOLLE's layers that "
+                             f"learn by themselves, need {'float32' if value == 'bfloat16' else 'direct sums'}")
         return value

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from .. import winograd
 from ..neuron_steps import float_steps
 from ..neurons.base import Stateless
 from ..projections import INPUT
@@ -60,7 +61,8 @@ class FloatConnection(nn.Module):
             if not (isinstance(amplitude, float) and amplitude == 1):
                 # What is smaller is scaled: of a dense layer on one image a step, not the weights.
                 x, weight = (x * amplitude, weight) if x.numel() < weight.numel() else (x, weight * amplitude)
-            x = convolve(x, weight, self.bias, self.connection)
+            way = winograd.convolve if winograd.takes(x, self.connection) else convolve
+            x = way(x, weight, self.bias, self.connection)
             return x if self.norm is None else self.norm(x)
         return folded(x, one)
 
