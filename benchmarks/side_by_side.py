@@ -110,6 +110,9 @@ def exponent(sizes, seconds):
 def keep(name, result):
     """Keep what a benchmark found, with the machine and versions, in results/reference/benchmarks."""
     from spikeproof.files import write_json
+    from spikeproof.kernels import processor
     from spikeproof.provenance import provenance
     KEPT.mkdir(parents=True, exist_ok=True)
-    write_json(KEPT / f"{name}.json", {**result, "provenance": provenance()})
+    known = {"avx512f": "AVX-512", "avx2": "AVX2"}
+    vectors = {"vectors": known[flag] for flag in reversed(known) if flag in processor().split()}
+    write_json(KEPT / f"{name}.json", {**result, **vectors, "provenance": provenance()})

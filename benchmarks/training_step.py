@@ -11,7 +11,8 @@ digits in float64: that is checked before anything is timed. (snnTorch computes 
 not at it, and resets once more a membrane that stays above it.)
 
 Measured in float32, and once more with convolutions and matrix products in bfloat16 (``torch.autocast``) on all sides. With
-``--winograd`` spikeproof computes convolutions as ``convolutions: winograd`` has it, in float32, and others as they do.
+``--winograd`` spikeproof computes convolutions as ``convolutions: winograd`` has it, in float32, and others, itself among them, by
+direct sums.
 
     python benchmarks/training_step.py # about 15 minutes on 2 cores
     python benchmarks/training_step.py --winograd # the VGG in float32
@@ -164,7 +165,7 @@ class Snntorch:
         return total
 
 
-WORKERS = {"spikeproof": Ours, "spikingjelly": Spikingjelly, "snntorch": Snntorch}
+WORKERS = {"spikeproof": Ours, "direct": Ours, "spikingjelly": Spikingjelly, "snntorch": Snntorch}
 
 
 class Training:
@@ -177,7 +178,7 @@ class Training:
         self.network, self.steps, self.frames, self.half = network, steps, frames, half
         torch.manual_seed(seed)
         self.net = WORKERS[self.library](network, weights_of(network, seed), steps, frames)
-        self.net.winograd = fast
+        self.net.winograd = fast and self.library == "spikeproof"
         self.optimizer = torch.optim.AdamW(self.net.module.parameters(), lr=LEARNING_RATE, **self.net.update)
         self.batches = [self._tensors(*batch_of(network, steps, count, frames, 1000 * seed + n)) for n in range(4)]
         return torch.__version__
@@ -239,9 +240,10 @@ def compare(script, counts, fast=False):
     Parameters
     ----------
     counts : network -> (steps of a round, rounds)
-    fast : bool, Winograd's convolutions in spikeproof, and no bfloat16
+    fast : bool, Winograd's convolutions in spikeproof, which is beside itself with direct sums then, and no bfloat16
     """
-    workers = [Worker(script, name, where) for name, where in LIBRARIES.items()]
+    libraries = {**LIBRARIES, **({"direct": "spikeproof"} if fast else {})}
+    workers = [Worker(script, name, where) for name, where in libraries.items()]
     result, found = {"versions": {}, "rows": []}, None
     for network in counts:
         for frames in (False, True):
@@ -260,7 +262,7 @@ def compare(script, counts, fast=False):
                 count, times = counts[network]
                 found = rounds(workers, times, do="seconds", count=count)
                 row = {**given, "half": half, "losses": losses, "seconds": found,
-                       "ratio": {name: ratios(found["spikeproof"], found[name]) for name in list(LIBRARIES)[1:]}}
+                       "ratio": {name: ratios(found["spikeproof"], found[name]) for name in list(libraries)[1:]}}
                 result["rows"].append(row)
                 tell(row)
     for worker in workers:

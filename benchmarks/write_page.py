@@ -19,7 +19,7 @@ from spikeproof.files import write_text  # noqa: E402
 from spikeproof.plots import growth  # noqa: E402
 
 NAMES = {"spikeproof": "spikeproof", "spikingjelly": "spikingjelly", "snntorch": "snnTorch", "torch": "torch", "amaranth":
-         "Amaranth's simulator", "cocotb": "cocotb on Icarus Verilog"}
+         "Amaranth's simulator", "cocotb": "cocotb on Icarus Verilog", "direct": "spikeproof, direct sums"}
 NETWORKS = {"vgg": "VGG 64-64-P-128-128-P-256-256-P-10, 32x32x3", "dense": "784-512-10"}
 #: What was kept of each kind of work as it grows -> what it is called; grids have sizes of their own.
 GROWTHS = {"training_growth": "training step", "inference_growth": "inference", "rtl_growth": "verification"}
@@ -43,7 +43,8 @@ def commit(found):
 
 def machine(found):
     about = found["provenance"]
-    return f"Commit {commit(found)}, {about['processor']}, {about['cores']} cores, torch {about['packages']['torch']}."
+    vectors = f" with {found['vectors']}" if "vectors" in found else ""
+    return f"Commit {commit(found)}, {about['processor']}{vectors}, {about['cores']} cores, torch {about['packages']['torch']}."
 
 
 def ratio(of, digits=2):
@@ -59,12 +60,12 @@ def table(headings, rows):
 
 
 def steps_table(found):
-    rows = []
+    rows, others = [], [*found["rows"][0]["ratio"]]
     for row in found["rows"]:
         what, own = "frames of events" if row["frames"] else "one image", median(row["seconds"]["spikeproof"])
-        rows.append([NETWORKS[row["network"]], what, precision_of(row), f"{1e3 * own:.1f}", ratio(row["ratio"]["spikingjelly"]),
-                     ratio(row["ratio"]["snntorch"])])
-    return table(["network", "input", "precision", "spikeproof, ms", "spikingjelly", "snnTorch"], rows)
+        rows.append([NETWORKS[row["network"]], what, precision_of(row), f"{1e3 * own:.1f}",
+                     *(ratio(row["ratio"][name]) for name in others)])
+    return table(["network", "input", "precision", "spikeproof, ms", *map(NAMES.get, others)], rows)
 
 
 def training(found, winograd, accuracy):
