@@ -113,6 +113,5 @@ def keep(name, result):
     from spikeproof.kernels import processor
     from spikeproof.provenance import provenance
     KEPT.mkdir(parents=True, exist_ok=True)
-    known = {"avx512f": "AVX-512", "avx2": "AVX2"}
-    vectors = {"vectors": known[flag] for flag in reversed(known) if flag in processor().split()}
-    write_json(KEPT / f"{name}.json", {**result, **vectors, "provenance": provenance()})
+    vectors = next((told for flag, told in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in processor().split()), None)
+    write_json(KEPT / f"{name}.json", {**result, **({"vectors": vectors} if vectors else {}), "provenance": provenance()})
