@@ -7,7 +7,7 @@ of direct sums in the same type. Sums of integer codes would not be exact, so ne
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -68,24 +68,22 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, c
 class _Convolution(torch.autograd.Function):
     """A convolution without bias, and its gradients."""
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor, weight: torch.Tensor,
-                library: ctypes.CDLL) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, library: ctypes.CDLL) -> torch.Tensor:
         x, weight = _last(x), weight.contiguous()
         ctx.save_for_backward(x, weight)
-        ctx.library = library  # type: ignore[attr-defined]
+        ctx.library = library
         return _convolved(library, x, weight, False)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx,
-                 grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
-        x, weight = ctx.saved_tensors  # type: ignore[attr-defined]
-        library, grad = ctx.library, _last(grad)  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        library, grad = ctx.library, _last(grad)
         of_x = of_weight = None
-        if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
+        if ctx.needs_input_grad[0]:
             of_x = _convolved(library, grad, weight, True)
-        if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
+        if ctx.needs_input_grad[1]:
             of_weight = torch.empty_like(weight)
-            _call(library, "kernel_gradient", x, grad, of_weight, x, weight.shape[1], weight.shape[0])
+            _call(library, "kernel_gradient", x, grad, of_weight, weight.shape[1], weight.shape[0])
         return of_x, of_weight, None
 
 
@@ -97,12 +95,11 @@ def _convolved(library: ctypes.CDLL, x: torch.Tensor, weight: torch.Tensor, turn
     """x [M, C, H, W] -> [M, C_out, H, W]; turned, with kernels [C, C_out, 3, 3] turned round, which is the gradient's way back."""
     to = weight.shape[1 if turned else 0]
     y = torch.empty((len(x), to, *x.shape[2:]), dtype=x.dtype, memory_format=torch.channels_last)
-    _call(library, "convolve", x, weight, y, x, x.shape[1], to, int(turned))
+    _call(library, "convolve", x, weight, y, x.shape[1], to, int(turned))
     return y
 
 
-def _call(library: ctypes.CDLL, what: str, first: torch.Tensor, second: torch.Tensor, to: torch.Tensor, maps: torch.Tensor,
-          *sizes: int) -> None:
-    """A function for this type of numbers, as the source declares it."""
-    images, _, height, width = maps.shape
-    kernels.call(library, f"{TYPES[maps.dtype]}_{what}", first, second, to, images, height, width, *sizes, torch.get_num_threads())
+def _call(library: ctypes.CDLL, what: str, x: torch.Tensor, other: torch.Tensor, to: torch.Tensor, *sizes: int) -> None:
+    """A function for this type of numbers, as the source declares it, of maps x [M, C, H, W]."""
+    images, _, height, width = x.shape
+    kernels.call(library, f"{TYPES[x.dtype]}_{what}", x, other, to, images, height, width, *sizes, torch.get_num_threads())
