@@ -4,6 +4,12 @@ from pathlib import Path
 
 import pytest
 
+# pytest's workers are as many as there are cores: with a thread for every core in each of them, threads mostly wait for one another
+# (measured with two workers on two cores: half again the time). Read when OpenMP starts, so before torch is imported; tests of
+# what several threads compute ask for them.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -28,8 +28,12 @@ class Neuron:
 
 @pytest.fixture(autouse=True)
 def built_anew():
+    """Kernels are looked for again, and have more threads than one."""
     kernels._found.cache_clear()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
     yield
+    torch.set_num_threads(threads)
     kernels._found.cache_clear()
 
 
@@ -94,6 +98,18 @@ def test_code_kernels_give_torch_s_bits(monkeypatch, rounding, dtype):
         acc, initial = torch.randint(-80, 90, (length, 2, *PLACES)).to(dtype), torch.randint(-9, 9, starts).to(dtype)
         theta, draws = torch.randint(20, 60, (STEPS, channels)).to(dtype), torch.randint(0, 2, (STEPS, 1, *PLACES)).to(dtype)
         same(*both(monkeypatch, code_case, acc, initial, theta, neuron, draws, Surrogate(name, 0.9)))
+
+
+@pytest.mark.parametrize("places", [(5, 41, 45), (7000, 1, 1)])
+def test_work_of_several_threads_gives_torch_s_bits(monkeypatch, places):
+    """Maps and features of many tiles, the last of them not whole: more numbers than one thread's work."""
+    torch.manual_seed(4)
+    drive, theta = torch.randn(STEPS, 6, *places), 0.5 + torch.rand(STEPS, places[0])
+    same(*both(monkeypatch, float_case, drive, torch.zeros(places), theta, Neuron(0.7, "soft"), Surrogate("atan", 0.9)))
+    neuron = NeuronSpec(Leak("shift", 1), Store(-32, 31, 1), "soft", 0)
+    acc, theta = torch.randint(-80, 90, drive.shape).float(), torch.randint(20, 60, theta.shape).float()
+    draws = torch.zeros(STEPS, 1, *places)
+    same(*both(monkeypatch, code_case, acc, torch.zeros(places), theta, neuron, draws, Surrogate("atan", 0.9)))
 
 
 def test_kernels_stay_inside_their_arrays(tmp_path):

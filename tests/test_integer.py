@@ -104,7 +104,9 @@ def test_sums_above_2_to_the_24_are_exact():
 
 @pytest.mark.parametrize("inputs", [1, 7, 64])
 @pytest.mark.parametrize("outputs", [1, 16, 33, 70])
-def test_sums_of_bytes_of_any_number_of_images_are_exact(inputs, outputs):
+def test_sums_of_bytes_of_any_number_of_images_are_exact(monkeypatch, inputs, outputs):
+    """By three threads where there is enough work for them."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     rng = np.random.default_rng(inputs)
     p = Projection("input", parse_codec("int8"), rng.integers(-128, 128, (1, 1, inputs, outputs)))
     for images in (1, 8, 13, 300):
