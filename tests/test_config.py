@@ -154,7 +154,7 @@ RUN = {"dataset": "digits", "architecture": "dense", "neuron": "lif", "pretraini
     ({"title": "t", "runs": {"a": {**RUN, "seeds": [-1]}}}, "{path}: runs.a.seeds must be 0 or more, not -1"),
     ({"title": "t", "runs": {"a": {k: v for k, v in RUN.items() if k != "neuron"}}}, "{path}: runs.a.neuron is missing"),
     ({"title": "t", "runs": {"a": {**RUN, "quantizer": "float", "pruner": "half"}}},
-     "{path}: runs.a.pruner must be 'none' for a float run, not 'half'"),
+     "{path}: runs.a: pruner must be 'none' for a float network, not 'half'"),
     ({"title": "t", "runs": {"a/b": RUN}},
      "{path}: runs: a name must be letters, digits, - and _, and start with a letter or digit, not 'a/b'"),
     ({"title": "t", "runs": {"a": 5}}, "{path}: runs.a must be a mapping of keys to values, not 5"),
@@ -166,7 +166,7 @@ RUN = {"dataset": "digits", "architecture": "dense", "neuron": "lif", "pretraini
     ({"title": "t", "runs": {}}, "{path}: runs or analyses must name something to do"),
     ({"title": "t", "analyses": ["atif_snr"]}, "{path}: analyses: analysis 'atif_snr' is unknown: it must be one of atif_sizes, "
      "atif_sqnr; did you mean 'atif_sqnr'?"),
-    ({"title": "t", "runs": {"a": {**RUN, "neuron": "relu"}}}, "{path}: runs.a.quantizer must be 'float' for neurons that do not "
+    ({"title": "t", "runs": {"a": {**RUN, "neuron": "relu"}}}, "{path}: runs.a: quantizer must be 'float' for neurons that do not "
      "spike ('relu'), not 'int8_v16'"),
     ({"title": "t", "runs": {"a": {**RUN, "architecture": "deep"}}}, "{path}: runs.a.architecture: architecture 'deep' is "
      "unknown: it must be one of conv, conv_strided, dense, dense512, resnet18, resnet_small, vgg16, vgg16_100, vgg_small; did you "

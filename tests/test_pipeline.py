@@ -25,6 +25,7 @@ CONFIG = {"datasets": {"digits": {"kind": "digits", "steps": 2}},
                          "int4": {"kind": "int", "bits": 4, "membrane": {"bits": 8}, "training": {"epochs": 2}},
                          "binary": {"kind": "binary", "training": {"epochs": 2}}},
           "pruners": {"half": {"kind": "channel", "training": {"epochs": 2}}}}
+HALF = "results/models/digits/tiny/lif/quick/s0/int4/half"          # the run that is quantized and pruned
 SLOW = pytest.mark.slow
 
 
@@ -200,37 +201,35 @@ def test_every_file_of_a_report_is_accounted_for(tree):
     done = verify()
     manifest = json.loads((tree.at / "results/default/manifest.json").read_text())
     assert done.returncode == 0 and f"{len(manifest['files'])} files are those of the report" in done.stdout, done.stderr
-    half = "results/models/digits/tiny/lif/quick/s0/int4/half"
-    assert {"results/data/digits.safetensors", "results/default/summary.csv", f"{half}/network.safetensors", f"{half}/core/core.v",
-            f"{half}/equivalence.json", "results/models/digits/tiny/lif/quick/s1/pretrain.safetensors"} <= set(manifest["files"])
+    assert {"results/data/digits.safetensors", "results/default/summary.csv", f"{HALF}/network.safetensors", f"{HALF}/core/core.v",
+            f"{HALF}/equivalence.json", "results/models/digits/tiny/lif/quick/s1/pretrain.safetensors"} <= set(manifest["files"])
     assert {"commit", "packages", "processor"} <= set(manifest["provenance"])
-    path = tree.at / half / "core/core.v"
+    path = tree.at / HALF / "core/core.v"
     text = path.read_text()
     path.write_text(text.replace("1'h0", "1'h1", 1))
     spoilt = verify()
     path.write_text(text)
-    gone = tree.at / half / "export.json"
+    gone = tree.at / HALF / "export.json"
     gone.rename(gone.with_suffix(".away"))
     missing = verify()
     gone.with_suffix(".away").rename(gone)
     assert spoilt.returncode == 1 and f"1 of {len(manifest['files'])} files are not what" in spoilt.stderr
-    assert f"{half}/core/core.v was changed after the report" in spoilt.stderr
-    assert missing.returncode == 1 and f"{half}/export.json cannot be read: No such file or directory" in missing.stderr
+    assert f"{HALF}/core/core.v was changed after the report" in spoilt.stderr
+    assert missing.returncode == 1 and f"{HALF}/export.json cannot be read: No such file or directory" in missing.stderr
 
 
 @SLOW
 def test_a_second_run_elsewhere_gives_the_same_bits(tree, tmp_path):
-    """Same configuration, seeds and threads on one machine: every model, network, core and proof has the same bytes."""
+    """Same configuration, seeds and threads on one machine: every model, network, core and proof of a run has the same bytes."""
     other = Tree(tmp_path / "other")
-    other.snakemake("--quiet", "rules")
-    kinds = (".safetensors", ".v", ".mem", ".csv")
-    found = {path.relative_to(tree.at / "results") for path in (tree.at / "results").rglob("*") if path.suffix in kinds}
-    assert len(found) > 40 and {".safetensors", ".v", ".mem", ".csv"} == {path.suffix for path in found}
-    different = [path for path in found if (tree.at / "results" / path).read_bytes() != (other.at / "results" / path).read_bytes()]
+    other.snakemake(f"{HALF}/rtl")
+    kinds = {".safetensors", ".v", ".mem", ".hex"}
+    found = {path.relative_to(other.at) for path in (other.at / "results").rglob("*") if path.suffix in kinds}
+    assert len(found) > 40 and {path.suffix for path in found} == kinds
+    different = [path for path in found if (tree.at / path).read_bytes() != (other.at / path).read_bytes()]
     assert not different
-    for path in (tree.at / "results/models").rglob("equivalence.json"):
-        ours, theirs = (json.loads((at / path.relative_to(tree.at)).read_text()) for at in (tree.at, other.at))
-        assert ours["digests"] == theirs["digests"] and ours["cycles_per_image"] == theirs["cycles_per_image"]
+    ours, theirs = (json.loads((at / HALF / "equivalence.json").read_text()) for at in (tree.at, other.at))
+    assert ours["digests"] == theirs["digests"] and ours["cycles_per_image"] == theirs["cycles_per_image"]
 
 
 @SLOW

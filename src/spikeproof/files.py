@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     #: Name of a tensor -> (type as numpy names it, shape).
     Shapes: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
 
-__all__ = ["DEFLATE", "CorruptFile", "NoRoom", "Pieces", "atomic_path", "canonical_json", "content_digest", "digests",
-           "read_container", "read_result", "room", "sha256_file", "stored_digest", "stored_kind", "write_container", "write_json",
-           "write_text"]
+__all__ = ["DEFLATE", "CorruptFile", "NoRoom", "Pieces", "atomic_path", "cache_folder", "canonical_json", "content_digest",
+           "digests", "read_container", "read_result", "room", "sha256_file", "stored_digest", "stored_kind", "write_container",
+           "write_json", "write_text"]
 
 #: numpy's names of types -> those of the safetensors format.
 TYPES = {"|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<u2": "U16", "<i2": "I16", "<u4": "U32", "<i4": "I32", "<u8": "U64",
@@ -102,6 +102,17 @@ def atomic_path(path: StrPath, size: int | None = None) -> Iterator[Path]:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: ``$XDG_CACHE_HOME/spikeproof``, else ``~/.cache/spikeproof``. Not made here.
+
+    Raises
+    ------
+    RuntimeError
+        If the user has no home.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof"
 
 
 def write_text(path: StrPath, text: str) -> None:

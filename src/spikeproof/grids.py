@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import Field
 
-from .catalog import load, unknown
+from .catalog import unknown
 from .code_digest import code_digest
 from .config import Config, smoke_config
 from .entries import ConfigError, modules_of, parse_entry, plain_name, read_yaml, validate
@@ -347,11 +347,6 @@ def load_grid(path: StrPath, raw: Entry, config: Config, smoke: bool = False) ->
 
 def _check(names: Entry, parts: dict[str, EntryOptions], config: Config, where: str) -> None:
     """ConfigError where the entries of a point do not fit each other, with the rules of a study's runs."""
-    neuron = load("neurons", parts["neuron"].kind)
-    if "quantizer" not in parts and "pruner" in parts:
-        raise ConfigError(f"{where}: pruner must be 'none' for a float network")
-    if "quantizer" in parts and neuron.activation != "spike":
-        raise ConfigError(f"{where}: quantizer must be 'float' for neurons that do not spike ({names['neuron']!r})")
     entries = {section: {names[field]: parts[field]} if field in parts else {} for field, section in SECTION_OF.items()}
     try:
         Config(entries, config.hardware, config.machine).check_chain(names)

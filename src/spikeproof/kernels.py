@@ -21,6 +21,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .files import cache_folder
+
 __all__ = ["call", "complaint", "library", "needed", "processor"]
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -78,7 +80,7 @@ def _found(name: str) -> tuple[ctypes.CDLL | None, str]:
         told = [_source(name).read_text(), given, version, *FLAGS, *OWN_FLAGS[name], processor()]
         key = f"{name}-{_digest(chr(10).join(told).encode())}"
         try:
-            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeproof"
+            base = cache_folder()
             base.mkdir(parents=True, exist_ok=True)
             return ctypes.CDLL(str(_kept(base, key) or _build(name, compiler, base, key))), ""
         except (OSError, RuntimeError):                              # no home to write to: for this process alone

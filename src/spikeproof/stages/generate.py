@@ -36,7 +36,8 @@ def fold(text: str) -> bool | list[int]:
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--lanes", type=lanes, default=16,
-                        help="neurons that accumulate at once: a number for all layers, or one per layer as 16,8,2 (default 16)")
+                        help="neurons that accumulate at once: at most so many in every layer, or exactly as many as a list "
+                             "says, as 16,8,2 (default 16)")
     parser.add_argument("--updaters", type=int, default=1, help="neurons updated in a cycle, per layer (default 1)")
     parser.add_argument("--fold", type=fold, default=False,
                         help="layers that share an engine: none (a pipeline), all, or how many each, as 1,3,1 (default none)")
