@@ -60,7 +60,7 @@ def test_annotations_are_no_code(tmp_path, monkeypatch):
 
     def digest(text):
         (tmp_path / "a.py").write_text(text)
-        for of in (module._tree, module._direct, module.code_digest):
+        for of in (module._tree, module._direct, module._own, module.code_digest):
             of.cache_clear()
         return module.code_digest("pkg.a")
     try:
@@ -78,7 +78,7 @@ def test_annotations_are_no_code(tmp_path, monkeypatch):
         digest("from .heavy import x\n")
         assert "pkg.heavy" in module.imported_modules("pkg.a")
     finally:
-        for of in (module._tree, module._direct, module.code_digest):
+        for of in (module._tree, module._direct, module._own, module.code_digest):
             of.cache_clear()
 
 

@@ -99,6 +99,21 @@ def _direct(module: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
+def _own(module: str) -> bytes:
+    """Digest of one module's code and of the templates that it names; kept, because many stages share their modules."""
+    path = _path(module)
+    assert path is not None
+    own = hashlib.sha256(f"{module}\n{ast.dump(_tree(path))}\n".encode())
+    # A module that uses a template folder, or a file of it, names it: "templates", "templates/name". Those files are code too.
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Constant) and str(node.value).split("/")[0] == "templates":
+            named = path.parent / str(node.value)
+            for template in sorted(named.iterdir()) if named.is_dir() else [named]:
+                own.update(template.read_bytes() if template.is_file() else b"")
+    return own.digest()
+
+
 def imported_modules(*modules: str) -> list[str]:
     """All modules of ours that these import, themselves included; sorted names.
 
@@ -124,13 +139,5 @@ def code_digest(*modules: str) -> str:
     """Digest (16 hexadecimal digits) of all code that these modules run, templates included."""
     total = hashlib.sha256()
     for module in imported_modules(*modules):
-        path = _path(module)
-        assert path is not None
-        total.update(f"{module}\n{ast.dump(_tree(path))}\n".encode())
-        # A module that uses a template folder, or a file of it, names it: "templates", "templates/name". Those files are code too.
-        for node in ast.walk(_tree(path)):
-            if isinstance(node, ast.Constant) and str(node.value).split("/")[0] == "templates":
-                named = path.parent / str(node.value)
-                for template in sorted(named.iterdir()) if named.is_dir() else [named]:
-                    total.update(template.read_bytes() if template.is_file() else b"")
+        total.update(_own(module))
     return total.hexdigest()[:16]
