@@ -25,7 +25,7 @@ golden-env: .venv-snntorch/installed .venv-sinabs/installed
 
 .venv-%/installed: tests/golden/%.txt
 	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $<
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $<
 	@touch $@
 
 lint: .venv/installed

@@ -17,6 +17,12 @@ class SourceTree:
         for name in ("Snakefile", "environment.yml"):
             shutil.copy(ROOT / name, at)
 
+    def copy(self, at):
+        """The same tree elsewhere, with all that ran in it."""
+        other = object.__new__(type(self))
+        other.at = shutil.copytree(self.at, at)
+        return other
+
     def write(self, config=None, study=None):
         """Replace the configuration, or the default study, by plain data."""
         if config:

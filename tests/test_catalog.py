@@ -11,8 +11,8 @@ from spikeproof.architectures.shapes import map_after
 from spikeproof.catalog import CATALOG, load
 from spikeproof.datasets.base import PARTS, PreparedData, load_prepared, save_prepared
 from spikeproof.datasets.sources import Sources
+from spikeproof.entries import make as make_entry
 from spikeproof.model_files import build
-from spikeproof.model_files import make as make_entry
 from spikeproof.options import Options
 from spikeproof.projections import InputSpec
 from spikeproof.spec import Leak

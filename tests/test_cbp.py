@@ -9,8 +9,8 @@ from test_models import tiny_data, tiny_float, tiny_of
 from spikeproof import training
 from spikeproof.codecs import parse_codec
 from spikeproof.convert import check_equal, to_spec
+from spikeproof.entries import make
 from spikeproof.lagrange import Constraint, saw_tooth
-from spikeproof.model_files import make
 from spikeproof.models import CodeNetwork
 from spikeproof.training_options import TrainingOptions
 

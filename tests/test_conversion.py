@@ -10,7 +10,8 @@ from traces import assert_equal_traces
 
 from spikeproof import convert, training
 from spikeproof.convert import check_equal, to_codes, to_spec
-from spikeproof.model_files import build, make
+from spikeproof.entries import make
+from spikeproof.model_files import build
 from spikeproof.models import CodeNetwork
 from spikeproof.pretraining.conversion import best_threshold, mean_error
 

@@ -14,8 +14,8 @@ from test_datasets import CIFAR, MNIST, again, prepared
 
 from spikeproof.datasets.base import PARTS, save_prepared
 from spikeproof.datasets.sources import Sources
+from spikeproof.entries import make
 from spikeproof.files import CorruptFile
-from spikeproof.model_files import make
 
 
 def flat_index(tmp_path, name, change):

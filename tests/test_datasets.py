@@ -26,9 +26,9 @@ from spikeproof.datasets import event_files, moving_shapes
 from spikeproof.datasets.base import PARTS, PreparedData, limited, load_prepared, save_prepared
 from spikeproof.datasets.events import BinOptions, bin_events
 from spikeproof.datasets.sources import Sources
-from spikeproof.entries import parse_entry
+from spikeproof.entries import make, parse_entry
 from spikeproof.files import CorruptFile, Pieces
-from spikeproof.model_files import build, make
+from spikeproof.model_files import build
 from spikeproof.projections import InputSpec
 from spikeproof.training import accuracy, fit
 from spikeproof.training_options import TrainingOptions

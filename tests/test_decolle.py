@@ -8,8 +8,8 @@ from spikeproof.augmentation import Targets
 from spikeproof.convert import check_equal, to_spec
 from spikeproof.datasets.base import PreparedData
 from spikeproof.decolle import LocalLosses, local_spikes
-from spikeproof.entries import parse_entry
-from spikeproof.model_files import build, make
+from spikeproof.entries import make, parse_entry
+from spikeproof.model_files import build
 from spikeproof.models import CodeNetwork
 from spikeproof.projections import InputSpec
 from spikeproof.surrogates import SURROGATES

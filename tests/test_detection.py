@@ -6,7 +6,8 @@ import torch
 from spikeproof import integer
 from spikeproof.convert import check_equal, to_spec, values_of
 from spikeproof.detection import BoxHead, BoxTargets, mean_average_precision, overlaps
-from spikeproof.model_files import build, load_model, make, save_model
+from spikeproof.entries import make
+from spikeproof.model_files import build, load_model, save_model
 from spikeproof.models import CodeNetwork
 from spikeproof.training import accuracy, fit, found_boxes
 from spikeproof.training_options import TrainingOptions

@@ -9,10 +9,10 @@ from spikeproof import integer
 from spikeproof.cli import main
 from spikeproof.convert import check_equal, to_spec
 from spikeproof.datasets.base import load_prepared, save_prepared
-from spikeproof.entries import ConfigError, validate
+from spikeproof.entries import ConfigError, make, validate
 from spikeproof.exploration import PARAMETERS, Candidate, ExplorationOptions, Explorer, chosen, explore, pareto_front, shard
 from spikeproof.metrics import float_bits_of
-from spikeproof.model_files import load_model, make, save_model
+from spikeproof.model_files import load_model, save_model
 from spikeproof.models import CodeNetwork
 from spikeproof.training import accuracy, fit
 from spikeproof.training_options import TrainingOptions

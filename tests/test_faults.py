@@ -19,6 +19,7 @@ from test_pipeline import CONFIG, STUDY
 pytestmark = pytest.mark.slow
 BASE = "results/models/digits/tiny/lif/quick/s0"
 MODEL = f"{BASE}/pretrain.safetensors"
+NETWORK = f"{BASE}/ternary/none/network.safetensors"
 
 
 class Tree(SourceTree):
@@ -76,6 +77,14 @@ def undisturbed(tmp_path_factory):
     """A tree in which the training ran without a fault."""
     tree = Tree(tmp_path_factory.mktemp("undisturbed"))
     tree.snakemake(MODEL)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A tree in which a network of integers was made; tests take copies."""
+    tree = Tree(tmp_path_factory.mktemp("exported"), epochs=4)
+    tree.snakemake(NETWORK)
     return tree
 
 
@@ -210,36 +219,37 @@ def test_a_full_disk(files, full_disk):  # noqa: F811
 
 
 @pytest.mark.parametrize("part, message", [
-    ("checkpoint", "training starts again from the first epoch"),
     ("model", "delete it and run its stage again"),
     ("data", "delete it and run the prepare stage again"),
     ("network", "run the export stage again")])
-def test_a_file_that_was_cut_short(undisturbed, tmp_path, part, message):
-    """Half of a file is gone: it is never taken for a whole one; a checkpoint is dropped, others are named with what to do."""
-    tree = Tree(tmp_path / "tree", epochs=60 if part == "checkpoint" else 4)
-    network = f"{BASE}/ternary/none/network.safetensors"
-    if part == "checkpoint":
-        process = tree.start(MODEL)
-        until(tree.checkpoints, process)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        path, = tree.checkpoints()
-        path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
-        tree.snakemake("--unlock")
-        out = tree.snakemake(MODEL)
-        assert message in out and "continuing" not in out and tree.digest() == undisturbed.digest()
-        return
-    tree.snakemake(network)
-    target = {"model": network, "data": f"{BASE}/pretrain.safetensors", "network": f"{BASE}/ternary/none/core"}[part]
-    path = tree.at / {"model": MODEL, "data": "results/data/digits.safetensors", "network": network}[part]
-    before, whole = tree.digest(network), path.read_bytes()
+def test_a_file_that_was_cut_short(exported, tmp_path, part, message):
+    """Half of a file is gone: it is never taken for a whole one, and named with what to do."""
+    tree = exported.copy(tmp_path / "tree")
+    target = {"model": NETWORK, "data": MODEL, "network": f"{BASE}/ternary/none/core"}[part]
+    path = tree.at / {"model": MODEL, "data": "results/data/digits.safetensors", "network": NETWORK}[part]
+    before, whole = tree.digest(NETWORK), path.read_bytes()
     path.write_bytes(whole[:len(whole) // 2])
     out = tree.snakemake(target, check=False)
     assert f"{path.relative_to(tree.at)} is truncated" in out and message in out
     path.unlink()
     tree.snakemake(str(path.relative_to(tree.at)), target)
-    tree.snakemake(network)
-    assert path.read_bytes() == whole and tree.digest(network) == before
+    tree.snakemake(NETWORK)
+    assert path.read_bytes() == whole and tree.digest(NETWORK) == before
+
+
+def test_a_checkpoint_that_was_cut_short(undisturbed, tmp_path):
+    """It is dropped, and the training starts again."""
+    tree = Tree(tmp_path / "tree")
+    process = tree.start(MODEL)
+    until(tree.checkpoints, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    path, = tree.checkpoints()
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    tree.snakemake("--unlock")
+    out = tree.snakemake(MODEL)
+    assert "training starts again from the first epoch" in out and "continuing" not in out
+    assert tree.digest() == undisturbed.digest()
 
 
 @pytest.mark.parametrize("at", ["checkpoint", "end"])
@@ -270,24 +280,22 @@ def test_two_snakemakes_at_once(undisturbed, tmp_path):
 
 
 @pytest.mark.parametrize("days", [-400, 400])
-def test_a_clock_that_jumps(tmp_path, days):
+def test_a_clock_that_jumps(exported, tmp_path, days):
     """All files are dated a year off: what is there is still whole and the same, and a change reruns what it changes, once."""
-    tree = Tree(tmp_path / "tree", epochs=3)
-    network = f"{BASE}/ternary/none/network.safetensors"
-    tree.snakemake(network)
-    before = tree.digest(network)
+    tree = exported.copy(tmp_path / "tree")
+    before = tree.digest(NETWORK)
     then = time.time() + days * 86400
     for path in (tree.at / "results").rglob("*"):
         at = path.stat().st_mtime + then - time.time()              # each as far off as the others
         os.utime(path, (at, at))
-    assert "Nothing to be done" in tree.snakemake(network) and tree.digest(network) == before
+    assert "Nothing to be done" in tree.snakemake(NETWORK) and tree.digest(NETWORK) == before
     config = yaml.safe_load((tree.at / "config" / "config.yaml").read_text())
     config["quantizers"]["ternary"]["membrane"]["bits"] = 8
     tree.write(config)
-    out = tree.snakemake(network)
-    assert "quantize" in out and tree.digest(network) != before
-    after = tree.digest(network)
-    assert "Nothing to be done" in tree.snakemake(network) and tree.digest(network) == after
+    out = tree.snakemake(NETWORK)
+    assert "quantize" in out and tree.digest(NETWORK) != before
+    after = tree.digest(NETWORK)
+    assert "Nothing to be done" in tree.snakemake(NETWORK) and tree.digest(NETWORK) == after
 
 
 def test_a_worker_without_a_compiler(tmp_path):

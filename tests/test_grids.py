@@ -315,7 +315,7 @@ def test_the_page_has_every_point(tmp_path, capsys):
 @SLOW
 def test_a_killed_job_keeps_what_its_point_had_trained(tree):
     """kill -9 while a point is pruned: the next run does not quantize it again."""
-    tree.declare(axes={"pruner": ["half"], "pruner.training.epochs": [400], "quantizer.training.epochs": [3]})
+    tree.declare(axes={"pruner": ["half"], "pruner.training.epochs": [120], "quantizer.training.epochs": [3]})
     command = tree.command("--config", "grid=bits")
     process = subprocess.Popen(command, cwd=tree.at, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 200

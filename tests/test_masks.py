@@ -8,7 +8,8 @@ from traces import assert_equal_traces
 
 from spikeproof import integer
 from spikeproof.convert import check_equal, to_spec
-from spikeproof.model_files import load_model, make, save_model
+from spikeproof.entries import make
+from spikeproof.model_files import load_model, save_model
 from spikeproof.models import CodeNetwork
 from spikeproof.training import Together, fit
 from spikeproof.training_options import TrainingOptions

@@ -11,8 +11,9 @@ from spikeproof import training
 from spikeproof.architectures.shapes import Connection, channel_groups
 from spikeproof.convert import ModelMismatch, check_equal, exact_dtype, to_codes, to_spec
 from spikeproof.datasets.base import PARTS, PreparedData
+from spikeproof.entries import make
 from spikeproof.files import CorruptFile
-from spikeproof.model_files import build, load_model, make, save_model
+from spikeproof.model_files import build, load_model, save_model
 from spikeproof.models import CodeNetwork
 from spikeproof.models.float_network import FloatConnection
 from spikeproof.projections import InputSpec

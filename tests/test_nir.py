@@ -13,7 +13,8 @@ from test_models import tiny_data, tiny_of
 from spikeproof import integer
 from spikeproof.cli import main
 from spikeproof.convert import check_equal, to_codes, to_spec
-from spikeproof.model_files import build, make
+from spikeproof.entries import make
+from spikeproof.model_files import build
 from spikeproof.models import CodeNetwork
 from spikeproof.netfile import VERSION, describe, load_network, save_network
 from spikeproof.nir_export import ExportRefused, export_float, export_integer, network_of

@@ -12,8 +12,9 @@ from test_nir import affine, graph, lif
 
 from spikeproof.cli import main
 from spikeproof.config import load_study, parse_config, smoke_config, with_entries
+from spikeproof.entries import make
 from spikeproof.files import read_container, write_container
-from spikeproof.model_files import build, make
+from spikeproof.model_files import build
 from spikeproof.pretraining.imported import WEIGHTS
 
 

@@ -173,22 +173,19 @@ def test_snakemake_report_and_lint(tree):
 
 
 @SLOW
-def test_cores_of_the_first_seed_alone(tree):
-    tree.write(study={**STUDY, "hardware": "first_seed"})
-    try:
-        assert tree.planned() == {"report_study": 1, "all": 1}        # what is there is not built again
-        tree.snakemake("--quiet", "rules")
-        assert "Cores are built of 2 of the 3 quantized networks." in (tree.at / "results/default/report.html").read_text()
-        with open(tree.at / "results/default/summary.csv") as file:
-            assert [row["lut"] != "" for row in csv.DictReader(file)] == [False, True, False, True]
-        tree.write(study={**STUDY, "hardware": "first_seed", "simulated_images": 50})
-        assert tree.planned() == {"simulate": 2, "bundle": 2, "report_study": 1, "all": 1}
-        tree.snakemake("--quiet", "rules")
-        with open(tree.at / "results/default/summary.csv") as file:
-            assert [row["images_compared"] for row in csv.DictReader(file)] == ["", "50", "", "50"]
-    finally:
-        tree.write(study=STUDY)
-        tree.snakemake("--quiet", "rules")
+def test_cores_of_the_first_seed_alone(tree, tmp_path):
+    other = tree.copy(tmp_path / "other")
+    other.write(study={**STUDY, "hardware": "first_seed"})
+    assert other.planned() == {"report_study": 1, "all": 1}           # what is there is not built again
+    other.snakemake("--quiet", "rules")
+    assert "Cores are built of 2 of the 3 quantized networks." in (other.at / "results/default/report.html").read_text()
+    with open(other.at / "results/default/summary.csv") as file:
+        assert [row["lut"] != "" for row in csv.DictReader(file)] == [False, True, False, True]
+    other.write(study={**STUDY, "hardware": "first_seed", "simulated_images": 50})
+    assert other.planned() == {"simulate": 2, "bundle": 2, "report_study": 1, "all": 1}
+    other.snakemake("--quiet", "rules")
+    with open(other.at / "results/default/summary.csv") as file:
+        assert [row["images_compared"] for row in csv.DictReader(file)] == ["", "50", "", "50"]
 
 
 @SLOW

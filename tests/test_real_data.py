@@ -16,7 +16,8 @@ from spikeproof.convert import check_equal, to_spec
 from spikeproof.datasets.base import PARTS, load_prepared, save_prepared
 from spikeproof.datasets.event_files import check_events, read_aedat3, read_events40
 from spikeproof.datasets.sources import Sources
-from spikeproof.model_files import build, make
+from spikeproof.entries import make
+from spikeproof.model_files import build
 from spikeproof.models import CodeNetwork
 
 

@@ -8,8 +8,8 @@ import torch
 from spikeproof.catalog import load
 from spikeproof.convert import check_equal, to_spec
 from spikeproof.datasets.base import PreparedData
-from spikeproof.entries import parse_entry
-from spikeproof.model_files import build, make
+from spikeproof.entries import make, parse_entry
+from spikeproof.model_files import build
 from spikeproof.models import CodeNetwork
 from spikeproof.projections import InputSpec
 from spikeproof.stdp import Competition, Precision, RoundedPrecision, label_neurons, learn, responses

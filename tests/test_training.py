@@ -6,7 +6,7 @@ from test_models import QUANTIZERS, tiny_data, tiny_float, tiny_of
 
 from spikeproof import training
 from spikeproof.convert import AT_ONCE, batch_size
-from spikeproof.model_files import make
+from spikeproof.entries import make
 from spikeproof.models import CodeNetwork
 from spikeproof.training_options import TrainingOptions
 

@@ -7,7 +7,7 @@ import torch
 from test_models import CHAIN, tiny_data, tiny_of
 
 from spikeproof.augmentation import Targets, augment
-from spikeproof.model_files import make
+from spikeproof.entries import make
 from spikeproof.neuron_steps import code_steps, float_steps
 from spikeproof.spec import Leak, NeuronSpec, Store
 from spikeproof.surrogates import SURROGATES, Surrogate, filtered, stacked_gradient

@@ -8,7 +8,7 @@ from traces import assert_equal_traces
 from spikeproof import integer
 from spikeproof.architectures.shapes import channel_groups
 from spikeproof.convert import check_equal, to_codes, to_spec
-from spikeproof.model_files import make
+from spikeproof.entries import make
 from spikeproof.models import CodeNetwork
 from spikeproof.training import fit
 from spikeproof.training_options import TrainingOptions

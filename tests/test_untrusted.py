@@ -81,7 +81,7 @@ def whole(tmp_path_factory):
     model = build(CHAIN, data.input, 2, 10)
     save_model(at / "float", model, CHAIN, 10)
     from spikeproof.convert import to_spec
-    from spikeproof.model_files import make
+    from spikeproof.entries import make
     from spikeproof.models import CodeNetwork
     quantizer = {"kind": "int", "bits": 4}
     coded = CodeNetwork.from_float(model, make("quantizers", quantizer))

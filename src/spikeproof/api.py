@@ -85,7 +85,8 @@ def train(data: PreparedData, architecture: Entry, neuron: Entry | None = None, 
         If entries are not valid or do not fit the data, or the loss diverges.
     """
     from .datasets.base import PreparedData
-    from .model_files import make, untrained
+    from .entries import make
+    from .model_files import untrained
     from .models import FloatNetwork
     _is(data, (PreparedData,), "data")
     _is(seed, (int,), "seed")

@@ -213,7 +213,7 @@ class Explorer:
     def network(self, candidate: Candidate) -> NetworkSpec:
         """NetworkSpec of a candidate."""
         from .convert import to_spec
-        from .model_files import make
+        from .entries import make
         return to_spec(_requantized(self.model, make("quantizers", self.options.entry(candidate))))
 
     def evaluate(self, candidate: Candidate) -> Entry:

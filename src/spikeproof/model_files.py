@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .datasets.base import PreparedData
     from .training import Network
 
-__all__ = ["build", "load_model", "make", "save_model", "untrained"]
+__all__ = ["build", "load_model", "save_model", "untrained"]
 
 KIND = "spikeproof model"
 #: Where channels were taken away, the whole network may have had so many times the numbers that are left, and so many at most.

@@ -39,7 +39,7 @@ class NetworkSizes:
 
         Of compressed networks also ``<name>_compressed_mbit`` (10^6 bits) and ``<name>_percent`` of full precision.
         """
-        from ..model_files import make
+        from ..entries import make
         from ..models import FloatNetwork
         quantities: dict[str, float] = {}
         rows: list[list[Json]] = []

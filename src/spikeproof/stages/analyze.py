@@ -21,8 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str]
 
 def run(args: argparse.Namespace, stage: Stage) -> None:
     from ..datasets.base import load_prepared
+    from ..entries import make
     from ..files import write_json
-    from ..model_files import load_model, make
+    from ..model_files import load_model
     from ..provenance import provenance
     from ..torch_setup import set_up
     set_up(args.threads)

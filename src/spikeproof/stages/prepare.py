@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str]
 def run(args: argparse.Namespace, stage: Stage) -> None:
     from ..datasets.base import limited, save_prepared
     from ..datasets.sources import Sources
-    from ..model_files import make
+    from ..entries import make
     sources = Sources(args.data_dir, not args.offline, args.threads, stage.say)
     data = make("datasets", args.config).prepare(sources)
     if args.limit is not None:

@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str]
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:
-    from ..model_files import make, save_model, untrained
+    from ..entries import make
+    from ..model_files import save_model, untrained
     data = training.start(args)
     parts = ("architecture", "neuron", "pretraining")
     if set(args.config) != set(parts):

@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str]
 def run(args: argparse.Namespace, stage: Stage) -> None:
     import torch
 
-    from ..model_files import load_model, make, save_model
+    from ..entries import make
+    from ..model_files import load_model, save_model
     from ..models import CodeNetwork
     from ..training import Together, fit, seed_of
     data = training.start(args)

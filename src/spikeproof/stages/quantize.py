@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str]
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:
-    from ..model_files import load_model, make, save_model
+    from ..entries import make
+    from ..model_files import load_model, save_model
     from ..models import CodeNetwork, FloatNetwork
     data = training.start(args)
     source, description = load_model(args.model)
