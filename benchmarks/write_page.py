@@ -92,7 +92,8 @@ def training(found, winograd, accuracy):
     if winograd:
         reached = [row["ratio"]["spikingjelly"]["median"] >= 2 for row in winograd["rows"]]
         lines += paragraph(
-            "With `convolutions: winograd` (`--winograd`) spikeproof computes convolutions of 3 x 3 in float32 by Winograd's "
+            "With `convolutions: winograd` in a training's options (here `benchmarks/training_step.py --winograd`) spikeproof "
+            "computes convolutions of 3 x 3 between multiples of 32 channels in float32 by Winograd's "
             "minimal filtering, a quarter of the products, and the others do as above. That is the same precision, with rounding "
             "errors about ten times those of direct sums; the losses agree to nine digits in float64 as before. The target is "
             + ("met" if all(reached) else "met in some rows" if any(reached) else "missed") + ":")

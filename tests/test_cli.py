@@ -69,6 +69,38 @@ def test_stages_by_hand_end_in_a_proof(files):
     assert not (files / "divergence").exists()
 
 
+def test_nothing_that_is_read_is_written_over(files, tmp_path):
+    """Files that a slip of the pen names as output, or as checkpoint, are refused and stay."""
+    kept = {name: (files / name).read_bytes() for name in ("data.safetensors", "float.safetensors")}
+    data, model, out = files / "data.safetensors", files / "float.safetensors", tmp_path / "out.safetensors"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    train = ("pretrain", "--data", data, "--config", files / "chain.json")
+    quantize = ("quantize", "--data", data, "--model", model, "--config", '{"kind": "ternary", "training": {"epochs": 1}}')
+    for arguments, message in (
+            ((*train, "--out", data), f"error: --out and --data must be different files, but both are {data}"),
+            ((*train, "--out", out, "--log", data), f"error: --log and --data must be different files, but both are {data}"),
+            ((*train, "--out", out, "--checkpoint", data), "error: --checkpoint and --data must be different files"),
+            ((*quantize, "--out", out, "--checkpoint", files / "pretrain.json"),
+             "pretrain.json must be a spikeproof checkpoint or not exist, but is another file, which would be replaced"),
+            ((*train, "--out", pipe), f"error: {pipe} must be a file to write, but is a device or a pipe"),
+            ((*train, "--out", out, "--threads", "1000000"), "argument --threads: must be 1024 at most, not 1000000")):
+        status, _, err = cli(*arguments)
+        assert status == 2 and message in err and "Traceback" not in err, err
+    assert {name: (files / name).read_bytes() for name in kept} == kept and (files / "pretrain.json").exists()
+    assert not out.exists() and pipe.is_fifo()
+
+
+def test_data_of_another_shape_are_named(files, tmp_path):
+    other, chain = tmp_path / "other.safetensors", tmp_path / "float.safetensors"
+    assert cli("prepare", "--config", '{"kind": "digits", "bits": 2}', "--out", other)[0] == 0
+    message = "the data must be what the network was made for, 8 x 8 x 1 of 4 bits, one frame, not 8 x 8 x 1 of 2 bits, one frame"
+    for arguments in (("quantize", "--config", '{"kind": "ternary"}', "--model", files / "float.safetensors"),
+                      ("evaluate", "--float-model", files / "float.safetensors", "--model", files / "small.safetensors")):
+        status, _, err = cli(*arguments, "--data", other, "--out", chain)
+        assert status == 2 and message in err and not chain.exists(), err
+
+
 def test_a_part_of_the_images(files, tmp_path):
     common = ("simulate", "--network", files / "network.safetensors", "--rtl", files / "rtl", "--data", files / "data.safetensors")
     status, out, err = cli(*common, "--images", 30, "--out", tmp_path / "equivalence.json")

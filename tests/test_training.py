@@ -62,6 +62,21 @@ def test_checkpoints_of_another_job_or_broken_ones_are_not_used(tmp_path, monkey
                     f"{checkpoint} is truncated or not a spikeproof checkpoint file: training starts again from the first epoch"]
 
 
+def test_a_last_batch_of_one_is_left_out_of_the_means():
+    """Batch normalization takes two samples or more; what was not computed is not counted."""
+    data = tiny_data()
+    for part in (data.frames, data.labels):
+        part["train"] = part["train"][:17]
+    out, = training.fit(tiny_float(data), data, TrainingOptions(epochs=1, batch_size=16), seed=0)
+    assert out["train_accuracy"] > 0 and (16 * out["train_accuracy"]).is_integer()
+    for part in (data.frames, data.labels):
+        part["train"] = part["train"][:1]
+    with pytest.raises(ValueError, match=r"^a training needs two samples or more .*, but the data have one$"):
+        training.fit(tiny_float(data), data, TrainingOptions(epochs=1, batch_size=16), seed=0)
+    with pytest.raises(ValueError, match="batch_size"):
+        TrainingOptions(batch_size=1)
+
+
 def test_an_exploding_training_says_so():
     data = tiny_data()
     sentence = r"^training: the loss is not finite in epoch 1; lower learning_rate \(now 1e\+30\)$"

@@ -78,15 +78,20 @@ def test_a_training_by_it_learns_as_one_by_direct_sums(monkeypatch):
     data = prepare({"kind": "digits", "bits": 4, "steps": 2})
     taken, real = [], winograd.convolve
     monkeypatch.setattr(winograd, "convolve", lambda x, *rest: taken.append(x.shape[-1]) or real(x, *rest))
-    networks = {}
+    networks, said = {}, []
     for convolutions in ("direct", "winograd", "winograd"):
         before = len(taken)
-        network = train(data, LAYERS, say=lambda said: None, pretraining={
+        network = train(data, LAYERS, say=said.append, pretraining={
             "kind": "surrogate", "training": {"epochs": 2, "batch_size": 64, "convolutions": convolutions}})
         networks.setdefault(convolutions, []).append(network)
         # Of the three layers of 3 x 3 the first has one channel; evaluations take direct sums.
         steps = 2 * -(-len(data.labels["train"]) // 64)
         assert sorted(taken[before:]) == ([] if convolutions == "direct" else [4] * steps + [8] * steps)
+    assert said == ["Winograd's kernels compute 2 of the network's convolutions"] * 2
+    train(data, {"kind": "feedforward", "layers": "16C3-10"}, say=said.append, pretraining={
+        "kind": "surrogate", "training": {"epochs": 1, "max_steps": 1, "convolutions": "winograd"}})
+    assert said[2:] == [
+        "Winograd's kernels compute 0 of the network's convolutions: none has what they take, which config/README.md says"]
     (direct,), (first, second) = networks.values()
     scores = [network.history[-1]["validation_accuracy"] for network in (direct, first)]
     assert scores[0] > 0.8 and abs(scores[0] - scores[1]) < 0.06

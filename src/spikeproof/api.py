@@ -90,6 +90,8 @@ def train(data: PreparedData, architecture: Entry, neuron: Entry | None = None, 
     from .models import FloatNetwork
     _is(data, (PreparedData,), "data")
     _is(seed, (int,), "seed")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, not {seed}")
     chain = {"architecture": architecture, "neuron": neuron or {"kind": "lif"}, "pretraining": pretraining or {"kind": "surrogate"}}
     model = untrained(chain, data, seed)
     assert isinstance(model, FloatNetwork)                           # the chain has no quantizer

@@ -3,13 +3,20 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 
-__all__ = ["above_zero", "count", "share", "whole"]
+__all__ = ["above_zero", "count", "share", "threads", "whole"]
 
 
 def count(text: str) -> int:
     """A whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
+    return int(text)
+
+
+def threads(text: str) -> int:
+    """A number of threads; OpenMP ends the process where the system has not so many."""
+    if count(text) > 1024:
+        raise ArgumentTypeError(f"must be 1024 at most, not {text}")
     return int(text)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
-from .arguments import count
+from .arguments import threads
 from .files import room
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ a network of another library, as NIR: its own study, then `snakemake --cores all
 
 exit status: 0 done, 1 the work failed or something differs, 2 wrong usage or bad input
 """
+
+
+#: Arguments of stages that name what is read, and what is written.
+READ = ("data", "model", "float_model", "network", "rtl", "equivalence", "synthesis")
+WRITTEN = ("out", "history", "checkpoint", "figure", "log")
 
 
 def json_argument(text: str) -> dict[str, Json]:
@@ -100,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
         command.add_argument("--log", help="file for progress bars and details (default: standard error)")
         command.add_argument("--label", default="", help="name of the run, for the lines on the terminal")
-        command.add_argument("--threads", type=count, default=1, help="CPU threads (default 1)")
+        command.add_argument("--threads", type=threads, default=1, help="CPU threads (default 1)")
         module.add_arguments(command, json_argument)
         command.set_defaults(run=module.run)
     return top
@@ -110,12 +115,26 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _clash(arguments: argparse.Namespace) -> str | None:
+    """A sentence where a file that is written would replace one that is read, or another one."""
+    named = {name: Path(value).resolve() for name in (*READ, *WRITTEN) if isinstance(value := getattr(arguments, name, None), str)}
+    for name in WRITTEN:
+        for other, path in named.items():
+            if other != name and path == named.get(name):
+                return f"--{name} and --{other.replace('_', '-')} must be different files, but both are {path}"
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = parser().parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     terminal = sys.stderr
     log: TextIO | None = None
+    clash = _clash(arguments)
+    if clash:
+        print(f"spikeproof {arguments.stage}: error: {clash}", file=terminal)
+        return 2
     if arguments.log:
         try:
             Path(arguments.log).parent.mkdir(parents=True, exist_ok=True)

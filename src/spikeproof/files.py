@@ -91,6 +91,8 @@ def atomic_path(path: StrPath, size: int | None = None) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} must be a file to write, but is a folder")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} must be a file to write, but is a device or a pipe")
     with room(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -330,6 +332,21 @@ def stored_digest(path: StrPath) -> str:
         If there is no such file, or it is no container.
     """
     return _stored(path)["sha256"]
+
+
+def check_kind(path: StrPath, kind: str) -> None:
+    """Refuse a file that is of another kind, and so not to be replaced; one of this kind may be cut short, or absent.
+
+    Raises
+    ------
+    ValueError
+        If it is another file.
+    """
+    if Path(path).exists():
+        with open(path, "rb") as file:
+            start = file.read(1 << 20)
+        if start and kind.encode() not in start:                     # the header names it
+            raise ValueError(f"{path} must be a {kind} or not exist, but is another file, which would be replaced")
 
 
 def stored_kind(path: StrPath) -> str:

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from .convert import batch_size, to_codes
-from .files import CorruptFile, read_container, write_container
+from .files import CorruptFile, check_kind, read_container, write_container
 from .training import CHECKPOINT_EVERY, seed_of
 
 if TYPE_CHECKING:
@@ -235,6 +235,7 @@ def _load(path: StrPath | None, job: Entry, say: Say) -> tuple[Entry, dict[str, 
     """(description, tensors) of a checkpoint of the same job, or None."""
     if path is None or not Path(path).exists():
         return None
+    check_kind(path, CHECKPOINT)
     try:
         description, tensors, _ = read_container(path, CHECKPOINT, "training starts again from the first image")
     except CorruptFile as error:

@@ -16,7 +16,7 @@ from . import kernels, winograd
 from .augmentation import Targets, augment
 from .convert import batch_size, batches, to_codes
 from .detection import BoxTargets, mean_average_precision
-from .files import CorruptFile, canonical_json, read_container, write_container
+from .files import CorruptFile, canonical_json, check_kind, read_container, write_container
 from .training_options import AugmentationOptions
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     #: The loss of a batch, logits, and spikes of the layers.
     Losses: TypeAlias = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]
 
-__all__ = ["Method", "Together", "accuracy", "evaluated", "firing_rates", "fit", "seed_of"]
+__all__ = ["Method", "Together", "accuracy", "check_input", "evaluated", "firing_rates", "fit", "seed_of"]
 
 CHECKPOINT = "spikeproof checkpoint"
 #: Seconds between checkpoints.
@@ -189,11 +189,20 @@ def _save(path: StrPath, epoch: int, model: Network, optimizer: torch.optim.Opti
     write_container(path, CHECKPOINT, {"epoch": epoch, "history": history, "job": job, "method": own}, tensors)
 
 
+def check_input(model: Network, data: PreparedData) -> None:
+    """ValueError where the data are not what the network takes: shape of an image, bits, steps of frames."""
+    if model.input_spec != data.input:
+        ours, theirs = ("{} x {} x {} of {} bits, ".format(*of.shape, of.bits)
+                        + ("one frame" if of.constant else "a frame per step") for of in (model.input_spec, data.input))
+        raise ValueError(f"the data must be what the network was made for, {ours}, not {theirs}")
+
+
 def _load(path: StrPath | None, model: Network, optimizer: torch.optim.Optimizer, job: Entry, say: Say,
           method: Method) -> tuple[int, list[Entry]]:
     """Continue from a checkpoint of the same job -> (next epoch, history); (0, []) where there is none."""
     if path is None or not Path(path).exists():
         return 0, []
+    check_kind(path, CHECKPOINT)
     try:
         description, tensors, _ = read_container(path, CHECKPOINT, "training starts again from the first epoch")
     except CorruptFile as error:
@@ -276,14 +285,17 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
     FloatingPointError
         If the loss is not finite.
     ValueError
-        If the training does not fit the neurons or the input (TrainingOptions.check), torch finds no such device, or kernels that
-        the options name cannot be built.
+        If the training does not fit the neurons or the input (TrainingOptions.check), the data are not the network's or are too
+        few, torch finds no such device, kernels that the options name cannot be built, or ``checkpoint`` is another file.
     """
     if device == "cpu" and kernels.complaint():
         say(kernels.complaint())
     if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device must be cpu where torch finds no CUDA device, not {device!r}")
     options.check(model.neuron, data.input)
+    check_input(model, data)
+    if len(data.frames["train"]) < 2:
+        raise ValueError("a training needs two samples or more (batch normalization does), but the data have one")
     if model.head is not None:
         options.check_boxes(model.neuron)
     if (model.head is None) != (data.boxes is None):
@@ -314,7 +326,7 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
     for epoch in bar:
         model.train()
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch)))
-        loss_sum, whole_loss, right, rate = 0.0, 0.0, 0, 0.0
+        loss_sum, whole_loss, right, rate, seen = 0.0, 0.0, 0, 0.0, 0
         for n, index in enumerate(order.split(options.batch_size)[:per_epoch]):
             if len(index) < 2:
                 continue                                            # batch norm needs two
@@ -328,11 +340,14 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
                 x, targets = augment(x, targets.labels, augmentation, draws)
             if device != "cpu":
                 x, targets = x.to(device, non_blocking=True), targets.to(device)
-            with winograd.used(options.convolutions == "winograd"):
+            with winograd.used(options.convolutions == "winograd") as taken:
                 own = method.loss(model, x, targets)
                 if own is None:
                     with torch.autocast(x.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
                         logits, spikes, outputs = model(x)
+            if options.convolutions == "winograd" and (epoch, n) == (start, 0):
+                why = "" if taken else ": none has what they take, which config/README.md says"
+                say(f"Winograd's kernels compute {len(taken)} of the network's convolutions{why}")
             if own is None:
                 logits, outputs = logits.float(), outputs.float()
                 read = logits / model.steps if options.mean_logits else logits
@@ -350,11 +365,11 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
             loss_sum += task_loss * len(index)
             whole_loss += task_loss if penalty is None else task_loss + penalty.item()
             right += targets.right(logits.detach())
+            seen += len(index)
             rate += sum(float(s.detach().flatten(0, 1).mean()) for s in spikes) / max(len(spikes), 1)
         if not math.isfinite(loss_sum):
             raise FloatingPointError(f"{label}: the loss is not finite in epoch {epoch + 1}; lower learning_rate "
                                      f"(now {options.learning_rate})")
-        seen = min(count, per_epoch * options.batch_size)
         history.append({"epoch": epoch + 1, "loss": loss_sum / seen,
                         "train_accuracy": right / seen if model.head is None else None,
                         "validation_accuracy": accuracy(model, data, "validation"), "firing_rate": rate / per_epoch,

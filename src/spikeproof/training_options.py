@@ -56,7 +56,7 @@ class TrainingOptions(Options):
     loss: Literal["cross_entropy", "kernel", "mse_rate", "tet"] = "cross_entropy"
     tet_share: float = Field(0.05, ge=0, le=1)
     mean_logits: bool = False
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=2)
     optimizer: Literal["adamax", "adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)

@@ -25,27 +25,33 @@ __all__ = ["convolve", "takes", "used"]
 #: Channels come in such groups; a tile of 4 x 4 outputs takes so many products.
 GROUP, TILE, PRODUCTS = 32, 4, 36
 _library: ctypes.CDLL | None = None
+_taken: set[int] = set()
 
 
 @contextmanager
-def used(wanted: bool) -> Iterator[None]:
+def used(wanted: bool) -> Iterator[set[int]]:
     """Within it :func:`takes` holds for what this algorithm can compute, if that is wanted; else for nothing.
+
+    Yields
+    ------
+    set of the identities of the connections that were computed within it
 
     Raises
     ------
     ValueError
         Where its kernels cannot be built or must not be used.
     """
-    global _library
-    before = _library
+    global _library, _taken
+    before = _library, _taken
+    _taken = set()
     try:
         _library = kernels.needed("convolutions") if wanted else None
     except RuntimeError as error:
         raise ValueError(f"convolutions must be direct where there is no Winograd: {error}") from None
     try:
-        yield
+        yield _taken
     finally:
-        _library = before
+        _library, _taken = before
 
 
 def takes(x: torch.Tensor, connection: Connection) -> bool:
@@ -61,6 +67,7 @@ def takes(x: torch.Tensor, connection: Connection) -> bool:
 def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, connection: Connection) -> torch.Tensor:
     """x [M, C, H, W] -> [M, C_out, H, W] in values, as :func:`spikeproof.models.operations.convolve` but for rounding; a connection
     that :func:`takes` holds for."""
+    _taken.add(id(connection))
     y: torch.Tensor = _Convolution.apply(x, weight, _library)
     return y if bias is None else y + bias[:, None, None]
 

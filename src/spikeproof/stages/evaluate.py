@@ -38,11 +38,13 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
     from ..models import CodeNetwork
     from ..provenance import provenance
     from ..torch_setup import set_up
-    from ..training import accuracy, firing_rates, found_boxes
+    from ..training import accuracy, check_input, firing_rates, found_boxes
     set_up(args.threads)
     data, data_digest = load_prepared(args.data)
     reference, _ = load_model(args.float_model)
     model, description = load_model(args.model)
+    for of in (reference, model):
+        check_input(of, data)
     dtype = exact_dtype(to_spec(model)) if isinstance(model, CodeNetwork) else torch.float32
     with model.exact(dtype) if isinstance(model, CodeNetwork) else nullcontext():
         rates = firing_rates(model, data, "test", dtype)
