@@ -293,14 +293,14 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
     if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device must be cpu where torch finds no CUDA device, not {device!r}")
     options.check(model.neuron, data.input)
-    check_input(model, data)
-    if len(data.frames["train"]) < 2:
-        raise ValueError("a training needs two samples or more (batch normalization does), but the data have one")
     if model.head is not None:
         options.check_boxes(model.neuron)
     if (model.head is None) != (data.boxes is None):
         has, wants = ("boxes", "labels") if model.head is None else ("labels", "boxes")
         raise ValueError(f"the data must have {wants} for this network, but have {has}: choose a dataset with {wants}")
+    check_input(model, data)
+    if len(data.frames["train"]) < 2:
+        raise ValueError("a training needs two samples or more (batch normalization does), but the data have one")
     if options.wants_synapses:
         assert model.neuron.synapse is not None
         model.surrogate.decay = model.neuron.synapse.beta
