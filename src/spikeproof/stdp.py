@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -15,8 +14,8 @@ import torch
 from tqdm import tqdm
 
 from .convert import batch_size, to_codes
-from .files import CorruptFile, check_kind, read_container, write_container
-from .training import CHECKPOINT_EVERY, seed_of
+from .files import write_container
+from .training import CHECKPOINT_EVERY, read_checkpoint, seed_of
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -231,23 +230,6 @@ def _inputs(frames: Array) -> Array:
     return frames.reshape(len(frames), -1)
 
 
-def _load(path: StrPath | None, job: Entry, say: Say) -> tuple[Entry, dict[str, Array]] | None:
-    """(description, tensors) of a checkpoint of the same job, or None."""
-    if path is None or not Path(path).exists():
-        return None
-    check_kind(path, CHECKPOINT)
-    try:
-        description, tensors, _ = read_container(path, CHECKPOINT, "training starts again from the first image")
-    except CorruptFile as error:
-        say(str(error))
-        return None
-    if description.get("job") != job:
-        say(f"{path} belongs to another configuration: training starts from the first image")
-        return None
-    say(f"continuing after {description['done']:,} images")
-    return description, tensors
-
-
 def learn(model: FloatNetwork, data: PreparedData, rule: Stdp.Options, precision: Precision, epochs: int, seed: int = 0,
           beta: float | None = None, checkpoint: StrPath | None = None, context: Json = None, label: str = "training",
           say: Say = print, device: str = "cpu") -> list[Entry]:
@@ -281,7 +263,8 @@ def learn(model: FloatNetwork, data: PreparedData, rule: Stdp.Options, precision
     history: list[Entry] = []
     frames, done, total = data.frames["train"], 0, 0
     images = len(frames)
-    if (found := _load(checkpoint, job, say)) is not None:
+    if (found := read_checkpoint(checkpoint, CHECKPOINT, job, "image", say)) is not None:
+        say(f"continuing after {found[0]['done']:,} images")
         history, done, total = (found[0][key] for key in ("history", "done", "total"))
         layer_of.weights[:], layer_of.adapted[:], layer_of.used[:] = (found[1][key] for key in ("weights", "adapted", "used"))
     saved = time.monotonic()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     #: The loss of a batch, logits, and spikes of the layers.
     Losses: TypeAlias = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]
 
-__all__ = ["Method", "Together", "accuracy", "check_input", "evaluated", "firing_rates", "fit", "seed_of"]
+__all__ = ["Method", "Together", "accuracy", "check_input", "evaluated", "firing_rates", "fit", "read_checkpoint", "seed_of"]
 
 CHECKPOINT = "spikeproof checkpoint"
 #: Seconds between checkpoints.
@@ -197,20 +197,30 @@ def check_input(model: Network, data: PreparedData) -> None:
         raise ValueError(f"the data must be what the network was made for, {ours}, not {theirs}")
 
 
+def read_checkpoint(path: StrPath | None, kind: str, job: Entry, unit: str, say: Say) -> tuple[Entry, dict[str, Array]] | None:
+    """(description, tensors) of a checkpoint of the same job, or None where there is none, or a broken one or another's, which is
+    said; ``unit`` is what a training counts. ValueError where the file is no checkpoint."""
+    if path is None or not Path(path).exists():
+        return None
+    check_kind(path, kind)
+    try:
+        description, tensors, _ = read_container(path, kind, f"training starts again from the first {unit}")
+    except CorruptFile as error:
+        say(str(error))
+        return None
+    if description.get("job") != job:
+        say(f"{path} belongs to another configuration: training starts from the first {unit}")
+        return None
+    return description, tensors
+
+
 def _load(path: StrPath | None, model: Network, optimizer: torch.optim.Optimizer, job: Entry, say: Say,
           method: Method) -> tuple[int, list[Entry]]:
     """Continue from a checkpoint of the same job -> (next epoch, history); (0, []) where there is none."""
-    if path is None or not Path(path).exists():
+    found = read_checkpoint(path, CHECKPOINT, job, "epoch", say)
+    if found is None:
         return 0, []
-    check_kind(path, CHECKPOINT)
-    try:
-        description, tensors, _ = read_container(path, CHECKPOINT, "training starts again from the first epoch")
-    except CorruptFile as error:
-        say(str(error))
-        return 0, []
-    if description.get("job") != job:
-        say(f"{path} belongs to another configuration: training starts from the first epoch")
-        return 0, []
+    description, tensors = found
     own = {n.removeprefix("model."): torch.from_numpy(v) for n, v in tensors.items() if n.startswith("model.")}
     model.load_state_dict(own)
     state: dict[int, dict[str, torch.Tensor]] = {}
