@@ -10,6 +10,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STUDY ?= default
 TORCH_INDEX ?=
 BIN := .venv/bin
+# Command that prints where an environment, of which the folder of programs is given, has its packages.
+packages = $(1)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
 .PHONY: results test lint docs clean golden-env
 results: .venv/installed
@@ -23,8 +25,10 @@ test: .venv/installed
 
 golden-env: .venv-snntorch/installed .venv-sinabs/installed
 
-.venv-%/installed: tests/golden/%.txt
+# What has the same version in .venv, torch above all, is not installed again: packages of their own come first.
+.venv-%/installed: tests/golden/%.txt .venv/installed
 	$(PYTHON) -m venv .venv-$*
+	@$(call packages,$(BIN)) > "$$($(call packages,.venv-$*/bin))/shared.pth"
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $<
 	@touch $@
 
@@ -43,10 +47,10 @@ docs: .venv/installed
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("spikeproof needs Python 3.11 or newer, not " + sys.version.split()[0] + ": set PYTHON to one") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@# A folder named spikeproof beside a user's script must not be taken for the package.
-	@printf '%s\n' "$(CURDIR)/src" "$(CURDIR)/hdl" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/spikeproof.pth"
+	@printf '%s\n' "$(CURDIR)/src" "$(CURDIR)/hdl" > "$$($(call packages,$(BIN)))/spikeproof.pth"
 	@touch $@
 
 clean:

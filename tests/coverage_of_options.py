@@ -1,5 +1,6 @@
 """Which options of the contract and of the core a plan uses, and a set of random plans that uses them all."""
 import itertools
+from functools import cache
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from spikeproof_hdl.layout import is_channelwise
@@ -112,8 +113,9 @@ def options_of(plan):
 ALL = {(axis, value) for axis, values in OPTIONS.items() for value in values}
 
 
-def covering_plans(count, examples=1500, batches=12):
-    """Of so many random plans, ``count`` or more that together use every option, and many pairs of them.
+@cache
+def _drawn(examples=1500, batches=12):
+    """Random plans that together use every option: list of (plan, its options).
 
     What Hypothesis draws changes with its version and with the constants in our code; where an option is missing, another batch
     of plans is drawn.
@@ -128,6 +130,12 @@ def covering_plans(count, examples=1500, batches=12):
                                     suppress_health_check=list(HealthCheck))(given(plans())(collect)))()
         if ALL <= set().union(*(options for _, options in pool)):
             break
+    return pool
+
+
+def covering_plans(count):
+    """Of many random plans, ``count`` or more that together use every option, and many pairs of them."""
+    pool = _drawn()
     chosen = _cover([], pool, set(ALL), len(pool))
     offers = [(plan, pairs(options)) for plan, options in pool]
     return _cover(chosen, offers, set().union(*(offer for _, offer in offers)), count)

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
+from spikeproof_hdl.layout import Unbuildable
 from test_models import tiny_data
 
 import spikeproof
@@ -61,7 +62,9 @@ def test_models_networks_and_data_are_saved_and_loaded(trained, tmp_path):
 def test_quantize_trains_on_where_there_are_data(trained):
     data, model = trained
     entry = {"kind": "int", "bits": 3, "training": TRAINING}
-    once, on = spikeproof.quantize(model, entry), spikeproof.quantize(model, entry, data, say=lambda said: None)
+    said = []
+    once, on = spikeproof.quantize(model, entry, say=said.append), spikeproof.quantize(model, entry, data, say=lambda said: None)
+    assert said == ["the quantizer's training is left out: it needs data"]
     assert once.history == [] and [of["epoch"] for of in on.history] == [1] and on.chain["quantizer"] == entry
     assert network_digest(spikeproof.export(once)) != network_digest(spikeproof.export(on, data.frames["test"]))
     with pytest.raises(ValueError, match="^the model must be in full precision, not quantized already$"):
@@ -95,4 +98,13 @@ def test_wrong_arguments_are_named(trained, tmp_path):
         spikeproof.export(model)
     with pytest.raises(TypeError, match="^what is saved must be a FloatNetwork or CodeNetwork or NetworkSpec or PreparedData, not"):
         spikeproof.save(tmp_path / "a", 42)
+    net = spikeproof.export(spikeproof.quantize(model, {"kind": "int", "bits": 4}))
+    with pytest.raises(ValueError, match="^frames must hold one image or more, not none$"):
+        spikeproof.run_integer(net, np.zeros((0, *net.input.shape), np.uint8))
+    for wrong, message in (({"fold": "x"}, r"^fold must be numbers of layers, .* that add up to 2, not \['x'\]$"),
+                           ({"fold": 1.5}, "^fold must be numbers of layers"),
+                           ({"lanes": 0}, "^lanes must be a whole number, at least 1, not 0$"),
+                           ({"updaters": "two"}, "^updaters must be a whole number, at least 1, not two$")):
+        with pytest.raises(Unbuildable, match=message):
+            spikeproof.generate(net, tmp_path / "a", **wrong)
     assert not (tmp_path / "a").exists()

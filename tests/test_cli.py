@@ -78,11 +78,18 @@ def test_nothing_that_is_read_is_written_over(files, tmp_path):
     train = ("pretrain", "--data", data, "--config", files / "chain.json")
     quantize = ("quantize", "--data", data, "--model", model, "--config", '{"kind": "ternary", "training": {"epochs": 1}}')
     for arguments, message in (
-            ((*train, "--out", data), f"error: --out and --data must be different files, but both are {data}"),
-            ((*train, "--out", out, "--log", data), f"error: --log and --data must be different files, but both are {data}"),
-            ((*train, "--out", out, "--checkpoint", data), "error: --checkpoint and --data must be different files"),
+            ((*train, "--out", data), f"error: out and data must be different files, but both are {data}"),
+            ((*train, "--out", out, "--log", data), f"error: log and data must be different files, but both are {data}"),
+            ((*train, "--out", out, "--checkpoint", data), "error: checkpoint and data must be different files"),
             ((*quantize, "--out", out, "--checkpoint", files / "pretrain.json"),
              "pretrain.json must be a spikeproof checkpoint or not exist, but is another file, which would be replaced"),
+            ((*train, "--out", files / "chain.json"), "error: out and config must be different files"),
+            ((*train, "--out", out, "--history", out), "error: history and out must be different files"),
+            (("export", "--data", data, "--model", model, "--out", out, "--result", model), "error: result and model must be"),
+            ((*train, "--out", data / "below"), f"error: {data / 'below'} cannot be written: {data} is a file, not a folder"),
+            ((*train, "--out", "/proc/below"), "error: /proc/below cannot be written: "),
+            ((*train, "--out", out, "--history", tmp_path), f"error: {tmp_path} must be a file to write, but is a folder"),
+            (("generate", "--network", model, "--out", data), f"error: {data} must be a folder to write into, but is a file"),
             ((*train, "--out", pipe), f"error: {pipe} must be a file to write, but is a device or a pipe"),
             ((*train, "--out", out, "--threads", "1000000"), "argument --threads: must be 1024 at most, not 1000000")):
         status, _, err = cli(*arguments)

@@ -32,7 +32,7 @@ def test_core_equals_integer_model_on_random_networks(plan, seed):
 
 def test_core_equals_integer_model_on_networks_that_cover_all_options(record_property):
     """A few of many random networks that use every option, and most pairs of options; each with and without stalls."""
-    chosen = covering_plans(20)
+    chosen = covering_plans(12)
     record_property("coverage of options, Amaranth", summary(chosen))
     for plan in chosen:
         frames = random_frames(plan.net, 2, 1)

@@ -109,8 +109,8 @@ def test_pruned_channels_cost_no_cycles():
 
 @pytest.mark.parametrize("changes, message", [
     ({"lanes": [3]}, "layer out: lanes must divide the 4 output channels, not 3"),
-    ({"lanes": 0}, "lanes must be at least 1, not 0"),
-    ({"updaters": 0}, "updaters must be at least 1, not 0"),
+    ({"lanes": 0}, "lanes must be a whole number, at least 1, not 0"),
+    ({"updaters": 0}, "updaters must be a whole number, at least 1, not 0"),
     ({"word": 9}, "word must be from 1 to 8, the input channels, not 9"),
 ])
 def test_plans_that_do_not_divide_are_refused(changes, message):

@@ -69,6 +69,8 @@ def test_a_last_batch_of_one_is_left_out_of_the_means():
         part["train"] = part["train"][:17]
     out, = training.fit(tiny_float(data), data, TrainingOptions(epochs=1, batch_size=16), seed=0)
     assert out["train_accuracy"] > 0 and (16 * out["train_accuracy"]).is_integer()
+    alone, = training.fit(tiny_float(data), data, TrainingOptions(epochs=1, batch_size=16, max_steps=1), seed=0)
+    assert out == alone                                             # firing rate and learning rate too
     for part in (data.frames, data.labels):
         part["train"] = part["train"][:1]
     with pytest.raises(ValueError, match=r"^a training needs two samples or more .*, but the data have one$"):

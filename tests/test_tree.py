@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from conftest import ROOT
 
@@ -60,7 +61,7 @@ def test_annotations_are_no_code(tmp_path, monkeypatch):
 
     def digest(text):
         (tmp_path / "a.py").write_text(text)
-        for of in (module._tree, module._direct, module._own, module.code_digest):
+        for of in (module._read, module.code_digest):
             of.cache_clear()
         return module.code_digest("pkg.a")
     try:
@@ -78,7 +79,33 @@ def test_annotations_are_no_code(tmp_path, monkeypatch):
         digest("from .heavy import x\n")
         assert "pkg.heavy" in module.imported_modules("pkg.a")
     finally:
-        for of in (module._tree, module._direct, module._own, module.code_digest):
+        for of in (module._read, module.code_digest):
+            of.cache_clear()
+
+
+def test_what_was_read_of_code_is_kept(tmp_path, monkeypatch):
+    """Starts read no module that was read before; a file that says nothing of use is read round and written again."""
+    from spikeproof import code_digest as module
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def digest():
+        for of in (module._kept, module._read, module.code_digest):
+            of.cache_clear()
+        return module.code_digest("spikeproof.stages.bundle")
+    try:
+        first = digest()
+        kept, = (tmp_path / "spikeproof").iterdir()
+        text = kept.read_text()
+        with monkeypatch.context() as patch:
+            patch.setattr(module.ast, "parse", lambda text: pytest.fail("a module was read again"))
+            assert digest() == first
+        for spoilt in (text[:1000], "[1]", '{"a": [1]}'):
+            kept.write_text(spoilt)
+            assert digest() == first and kept.read_text() == text
+        monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+        assert digest() == first
+    finally:
+        for of in (module._kept, module._read, module.code_digest):
             of.cache_clear()
 
 

@@ -1,6 +1,7 @@
 """What of a network the core builds in parallel, what shares hardware, and what it refuses to build."""
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 
@@ -185,21 +186,24 @@ class CorePlan:
             that share an engine
         fetch : int, codes that one read of a frame memory brings, at most; layers with little to do get less
         """
-        for name, value in (("lanes", 1 if lanes is None else lanes), ("updaters", updaters)):
-            if isinstance(value, int) and value < 1:
-                raise Unbuildable(f"{name} must be at least 1, not {value}")
+        listed = isinstance(lanes, (list, tuple))
+        for name, value in (("lanes", 1 if lanes is None or listed else lanes), ("updaters", updaters)):
+            if not isinstance(value, Integral) or value < 1:
+                raise Unbuildable(f"{name} must be a whole number, at least 1, not {value}")
         count = len(net.layers)
-        sizes = [count] if fold is True else [1] * count if fold is False else list(fold)
-        if sum(sizes) != count or any(size < 1 for size in sizes):
+        if isinstance(fold, (bool, np.bool_)):
+            fold = [count] if fold else [1] * count
+        sizes = list(fold) if isinstance(fold, (list, tuple)) else [fold]
+        if not all(isinstance(size, Integral) and size >= 1 for size in sizes) or sum(sizes) != count:
             raise Unbuildable(f"fold must be numbers of layers, 1 or more each, that add up to {count}, not {sizes}")
         ends = np.cumsum(sizes).tolist()
         engines = tuple(tuple(range(end - size, end)) for end, size in zip(ends, sizes))
         most = [most_lanes(layer) for layer in net.layers]
         position = {layer.name: k for k, layer in enumerate(net.layers)}
-        chosen = list(lanes) if isinstance(lanes, (list, tuple)) else [divisor(m, lanes or MAX_LANES) for m in most]
+        chosen = list(lanes) if listed else [divisor(m, lanes or MAX_LANES) for m in most]
         if len(chosen) != count:
             raise Unbuildable(f"lanes must be one number for each of the {count} layers, not {len(chosen)}")
-        if not isinstance(lanes, (list, tuple)):
+        if not listed:
             for k, layer in enumerate(net.layers):              # the gates of a group of lanes come in one word
                 if layer.gate is not None and net.by_name[layer.gate].shape[2] > 1:
                     chosen[position[layer.gate]] = chosen[k] = min(chosen[k], chosen[position[layer.gate]])

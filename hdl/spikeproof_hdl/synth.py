@@ -161,6 +161,7 @@ def synthesize(rtl, work, device=AUTO, seed=1, frequency=100):
     chip = DEVICES[sizes[0]]
     _, block_bits, _ = FAMILIES[chip.family]
     rtl, work = Path(rtl), Path(work)
+    memories = load_manifest(rtl)["memories"]
     copy_core(rtl, work)
     (work / "shell.v").write_text(shell(rtl))
     began = time.monotonic()
@@ -168,7 +169,7 @@ def synthesize(rtl, work, device=AUTO, seed=1, frequency=100):
     middle = time.monotonic()
     design = json.loads((work / "stat.json").read_text())["design"]["num_cells_by_type"]
     result = {kind: _count(design, weights) for kind, weights in CELLS[chip.family].items()}
-    needed, names = _block_ram((work / "yosys.log").read_text(), load_manifest(rtl)["memories"], chip.family)
+    needed, names = _block_ram((work / "yosys.log").read_text(), memories, chip.family)
     device = next((size for size in sizes if _fits(result, DEVICES[size])), sizes[-1])
     chip, fmax, tools = DEVICES[device], None, ["yosys"]
     crowded = chip.family == "ecp5" and result["lut"] > chip.luts / 2

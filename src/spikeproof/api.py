@@ -129,6 +129,8 @@ def quantize(model: FloatNetwork, quantizer: Entry, data: PreparedData | None = 
     if data is not None:
         pretraining = make("pretraining", model.chain["pretraining"])
         coded, history = pretraining.train_codes(coded, model, data, method=made.method(), seed=seed, say=say)
+    elif "training" in quantizer:
+        say("the quantizer's training is left out: it needs data")
     coded.chain, coded.classes, coded.history = {**model.chain, "quantizer": quantizer}, model.classes, history
     return coded.eval()
 
@@ -180,8 +182,8 @@ def run_integer(net: NetworkSpec, frames: Array) -> Trace:
     return run(net, frames)
 
 
-def generate(net: NetworkSpec, folder: StrPath, lanes: int | Sequence[int] = 16, updaters: int = 1, fold: bool = False,
-             loadable: bool = False) -> Entry:
+def generate(net: NetworkSpec, folder: StrPath, lanes: int | Sequence[int] = 16, updaters: int = 1,
+             fold: bool | Sequence[int] = False, loadable: bool = False) -> Entry:
     """Write the neuron core of a network: ``core.v``, a memory image each, ``manifest.json``.
 
     Parameters
@@ -190,7 +192,7 @@ def generate(net: NetworkSpec, folder: StrPath, lanes: int | Sequence[int] = 16,
     folder : is made, or replaced where it is a core
     lanes : int, neurons that accumulate at once in a layer, at most; or a list, one for each layer
     updaters : int, neurons that are updated in a cycle, per layer
-    fold : True where all layers share one engine
+    fold : True where all layers share one engine; or a list, how many neighbouring layers share each
     loadable : bool, whether memories can be written and read at run time
 
     Returns

@@ -1,9 +1,21 @@
-"""Types of command-line arguments: text -> number, or a sentence."""
+"""Types of command-line arguments: text -> number, or a sentence; paths that say what a stage does with them."""
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
 
-__all__ = ["above_zero", "count", "share", "threads", "whole"]
+__all__ = ["Output", "OutputFolder", "Source", "above_zero", "count", "share", "threads", "whole"]
+
+
+class Source(str):
+    """Path of a file or folder that a stage reads."""
+
+
+class Output(str):
+    """Path of a file that a stage writes."""
+
+
+class OutputFolder(Output):
+    """Path of a folder that a stage writes into, or replaces."""
 
 
 def count(text: str) -> int:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
-from .arguments import threads
-from .files import room
+from .arguments import Output, OutputFolder, Source, threads
+from .files import NoRoom, check_output, room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,15 +51,22 @@ exit status: 0 done, 1 the work failed or something differs, 2 wrong usage or ba
 """
 
 
-#: Arguments of stages that name what is read, and what is written.
-READ = ("data", "model", "float_model", "network", "rtl", "equivalence", "synthesis")
-WRITTEN = ("out", "history", "checkpoint", "figure", "log")
+class JsonObject(dict[str, "Json"]):
+    """A JSON object of the command line.
+
+    Members
+    -------
+    source : Source, the file that it is from, or None
+    """
+    source: Source | None = None
 
 
-def json_argument(text: str) -> dict[str, Json]:
+def json_argument(text: str) -> JsonObject:
     """A JSON object, or the path of a file that holds one."""
+    source = None
     try:
         if not text.lstrip().startswith("{"):
+            source = Source(text)
             text = Path(text).read_text(encoding="utf-8")
         value = json.loads(text)
     except OSError as error:
@@ -68,7 +75,9 @@ def json_argument(text: str) -> dict[str, Json]:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError("must be a JSON object")
-    return value
+    found = JsonObject(value)
+    found.source = source
+    return found
 
 
 class Stage:
@@ -103,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
         text = module.__doc__.strip()
         command = commands.add_parser(name, help=text.splitlines()[0], description=text,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
-        command.add_argument("--log", help="file for progress bars and details (default: standard error)")
+        command.add_argument("--log", type=Output, help="file for progress bars and details (default: standard error)")
         command.add_argument("--label", default="", help="name of the run, for the lines on the terminal")
         command.add_argument("--threads", type=threads, default=1, help="CPU threads (default 1)")
         module.add_arguments(command, json_argument)
@@ -115,14 +124,20 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _clash(arguments: argparse.Namespace) -> str | None:
-    """A sentence where a file that is written would replace one that is read, or another one."""
-    named = {name: Path(value).resolve() for name in (*READ, *WRITTEN) if isinstance(value := getattr(arguments, name, None), str)}
-    for name in WRITTEN:
-        for other, path in named.items():
-            if other != name and path == named.get(name):
-                return f"--{name} and --{other.replace('_', '-')} must be different files, but both are {path}"
-    return None
+def _check_paths(arguments: argparse.Namespace) -> None:
+    """ValueError where what is written would replace what is read, or another output, or cannot be written."""
+    named: dict[Path, str] = {}
+    for kind in (Source, Output):
+        for name, value in vars(arguments).items():
+            for path in value if isinstance(value, list) else [getattr(value, "source", value)]:
+                if isinstance(path, kind):
+                    place = Path(path).resolve()
+                    if kind is Output and place in named:
+                        raise ValueError(f"{name} and {named[place]} must be different files, but both are {place}")
+                    named[place] = name.replace("_", "-")
+    for value in vars(arguments).values():
+        if isinstance(value, Output):
+            check_output(value, isinstance(value, OutputFolder))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,17 +146,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     terminal = sys.stderr
     log: TextIO | None = None
-    clash = _clash(arguments)
-    if clash:
-        print(f"spikeproof {arguments.stage}: error: {clash}", file=terminal)
-        return 2
-    if arguments.log:
-        try:
-            Path(arguments.log).parent.mkdir(parents=True, exist_ok=True)
-            log = sys.stderr = open(arguments.log, "w", encoding="utf-8", buffering=1)
-        except OSError as error:
-            print(f"spikeproof {arguments.stage}: error: --log {arguments.log} cannot be written: {error.strerror}", file=terminal)
-            return 2
+    try:
+        _check_paths(arguments)
+        if arguments.log:
+            try:
+                log = sys.stderr = open(arguments.log, "w", encoding="utf-8", buffering=1)
+            except OSError as error:
+                raise ValueError(f"{arguments.log} cannot be written: {error.strerror}") from None
+    except (NoRoom, ValueError) as error:
+        print(f"spikeproof {arguments.stage}: error: {error}", file=terminal)
+        return 1 if isinstance(error, NoRoom) else 2
     # A stage that is told to end leaves nothing half-written, as after Ctrl-C.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import sys
+from contextlib import suppress
+from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
+
+from .files import cache_folder, write_text
 
 __all__ = ["code_digest", "imported_modules"]
 
 ROOTS = {"spikeproof": Path(__file__).parent, "spikeproof_hdl": Path(__file__).parents[2] / "hdl" / "spikeproof_hdl"}
+#: Texts that are remembered, the newest ones: those of some versions of the program.
+MOST = 2000
 
 
 def _path(module: str) -> Path | None:
@@ -66,52 +74,94 @@ class _Running(ast.NodeTransformer):
     visit_AsyncFunctionDef = visit_FunctionDef
 
 
-@cache
-def _tree(path: Path) -> ast.Module:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    tree = _Running().visit(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) \
-                and ast.get_docstring(node, False) is not None:
-            node.body = node.body[1:]
-    return tree
+@dataclass(frozen=True)
+class _Source:
+    """What is read from the text of a module.
+
+    Members
+    -------
+    code : str, digest of what it runs
+    imports : of each import statement: dots of a relative one, module, names imported from it
+    templates : str, folders or files of templates that it names
+    """
+    code: str
+    imports: list[tuple[int, str, list[str]]]
+    templates: list[str]
+
+    @classmethod
+    def of(cls, text: str) -> _Source:
+        tree = _Running().visit(ast.parse(text))
+        imports: list[tuple[int, str, list[str]]] = []
+        templates: list[str] = []
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) \
+                    and ast.get_docstring(node, False) is not None:
+                node.body = node.body[1:]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imports += [(0, alias.name, []) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                imports.append((node.level, node.module or "", [alias.name for alias in node.names]))
+            elif isinstance(node, ast.Constant) and str(node.value).split("/")[0] == "templates":
+                templates.append(str(node.value))
+        return cls(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports, templates)
+
+
+class _Kept:
+    """What was read from texts, by their digests, in a file of the cache folder: reading them takes a second, in every start of
+    Snakemake and of a training. What cannot be read or written there is read from the texts."""
+    def __init__(self) -> None:
+        with open(__file__, "rb") as file:
+            key = hashlib.sha256(file.read() + sys.version.encode()).hexdigest()[:24]
+        self.path: Path | None = None
+        self.known: dict[str, _Source] = {}
+        self.fresh = False
+        with suppress(OSError, RuntimeError, ValueError, TypeError, AttributeError):
+            self.path = cache_folder() / f"code-{key}.json"
+            known = json.loads(self.path.read_text(encoding="utf-8"))
+            self.known = {digest: _Source(*of) for digest, of in known.items()}
+
+    def source(self, raw: bytes) -> _Source:
+        """What is read from the bytes of a module."""
+        digest = hashlib.sha256(raw).hexdigest()
+        if digest not in self.known:
+            self.known[digest] = _Source.of(raw.decode())
+            self.fresh = True
+        return self.known[digest]
+
+    def save(self) -> None:
+        """Write what is new."""
+        if self.fresh and self.path is not None:
+            newest = dict(list(self.known.items())[-MOST:])
+            with suppress(OSError, ValueError):
+                write_text(self.path, json.dumps({digest: astuple(of) for digest, of in newest.items()}))
+        self.fresh = False
 
 
 @cache
-def _direct(module: str) -> frozenset[str]:
-    """Modules of ours that a module names in its import statements."""
-    found: set[str]
-    path, found = _path(module), set()
-    assert path is not None
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parent = package.split(".")[:len(package.split(".")) - node.level + 1]
-                base = ".".join([*parent, *([node.module] if node.module else [])])
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        found.update(name for name in names if _path(name))
-    return frozenset(found)
+def _kept() -> _Kept:
+    return _Kept()
 
 
 @cache
-def _own(module: str) -> bytes:
-    """Digest of one module's code and of the templates that it names; kept, because many stages share their modules."""
+def _read(module: str) -> tuple[frozenset[str], bytes]:
+    """Modules of ours that one names in its import statements; digest of its code and of the templates that it names."""
     path = _path(module)
     assert path is not None
-    own = hashlib.sha256(f"{module}\n{ast.dump(_tree(path))}\n".encode())
+    source = _kept().source(path.read_bytes())
+    names: set[str] = set()
+    package = (module if path.name == "__init__.py" else module.rpartition(".")[0]).split(".")
+    for level, base, imported in source.imports:
+        if level:
+            base = ".".join([*package[:len(package) - level + 1], *([base] if base else [])])
+        names |= {base, *(f"{base}.{name}" for name in imported)}
+    own = hashlib.sha256(f"{module}\n{source.code}\n".encode())
     # A module that uses a template folder, or a file of it, names it: "templates", "templates/name". Those files are code too.
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Constant) and str(node.value).split("/")[0] == "templates":
-            named = path.parent / str(node.value)
-            for template in sorted(named.iterdir()) if named.is_dir() else [named]:
-                own.update(template.read_bytes() if template.is_file() else b"")
-    return own.digest()
+    for name in source.templates:
+        named = path.parent / name
+        for template in sorted(named.iterdir()) if named.is_dir() else [named]:
+            own.update(template.read_bytes() if template.is_file() else b"")
+    return frozenset(name for name in names if _path(name)), own.digest()
 
 
 def imported_modules(*modules: str) -> list[str]:
@@ -130,7 +180,7 @@ def imported_modules(*modules: str) -> list[str]:
             raise ModuleNotFoundError(f"no module {module!r} in {', '.join(ROOTS)}")
         if module not in found:
             found.add(module)
-            todo += _direct(module)
+            todo += _read(module)[0]
     return sorted(found)
 
 
@@ -139,5 +189,6 @@ def code_digest(*modules: str) -> str:
     """Digest (16 hexadecimal digits) of all code that these modules run, templates included."""
     total = hashlib.sha256()
     for module in imported_modules(*modules):
-        total.update(_own(module))
+        total.update(_read(module)[1])
+    _kept().save()
     return total.hexdigest()[:16]

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     #: Name of a tensor -> (type as numpy names it, shape).
     Shapes: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
 
-__all__ = ["DEFLATE", "CorruptFile", "NoRoom", "Pieces", "atomic_path", "cache_folder", "canonical_json", "content_digest",
-           "digests", "read_container", "read_result", "room", "sha256_file", "stored_digest", "stored_kind", "write_container",
-           "write_json", "write_text"]
+__all__ = ["DEFLATE", "CorruptFile", "NoRoom", "Pieces", "atomic_path", "cache_folder", "canonical_json", "check_kind",
+           "check_output", "content_digest", "digests", "read_container", "read_result", "room", "sha256_file", "stored_digest",
+           "stored_kind", "write_container", "write_json", "write_text"]
 
 #: numpy's names of types -> those of the safetensors format.
 TYPES = {"|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<u2": "U16", "<i2": "I16", "<u4": "U32", "<i4": "I32", "<u8": "U64",
@@ -84,15 +84,48 @@ def room(path: StrPath, size: int | None = None) -> Iterator[None]:
                      "put the folder on another disk") from None
 
 
+def _check_file(path: Path) -> None:
+    """ValueError where a file that is to be written would take the place of something else."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} must be a file to write, but is a {'folder' if path.is_dir() else 'device or a pipe'}")
+
+
+def check_output(path: StrPath, folder: bool = False) -> None:
+    """Make the folder that something is to be written in, before any work is done for it.
+
+    Raises
+    ------
+    ValueError
+        If ``path`` cannot be written, or is a folder where a file is wanted, or the other way round.
+    NoRoom
+        If a disk is full.
+    """
+    path = Path(path)
+    if not folder:
+        _check_file(path)
+    elif path.exists() and not path.is_dir():
+        raise ValueError(f"{path} must be a folder to write into, but is a file")
+    for above in path.parents:
+        if above.exists() and not above.is_dir():
+            raise ValueError(f"{path} cannot be written: {above} is a file, not a folder")
+    try:
+        with room(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.is_dir():
+                with tempfile.TemporaryFile(dir=path.parent):
+                    pass
+    except NoRoom:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from None
+
+
 @contextmanager
 def atomic_path(path: StrPath, size: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, else it is removed. A full disk is told by
     :func:`room`."""
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} must be a file to write, but is a folder")
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} must be a file to write, but is a device or a pipe")
+    _check_file(path)
     with room(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

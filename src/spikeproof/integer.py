@@ -239,13 +239,15 @@ def run(net: NetworkSpec, frames: Array, sums: dict[Any, Array] | None = None) -
     Raises
     ------
     ValueError
-        If the shape is not the network's, or a code is outside 0 .. 2^bits - 1.
+        If the shape is not the network's, there is no image, or a code is outside 0 .. 2^bits - 1.
     """
     frames = np.asarray(frames)
     expected = net.input.shape if net.input.constant else (net.steps, *net.input.shape)
     if frames.shape[1:] != expected:
         raise ValueError(f"frames must be [images, {', '.join(map(str, expected))}], not {list(frames.shape)}")
-    if frames.size and (frames.min() < 0 or frames.max() > net.input.max_code):
+    if not len(frames):
+        raise ValueError("frames must hold one image or more, not none")
+    if frames.min() < 0 or frames.max() > net.input.max_code:
         raise ValueError(f"input codes must be from 0 to {net.input.max_code}, "
                          f"not {int(frames.min())} .. {int(frames.max())}")
     batch = len(frames)

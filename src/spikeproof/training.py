@@ -319,10 +319,10 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
     frames = data.frames["train"]                                    # a map of the file: batches are taken out of it
     count = len(frames)
     targets_of = _targets_of(model, data)
-    per_epoch = math.ceil(count / options.batch_size)
+    per_epoch = count // options.batch_size + (count % options.batch_size > 1)   # batch normalization needs two samples
     if options.max_steps is not None:
         per_epoch = min(per_epoch, options.max_steps)
-    total = per_epoch * options.epochs
+    total, seen = per_epoch * options.epochs, min(per_epoch * options.batch_size, count)
     job = {"options": options.model_dump(), "seed": seed, "images": count, "start": _digest_of(model), "context": context}
     optimizer = _optimizer(model.to(device), options)
     method = method or Method()
@@ -336,10 +336,8 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
     for epoch in bar:
         model.train()
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch)))
-        loss_sum, whole_loss, right, rate, seen = 0.0, 0.0, 0, 0.0, 0
+        loss_sum, whole_loss, right, rate = 0.0, 0.0, 0, 0.0
         for n, index in enumerate(order.split(options.batch_size)[:per_epoch]):
-            if len(index) < 2:
-                continue                                            # batch norm needs two
             lr = options.rate(epoch, (epoch * per_epoch + n) / total) * method.rate
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -375,7 +373,6 @@ def fit(model: Network, data: PreparedData, options: TrainingOptions, seed: int,
             loss_sum += task_loss * len(index)
             whole_loss += task_loss if penalty is None else task_loss + penalty.item()
             right += targets.right(logits.detach())
-            seen += len(index)
             rate += sum(float(s.detach().flatten(0, 1).mean()) for s in spikes) / max(len(spikes), 1)
         if not math.isfinite(loss_sum):
             raise FloatingPointError(f"{label}: the loss is not finite in epoch {epoch + 1}; lower learning_rate "

@@ -49,7 +49,8 @@ class FloatConnection(nn.Module):
         super().__init__()
         self.connection = connection
         self.weight = weight_of(connection)
-        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        if not self.weight.is_meta:                                  # shapes alone draw no numbers: torch loads compilers for it
+            nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         self.norm = nn.BatchNorm2d(connection.out_channels) if norm else None
         self.bias = None if norm else nn.Parameter(torch.zeros(connection.out_channels))
 

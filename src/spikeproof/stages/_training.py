@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import whole
+from ..arguments import Output, Source, whole
 
 if TYPE_CHECKING:
     import argparse
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json], config_help: str,
                   model: bool = False) -> None:
-    parser.add_argument("--data", required=True, help="prepared data")
+    parser.add_argument("--data", type=Source, required=True, help="prepared data")
     if model:
-        parser.add_argument("--model", required=True, help="the trained model to start from")
+        parser.add_argument("--model", type=Source, required=True, help="the trained model to start from")
     parser.add_argument("--config", type=json_argument, required=True, help=config_help)
     parser.add_argument("--seed", type=whole, default=0, help="seed of weights and data order (default 0)")
-    parser.add_argument("--checkpoint", help="file that an interrupted training continues from")
-    parser.add_argument("--out", required=True, help="trained model, .safetensors")
-    parser.add_argument("--history", help="losses and accuracies per epoch, .json")
+    parser.add_argument("--checkpoint", type=Output, help="file that an interrupted training continues from")
+    parser.add_argument("--out", type=Output, required=True, help="trained model, .safetensors")
+    parser.add_argument("--history", type=Output, help="losses and accuracies per epoch, .json")
 
 
 def start(args: argparse.Namespace) -> PreparedData:

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..arguments import Output, Source
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -13,10 +15,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--config", type=json_argument, required=True, help="analysis entry, JSON or a file of it")
-    parser.add_argument("--data", help="prepared data, where the analysis is of trained networks")
-    parser.add_argument("--models", nargs="+", help="trained models, likewise")
-    parser.add_argument("--rows", nargs="+", help="of an exploration, what its jobs have found: all parts of each model")
-    parser.add_argument("--out", required=True, help="result, .json")
+    parser.add_argument("--data", type=Source, help="prepared data, where the analysis is of trained networks")
+    parser.add_argument("--models", type=Source, nargs="+", help="trained models, likewise")
+    parser.add_argument("--rows", type=Source, nargs="+",
+                        help="of an exploration, what its jobs have found: all parts of each model")
+    parser.add_argument("--out", type=Output, required=True, help="result, .json")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import whole
+from ..arguments import OutputFolder, Source, whole
 
 if TYPE_CHECKING:
     import argparse
@@ -27,11 +27,11 @@ BOARDS = ("icebreaker", "ulx3s-25f", "ulx3s-85f")
 
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
-    parser.add_argument("--network", required=True, help="network.safetensors")
-    parser.add_argument("--rtl", required=True, help="folder of the generated core")
+    parser.add_argument("--network", type=Source, required=True, help="network.safetensors")
+    parser.add_argument("--rtl", type=Source, required=True, help="folder of the generated core")
     parser.add_argument("--board", required=True, choices=BOARDS, help="iCEBreaker (iCE40 UP5K) or ULX3S (ECP5)")
     parser.add_argument("--placer-seed", type=whole, default=1, help="seed of nextpnr (default 1)")
-    parser.add_argument("--out", required=True, help="folder, made if absent")
+    parser.add_argument("--out", type=OutputFolder, required=True, help="folder, made if absent")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

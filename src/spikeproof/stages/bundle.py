@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import count
+from ..arguments import OutputFolder, Source, count
 
 if TYPE_CHECKING:
     import argparse
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
-    parser.add_argument("--network", required=True, help="network.safetensors")
-    parser.add_argument("--rtl", required=True, help="folder of the generated core")
-    parser.add_argument("--data", required=True, help="prepared data; vectors are of its first test images")
-    parser.add_argument("--equivalence", required=True, help="equivalence.json of the core")
-    parser.add_argument("--synthesis", required=True, help="synthesis.json of the core")
+    parser.add_argument("--network", type=Source, required=True, help="network.safetensors")
+    parser.add_argument("--rtl", type=Source, required=True, help="folder of the generated core")
+    parser.add_argument("--data", type=Source, required=True, help="prepared data; vectors are of its first test images")
+    parser.add_argument("--equivalence", type=Source, required=True, help="equivalence.json of the core")
+    parser.add_argument("--synthesis", type=Source, required=True, help="synthesis.json of the core")
     parser.add_argument("--images", type=count, default=4, help="images with stimulus and golden traces (default 4)")
-    parser.add_argument("--out", required=True, help="folder of the bundle; one that is there is replaced")
+    parser.add_argument("--out", type=OutputFolder, required=True, help="folder of the bundle; one that is there is replaced")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

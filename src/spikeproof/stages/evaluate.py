@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..arguments import Output, Source
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -18,10 +20,10 @@ SHOWN = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
-    parser.add_argument("--data", required=True, help="prepared data")
-    parser.add_argument("--float-model", required=True, help="the full-precision model")
-    parser.add_argument("--model", required=True, help="the model of this run (may be the same file)")
-    parser.add_argument("--out", required=True, help="result, .json")
+    parser.add_argument("--data", type=Source, required=True, help="prepared data")
+    parser.add_argument("--float-model", type=Source, required=True, help="the full-precision model")
+    parser.add_argument("--model", type=Source, required=True, help="the model of this run (may be the same file)")
+    parser.add_argument("--out", type=Output, required=True, help="result, .json")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arguments import Output, Source
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -45,14 +47,14 @@ def part(text: str) -> tuple[int, int]:
 
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
-    parser.add_argument("--model", required=True, help="trained model (pretrain, quantize or prune)")
-    parser.add_argument("--data", required=True, help="prepared data")
+    parser.add_argument("--model", type=Source, required=True, help="trained model (pretrain, quantize or prune)")
+    parser.add_argument("--data", type=Source, required=True, help="prepared data")
     parser.add_argument("--config", type=json_argument, default={}, help="search space (config/README.md), JSON or a file of it")
     parser.add_argument("--part", type=part, help="evaluate this part of the grid alone, like 2/8, and write its rows")
-    parser.add_argument("--rows", nargs="+", help="rows of all parts, in order, in place of evaluating them again")
-    parser.add_argument("--out", required=True, help="result, .json")
-    parser.add_argument("--table", help="all candidates, .csv")
-    parser.add_argument("--figure", help="accuracy over memory, .svg")
+    parser.add_argument("--rows", type=Source, nargs="+", help="rows of all parts, in order, in place of evaluating them again")
+    parser.add_argument("--out", type=Output, required=True, help="result, .json")
+    parser.add_argument("--table", type=Output, help="all candidates, .csv")
+    parser.add_argument("--figure", type=Output, help="accuracy over memory, .svg")
 
 
 def digests(model: StrPath, data_digest: str) -> list[str]:

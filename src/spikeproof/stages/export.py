@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..arguments import Output, Source
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -16,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
-    parser.add_argument("--data", required=True, help="prepared data")
-    parser.add_argument("--model", required=True, help="quantized model")
-    parser.add_argument("--out", required=True, help="network.safetensors")
-    parser.add_argument("--result", help="what was compared and counted, .json")
+    parser.add_argument("--data", type=Source, required=True, help="prepared data")
+    parser.add_argument("--model", type=Source, required=True, help="quantized model")
+    parser.add_argument("--out", type=Output, required=True, help="network.safetensors")
+    parser.add_argument("--result", type=Output, help="what was compared and counted, .json")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..arguments import Output, Source
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", help="full-precision model")
-    source.add_argument("--network", help="network.safetensors")
-    parser.add_argument("--out", required=True, help="the graph, .nir; its sidecar is beside it, .nir.json")
+    source.add_argument("--model", type=Source, help="full-precision model")
+    source.add_argument("--network", type=Source, help="network.safetensors")
+    parser.add_argument("--out", type=Output, required=True, help="the graph, .nir; its sidecar is beside it, .nir.json")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ..arguments import OutputFolder, Source
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str]
                         "faster and need more memory ports (default 64)")
     parser.add_argument("--loadable", action="store_true", help="weights, thresholds, biases and initial membranes can be "
                         "written and read back at run time, through a port of the core")
-    parser.add_argument("--network", required=True, help="network.safetensors")
-    parser.add_argument("--out", required=True, help="folder for core.v, *.mem and manifest.json")
+    parser.add_argument("--network", type=Source, required=True, help="network.safetensors")
+    parser.add_argument("--out", type=OutputFolder, required=True, help="folder for core.v, *.mem and manifest.json")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

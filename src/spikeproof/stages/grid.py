@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..arguments import Output, OutputFolder, Source
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -15,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
-    parser.add_argument("--parts", nargs="+", required=True, help="what the grid-part stage wrote, in order")
+    parser.add_argument("--parts", type=Source, nargs="+", required=True, help="what the grid-part stage wrote, in order")
     parser.add_argument("--grid", type=json_argument, required=True, help="{name, title, about}")
-    parser.add_argument("--out", required=True, help="report.html")
-    parser.add_argument("--table", required=True, help="summary.csv")
-    parser.add_argument("--figures", help="folder for the page's figures, each as .svg with its data as .csv")
-    parser.add_argument("--manifest", help="manifest.json: SHA-256 of the points' files, for the verify stage")
+    parser.add_argument("--out", type=Output, required=True, help="report.html")
+    parser.add_argument("--table", type=Output, required=True, help="summary.csv")
+    parser.add_argument("--figures", type=OutputFolder, help="folder for the page's figures, each as .svg with its data as .csv")
+    parser.add_argument("--manifest", type=Output, help="manifest.json: SHA-256 of the points' files, for the verify stage")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

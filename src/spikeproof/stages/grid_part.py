@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arguments import Output
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str]
     parser.add_argument("--tasks", type=json_argument, required=True, help="points, as the pipeline writes them")
     parser.add_argument("--level", choices=("training", "point"), required=True, help="pre-train networks, or all that follows")
     parser.add_argument("--leave-out", action="store_true", help="list points that fail, without results, in place of failing")
-    parser.add_argument("--out", required=True, help="rows of the points, .json")
+    parser.add_argument("--out", type=Output, required=True, help="rows of the points, .json")
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..arguments import OutputFolder, Source
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     from ..nir_files import DIALECTS, Dialect
-    parser.add_argument("file", help="the network, .nir")
+    parser.add_argument("file", type=Source, help="the network, .nir")
     parser.add_argument("--from", dest="library", choices=sorted(DIALECTS), help="the library that wrote the file")
     parser.add_argument("--data", metavar="DATASET", help="a dataset of the configuration: input and time steps")
     parser.add_argument("--dt", type=float, help="time step, in the unit of the graph's time constants")
@@ -36,8 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str]
     parser.add_argument("--leak-bits", type=int, default=8, metavar="N", help="bits of the factors of leaks in codes (default 8)")
     parser.add_argument("--name", help="name of the study (default: that of the file)")
     parser.add_argument("--force", action="store_true", help="replace a study of that name")
-    parser.add_argument("--config", default="config/config.yaml", help="the configuration (default config/config.yaml)")
-    parser.add_argument("--out", metavar="FOLDER", default="config/studies", help="folder of the study (default config/studies)")
+    parser.add_argument("--config", type=Source, default="config/config.yaml",
+                        help="the configuration (default config/config.yaml)")
+    parser.add_argument("--out", type=OutputFolder, metavar="FOLDER", default="config/studies",
+                        help="folder of the study (default config/studies)")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arguments import Output, OutputFolder, Source
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -16,16 +18,17 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
-    parser.add_argument("--claims", default="config/claims.yaml", help="claims (default config/claims.yaml)")
-    parser.add_argument("--cores", default="config/cores.yaml", help="published cores (default config/cores.yaml)")
-    parser.add_argument("--results", default="results", help="folder of the studies' results (default results)")
-    parser.add_argument("--references", default="results/reference", help="the committed ones (default results/reference)")
+    parser.add_argument("--claims", type=Source, default="config/claims.yaml", help="claims (default config/claims.yaml)")
+    parser.add_argument("--cores", type=Source, default="config/cores.yaml", help="published cores (default config/cores.yaml)")
+    parser.add_argument("--results", type=Source, default="results", help="folder of the studies' results (default results)")
+    parser.add_argument("--references", type=Source, default="results/reference",
+                        help="the committed ones (default results/reference)")
     parser.add_argument("--reference-only", action="store_true", help="take the committed references alone")
-    parser.add_argument("--out", help="overview.html")
-    parser.add_argument("--table", help="claims.csv: every claim and its verdict")
-    parser.add_argument("--cores-table", help="cores.csv: our cores and published ones")
-    parser.add_argument("--figures", help="folder for the page's figures, each as .svg with its data as .csv")
-    parser.add_argument("--markdown", help="the same as a page of the documentation, .md")
+    parser.add_argument("--out", type=Output, help="overview.html")
+    parser.add_argument("--table", type=Output, help="claims.csv: every claim and its verdict")
+    parser.add_argument("--cores-table", type=Output, help="cores.csv: our cores and published ones")
+    parser.add_argument("--figures", type=OutputFolder, help="folder for the page's figures, each as .svg with its data as .csv")
+    parser.add_argument("--markdown", type=Output, help="the same as a page of the documentation, .md")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..arguments import count
+from ..arguments import Output, Source, count
 
 if TYPE_CHECKING:
     import argparse
@@ -23,12 +23,12 @@ DATA_DIR = "SPIKEPROOF_DATA_DIR"
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--config", type=json_argument, required=True, help="dataset entry, JSON or a file of it")
-    parser.add_argument("--data-dir", default=os.environ.get(DATA_DIR, "data"),
+    parser.add_argument("--data-dir", type=Source, default=os.environ.get(DATA_DIR, "data"),
                         help=f"folder of the datasets' files (default: environment variable {DATA_DIR}, else data)")
     parser.add_argument("--offline", action="store_true", default=os.environ.get("SPIKEPROOF_OFFLINE", "") not in ("", "0"),
                         help="download nothing (also: environment variable SPIKEPROOF_OFFLINE=1)")
     parser.add_argument("--limit", type=count, metavar="N", help="keep at most N samples of each part, to try things out")
-    parser.add_argument("--out", required=True, help="prepared data, .safetensors")
+    parser.add_argument("--out", type=Output, required=True, help="prepared data, .safetensors")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..arguments import Output
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     parser.add_argument("--seconds", type=float, default=60, help="time for each proof attempt (default 60)")
     parser.add_argument("--only", help="proofs whose property or name contains this text")
-    parser.add_argument("--out", help="proofs.json (default: none)")
+    parser.add_argument("--out", type=Output, help="proofs.json (default: none)")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

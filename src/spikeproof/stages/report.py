@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..arguments import Output, OutputFolder, Source
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -18,12 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str]
     parser.add_argument("--study", type=json_argument, required=True,
                         help="{name, title, about, scaled_down, smoke, runs: [[name, dataset, ..., seed, hardware], ...], "
                              "analyses: {name: entry}}")
-    parser.add_argument("--claims", help="claims.yaml")
-    parser.add_argument("--out", required=True, help="report.html")
-    parser.add_argument("--table", required=True, help="summary.csv")
-    parser.add_argument("--claims-table", help="claims.csv: verdicts on the claims that the study tests")
-    parser.add_argument("--figures", help="folder for the page's figures, each as .svg with its data as .csv")
-    parser.add_argument("--manifest", help="manifest.json: SHA-256 of all files that the report rests on, for the verify stage")
+    parser.add_argument("--claims", type=Source, help="claims.yaml")
+    parser.add_argument("--out", type=Output, required=True, help="report.html")
+    parser.add_argument("--table", type=Output, required=True, help="summary.csv")
+    parser.add_argument("--claims-table", type=Output, help="claims.csv: verdicts on the claims that the study tests")
+    parser.add_argument("--figures", type=OutputFolder, help="folder for the page's figures, each as .svg with its data as .csv")
+    parser.add_argument("--manifest", type=Output,
+                        help="manifest.json: SHA-256 of all files that the report rests on, for the verify stage")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

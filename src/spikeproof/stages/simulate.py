@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import count, whole
+from ..arguments import Output, Source, count, whole
 
 if TYPE_CHECKING:
     import argparse
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
-    parser.add_argument("--network", required=True, help="network.safetensors")
-    parser.add_argument("--rtl", required=True, help="folder of the generated core")
-    parser.add_argument("--data", required=True, help="prepared data; its test part is simulated")
+    parser.add_argument("--network", type=Source, required=True, help="network.safetensors")
+    parser.add_argument("--rtl", type=Source, required=True, help="folder of the generated core")
+    parser.add_argument("--data", type=Source, required=True, help="prepared data; its test part is simulated")
     parser.add_argument("--images", type=count, help="at most so many images of the test part, evenly spaced (default: all)")
     parser.add_argument("--netlist-images", type=whole, default=0, help="images that are simulated once more in the synthesised "
                         "netlist, iCE40 cells (default 0: not run)")
-    parser.add_argument("--out", required=True, help="equivalence.json")
+    parser.add_argument("--out", type=Output, required=True, help="equivalence.json")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import above_zero, count, share
+from ..arguments import Output, Source, above_zero, count, share
 
 if TYPE_CHECKING:
     import argparse
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
     from .generate import fold
-    parser.add_argument("--network", required=True, help="network.safetensors")
-    parser.add_argument("--data", help="prepared data, whose first validation images are tried (default: random images)")
+    parser.add_argument("--network", type=Source, required=True, help="network.safetensors")
+    parser.add_argument("--data", type=Source,
+                        help="prepared data, whose first validation images are tried (default: random images)")
     parser.add_argument("--rate", type=share, default=0.15, help="share of inputs above 0 in random images (default 0.15)")
     parser.add_argument("--images", type=count, default=2, help="images tried (default 2)")
     parser.add_argument("--device", default="25k", choices=("25k", "45k", "85k"), help="ECP5 (default 25k)")
     parser.add_argument("--clock-mhz", type=above_zero, default=100, help="clock rate for latencies (default 100)")
     parser.add_argument("--latency-us", type=above_zero, help="latency of an image that is to be met")
     parser.add_argument("--fold", type=fold, default=False, help="as in generate: none, all, or how many layers each engine has")
-    parser.add_argument("--out", help="all plans tried, .json")
+    parser.add_argument("--out", type=Output, help="all plans tried, .json")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

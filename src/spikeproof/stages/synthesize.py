@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import count, whole
+from ..arguments import Output, Source, count, whole
 
 if TYPE_CHECKING:
     import argparse
@@ -20,11 +20,11 @@ DEVICES = ("auto", "25k", "45k", "85k", "up5k", "xc7")
 
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
-    parser.add_argument("--rtl", required=True, help="folder of the generated core")
+    parser.add_argument("--rtl", type=Source, required=True, help="folder of the generated core")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="FPGA (default auto, the smallest ECP5)")
     parser.add_argument("--placer-seed", type=whole, default=1, help="seed of nextpnr (default 1)")
     parser.add_argument("--target-mhz", type=count, default=100, help="clock rate that nextpnr works towards (default 100)")
-    parser.add_argument("--out", required=True, help="synthesis.json")
+    parser.add_argument("--out", type=Output, required=True, help="synthesis.json")
 
 
 def run(args: argparse.Namespace, stage: Stage) -> None:

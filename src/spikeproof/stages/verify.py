@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arguments import Source
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -28,11 +30,11 @@ RELATIVE = {"memory_bits": 0.05, "cycles_per_image": 0.3, "synops_per_image": 0.
 
 
 def add_arguments(parser: argparse.ArgumentParser, json_argument: Callable[[str], Json]) -> None:
-    parser.add_argument("--manifest", help="results/<study>/manifest.json; its paths are seen from the current folder")
-    parser.add_argument("--table", help="summary.csv of this run")
-    parser.add_argument("--reference", help="summary.csv to compare with (results/reference/<study>/)")
-    parser.add_argument("--claims", help="claims.csv of this run")
-    parser.add_argument("--reference-claims", help="claims.csv to compare with: verdicts must be the same")
+    parser.add_argument("--manifest", type=Source, help="results/<study>/manifest.json; its paths are seen from the current folder")
+    parser.add_argument("--table", type=Source, help="summary.csv of this run")
+    parser.add_argument("--reference", type=Source, help="summary.csv to compare with (results/reference/<study>/)")
+    parser.add_argument("--claims", type=Source, help="claims.csv of this run")
+    parser.add_argument("--reference-claims", type=Source, help="claims.csv to compare with: verdicts must be the same")
 
 
 def changed_files(manifest: dict[str, Json]) -> list[str]:
