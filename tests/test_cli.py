@@ -89,6 +89,7 @@ def test_nothing_that_is_read_is_written_over(files, tmp_path):
             ((*train, "--out", data / "below"), f"error: {data / 'below'} cannot be written: {data} is a file, not a folder"),
             ((*train, "--out", "/proc/below"), "error: /proc/below cannot be written: "),
             ((*train, "--out", out, "--history", tmp_path), f"error: {tmp_path} must be a file to write, but is a folder"),
+            ((*train, "--out", out, "--log", data / "below"), f"error: {data / 'below'} cannot be written: "),
             (("generate", "--network", model, "--out", data), f"error: {data} must be a folder to write into, but is a file"),
             ((*train, "--out", pipe), f"error: {pipe} must be a file to write, but is a device or a pipe"),
             ((*train, "--out", out, "--threads", "1000000"), "argument --threads: must be 1024 at most, not 1000000")):

@@ -354,3 +354,16 @@ def test_a_changed_byte_is_noticed(tmp_path):
     path.write_bytes(raw)
     with pytest.raises(CorruptFile, match="was altered after it was written"):
         load_prepared(path)
+
+
+def test_digits_are_those_of_scikit_learn():
+    """Read from its file, without importing it."""
+    from sklearn.datasets import load_digits
+
+    from spikeproof.datasets.digits import Digits
+    bunch, data = load_digits(), Digits(Digits.Options(kind="digits", bits=8)).prepare()
+    images, labels = (np.concatenate(list(of.values())) for of in (data.frames, data.labels))
+    theirs = sorted((int(label), image.tobytes()) for label, image in
+                    zip(bunch.target, (bunch.images * 255 / 16 + 0.5).astype(np.uint8)))
+    assert len(images) == 1797 and [label for label, _ in theirs] == sorted(labels.tolist())
+    assert theirs == sorted((int(label), image.tobytes()) for label, image in zip(labels, images))

@@ -98,9 +98,9 @@ def test_two_steps_of_a_detector_down_to_the_core(tree):
 
 @pytest.mark.slow
 def test_two_steps_of_masks_and_learned_thresholds_down_to_the_core(tree):
-    rows, page = smoke_run(tree, "spquant", ["learned"], ("fashion_mnist",), {"vgg_sq": "2C3s2-2C3-AP2-10"})
+    rows, page = smoke_run(tree, "spquant", ["learned"], ("fashion_mnist",), {"vgg_sq": "2C3s2-AP2-2C3-10"})
     row = rows["learned"]
     assert row["equal"] == row["memory_equal"] == "True" and int(row["dsp"]) == 0
     # Ternary membranes in two bits; the readout's 16; gates have none.
-    assert int(row["membrane_bits"]) == 2 * 14 * 14 * (2 + 2) + 16 * 10
+    assert int(row["membrane_bits"]) == 2 * 14 * 14 * 2 + 2 * 7 * 7 * 2 + 16 * 10
     assert "Clipped membranes" in page and "Masks in training" in page

@@ -129,14 +129,15 @@ def _check_paths(arguments: argparse.Namespace) -> None:
     named: dict[Path, str] = {}
     for kind in (Source, Output):
         for name, value in vars(arguments).items():
+            name = name.replace("_", "-")
             for path in value if isinstance(value, list) else [getattr(value, "source", value)]:
                 if isinstance(path, kind):
                     place = Path(path).resolve()
                     if kind is Output and place in named:
                         raise ValueError(f"{name} and {named[place]} must be different files, but both are {place}")
-                    named[place] = name.replace("_", "-")
-    for value in vars(arguments).values():
-        if isinstance(value, Output):
+                    named[place] = name
+    for name, value in vars(arguments).items():
+        if isinstance(value, Output) and name != "log":              # which may be a device
             check_output(value, isinstance(value, OutputFolder))
 
 
@@ -150,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_paths(arguments)
         if arguments.log:
             try:
+                Path(arguments.log).parent.mkdir(parents=True, exist_ok=True)
                 log = sys.stderr = open(arguments.log, "w", encoding="utf-8", buffering=1)
             except OSError as error:
                 raise ValueError(f"{arguments.log} cannot be written: {error.strerror}") from None

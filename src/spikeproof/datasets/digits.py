@@ -6,6 +6,8 @@ is stratified and seeded: 20 % test, 10 % validation.
 """
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,12 +18,31 @@ from .images import EncodingOptions, encode, image_spec
 from .splits import split_indices
 
 if TYPE_CHECKING:
+    from ..annotations import Array
     from ..projections import InputSpec
     from .sources import Sources
 
 __all__ = ["Digits"]
 
 GREY_LEVELS = 16            # pixels are 0 .. 16
+
+
+def _rows() -> Array:
+    """uint8 [1797, 65] of scikit-learn's file: the pixels of an image, and its label. Importing scikit-learn takes two seconds.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If scikit-learn is not installed, or its file is another.
+    """
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise FileNotFoundError("the digits are those of scikit-learn, which is not installed: pip install scikit-learn")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    rows = np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    if rows.shape != (1797, 65) or rows[:, :-1].max() > GREY_LEVELS or rows[:, -1].max() > 9:
+        raise ValueError(f"{path} must have 1797 rows of 64 pixels and a label: install scikit-learn again")
+    return rows
 
 
 class Digits:
@@ -40,11 +61,10 @@ class Digits:
 
     def prepare(self, sources: Sources | None = None) -> PreparedData:
         """Read, encode, split -> PreparedData."""
-        from sklearn.datasets import load_digits
-        bunch, seed = load_digits(), self.options.split_seed
+        rows, seed = _rows(), self.options.split_seed
         spec, steps, classes = self.describe()
-        labels = bunch.target.astype(np.int64)
-        frames = encode(bunch.images.astype(np.uint8)[..., None], self.options, seed, GREY_LEVELS)
+        labels = rows[:, -1].astype(np.int64)
+        frames = encode(rows[:, :-1].reshape(-1, 8, 8, 1), self.options, seed, GREY_LEVELS)
         parts = split_indices(labels, test=0.2, validation=0.1, seed=seed)
         about = {"name": "scikit-learn digits", "images": len(labels),
                  "source": "sklearn.datasets.load_digits (UCI, Alpaydin and Kaynak 1998)", "licence": "CC BY 4.0",
