@@ -1,6 +1,7 @@
 """Boards: the protocol at the pins of the generated top level, and bitstreams by the open tools."""
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,10 @@ def test_bitstream(made):
     result = build(folder, name)
     assert result["fmax_mhz"] >= BOARDS[name].clock == result["clock_mhz"]
     assert (folder / result["bitstream"]).stat().st_size > 50_000
+    text = board.describe(name, result)
+    named = {word for line in text.splitlines() if line.startswith("| `") for word in re.findall(r"`([\w.]+)`", line.split("|")[1])}
+    assert result["device"] in text and len(named) >= 9
+    assert {path for path in named if not (folder / path).exists()} == {"host.py", "board.json"}       # the stage's
 
 
 def other_network():
@@ -214,6 +219,48 @@ def test_host():
 def test_host_says_what_is_wrong(given, sentence):
     with pytest.raises(BoardError, match=sentence.replace("'", ".")):
         Board(Line(given)).start()
+
+
+def status_of(winner, cycles):
+    return answer(0, bytes([4]) + winner.to_bytes(2, "little") + cycles.to_bytes(4, "little") + bytes(8))
+
+
+def test_host_compares_the_images_of_a_bundle(tmp_path, capsys):
+    """The program at the other end of the line: PASS, FAIL, and one sentence for what could not be done."""
+    (tmp_path / "input.hex").write_text("1\n2\n3\n0\n")
+    (tmp_path / "board.json").write_text(json.dumps({"network_sha256": NETWORK, "words": 2, "word_bits": 2, "clock_mhz": 12}))
+
+    def ask(*arguments, network=NETWORK):
+        identity = answer(0, bytes([1, 2, 0, 10, 0]) + bytes.fromhex(network[:16]))
+        line = Line(identity, answer(0), answer(0), status_of(7, 1200), answer(0), answer(0), status_of(3, 600))
+        status = host.main(["port", str(tmp_path / "input.hex"), "--board", str(tmp_path / "board.json"), *arguments],
+                           lambda port, baud, timeout: line)
+        return status, line, "".join(capsys.readouterr())
+    status, line, said = ask()
+    assert status == 0 and "none was compared" in said
+    assert line.sent[1::3] == [frame("load", b"\1\2"), frame("load", b"\3\0")]
+    (tmp_path / "classes.hex").write_text("7\n3\n")
+    status, _, said = ask()
+    assert status == 0 and "PASS: all 2 images have the class of" in said
+    assert said.splitlines()[:2] == ["image 0: class 7 in 1,200 cycles, 100.0 us", "image 1: class 3 in 600 cycles, 50.0 us"]
+    (tmp_path / "other.hex").write_text("7\na\n")
+    status, _, said = ask("--classes", str(tmp_path / "other.hex"))
+    assert status == 1 and "image 1: class 3, not 10 in" in said and "FAIL: 1 of 2 images have another class" in said
+    assert ask(network="f" * 16)[::2] == (2, f"error: the board must hold the network of board.json, {NETWORK[:16]}, but holds "
+                                             "ffffffffffffffff: load top.bit\n")
+    for name, text, sentence in (("input.hex", "1\n2\n3\n", "images of 2 words must be whole, but there are 3 words"),
+                                 ("input.hex", "1\nx\n", "input.hex must be images: a hexadecimal number a line"),
+                                 ("input.hex", "1\n4\n0\n0\n", "a word must have 2 bits, not the value 4"),
+                                 ("input.hex", "1\n2\n", "each of 1 images must have a class, but there are 2")):
+        (tmp_path / name).write_text(text)
+        status, _, said = ask()
+        assert status == 2 and sentence in said
+    assert ask("--board", str(tmp_path / "none"))[0] == 2
+    (tmp_path / "empty").write_text("{}")
+    assert ask("--board", str(tmp_path / "empty"))[2].endswith("must be the board.json of a board's folder, but lacks clock_mhz\n")
+    (tmp_path / "input.hex").unlink()
+    status, _, said = ask()
+    assert status == 2 and said == f"error: {tmp_path / 'input.hex'} cannot be read: No such file or directory\n"
 
 
 def test_crc_is_the_common_one():

@@ -5,7 +5,7 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 from coverage_of_options import ALL, covering_plans, options_of, summary
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from spikeproof_hdl.core import Core
 from spikeproof_hdl.cosim import input_ints
@@ -21,12 +21,14 @@ from spikeproof.projections import InputSpec, Projection
 from spikeproof.spec import NeuronSpec, Store
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(plans(), st.integers(0, 1000))
 def test_core_equals_integer_model_on_random_networks(plan, seed):
-    net = plan.net
-    frames = random_frames(net, 2, seed)
-    assert assert_equal_traces(plan, frames) == predict(plan, frames).cycles
+    """Where this simulator takes seconds, not minutes: larger ones are test_cosim's."""
+    frames = random_frames(plan.net, 2, seed)
+    cycles = predict(plan, frames).cycles
+    assume(cycles < 5000)
+    assert assert_equal_traces(plan, frames) == cycles
     assert_equal_traces(plan, frames, seed=seed)
 
 

@@ -17,31 +17,32 @@ from spikeproof.files import write_text
 
 from .core import loadable_memories
 from .export import ASSIGNMENTS, clean_verilog
-from .host import COMMANDS, REPLY, REQUEST, VERSION
+from .host import BAUD, COMMANDS, REPLY, REQUEST, VERSION
 from .load import ADDRESS_BITS
 from .synth import DEVICES, FAMILIES
 from .tools import nextpnr, packer, run, synthesis_script, yosys
 from .uart import Receiver, Sender
 
-__all__ = ["BOARDS", "BoardSpec", "Link", "Top", "build", "write_top"]
+__all__ = ["BOARDS", "BoardSpec", "Link", "Top", "build", "describe", "write_top"]
 
 
 @dataclass(frozen=True)
 class BoardSpec:
-    """A board: its device (a key of synth.DEVICES), clock in MHz, and pins of clock and serial line (seen from the FPGA)."""
+    """A board: its device (a key of synth.DEVICES), clock in MHz, pins of clock and serial line (seen from the FPGA), and its
+    loader (the program that sends it a bitstream)."""
     title: str
     device: str
     clock: int
     pins: dict
+    loader: str
 
 
 #: Pins as in the makers' schematics and constraint files. The serial line is that of the USB connector.
 BOARDS = {
-    "icebreaker": BoardSpec("iCEBreaker", "up5k", 12, {"clk": "35", "rx": "6", "tx": "9"}),
-    "ulx3s-25f": BoardSpec("ULX3S with LFE5U-25F", "25k", 25, {"clk": "G2", "rx": "M1", "tx": "L4"}),
-    "ulx3s-85f": BoardSpec("ULX3S with LFE5U-85F", "85k", 25, {"clk": "G2", "rx": "M1", "tx": "L4"}),
+    "icebreaker": BoardSpec("iCEBreaker", "up5k", 12, {"clk": "35", "rx": "6", "tx": "9"}, "iceprog"),
+    "ulx3s-25f": BoardSpec("ULX3S with LFE5U-25F", "25k", 25, {"clk": "G2", "rx": "M1", "tx": "L4"}, "fujprog"),
+    "ulx3s-85f": BoardSpec("ULX3S with LFE5U-85F", "85k", 25, {"clk": "G2", "rx": "M1", "tx": "L4"}, "fujprog"),
 }
-BAUD = 1_000_000
 # The image buffer starts empty: a single-port RAM cannot be initialised.
 VERILOG = f"read_rtlil top.il; delete t:$meminit*; {ASSIGNMENTS} top.v"
 #: A frame whose next byte does not come within so many byte times is given up.
@@ -354,3 +355,37 @@ def build(folder, board, seed=1):
     lut, bram = ("ICESTORM_LC", "ICESTORM_RAM") if chip.family == "ice40" else ("TRELLIS_COMB", "DP16KD")
     return {"board": spec.title, "device": chip.part, "clock_mhz": spec.clock, "fmax_mhz": fmax, "lut": used[lut],
             "bram": used[bram], "bitstream": "top.bit", "seconds": round(time.monotonic() - began, 1)}
+
+
+README = """\
+# A spiking neural network on the {title}
+
+`top.bit` is for the {part}: {lut:,} LUT, {bram} block RAM, {fmax_mhz} MHz of the {clock_mhz} of the board's clock.
+Everything here was generated.
+
+```sh
+{loader} top.bit
+pip install pyserial
+python host.py /dev/ttyUSB1 .../rtl/vectors/input.hex      # images of the bundle of this core
+```
+
+The last line sends each image over the USB connector, prints the class and the cycles that it took, and compares with
+`classes.hex` beside the images: `PASS`, or `FAIL` and exit status 1. `python host.py --help` has the rest.
+
+| file | what |
+|---|---|
+| `top.bit` | the bitstream |
+| `top.v`, `{constraints}` | top level: reset, serial line of {baud:,} baud, image buffer; pins and clock |
+| `core.v`, `*.mem` | the core, and an image of each memory (`$readmemb`) |
+| `host.py` | the other end of the line, a program and a module (`Board`) |
+| `board.json` | resources, the network's digest, words of an image and bits of a word |
+| `top.log`, `top.nextpnr.log`, `top.report.json` | what yosys and nextpnr said |
+"""
+
+
+def describe(board, result):
+    """README.md of a board's folder, of what :func:`build` found -> str."""
+    spec = BOARDS[board]
+    return README.format(title=spec.title, part=result["device"], loader=spec.loader, baud=BAUD,
+                         constraints="top.pcf" if DEVICES[spec.device].family == "ice40" else "top.lpf",
+                         **{key: result[key] for key in ("lut", "bram", "fmax_mhz", "clock_mhz")})

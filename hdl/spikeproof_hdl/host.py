@@ -1,14 +1,21 @@
-"""The host's side of a board: frames of bytes, as :mod:`spikeproof_hdl.board` speaks them. Needs nothing but Python.
+"""The host's side of a board: frames of bytes, as :mod:`spikeproof_hdl.board` speaks them. Needs Python and, for a port, pyserial.
+
+  python host.py /dev/ttyUSB1 .../rtl/vectors/input.hex      # classify the images of a bundle, and compare with its classes.hex
 
 A frame is a marker, a command (or, in a reply, a code), the length of the payload in two bytes, lowest first, the payload, and a
 CRC-8 (polynomial x^8 + x^2 + x + 1, initially 0) over all but the marker. Every frame is answered by one frame, understood or not;
 the host waits for it.
 """
+import argparse
+import json
 import struct
+import sys
 import time
+from pathlib import Path
 
-__all__ = ["Board", "BoardError", "CODES", "COMMANDS", "crc8", "frame", "image_bytes", "parse"]
+__all__ = ["BAUD", "Board", "BoardError", "CODES", "COMMANDS", "compare", "crc8", "frame", "image_bytes", "main", "parse"]
 
+BAUD = 1_000_000
 REQUEST, REPLY = 0x53, 0x52
 COMMANDS = {"identify": 1, "load": 2, "start": 3, "status": 4, "write": 5, "read": 6}
 #: What a reply's code says.
@@ -65,7 +72,7 @@ class Board:
 
     Parameters
     ----------
-    line : object with ``write(bytes)`` and ``read(count)``, for instance ``serial.Serial(port, 1_000_000, timeout=2)``
+    line : object with ``write(bytes)`` and ``read(count)``, for instance ``serial.Serial(port, BAUD, timeout=2)``
     """
     def __init__(self, line):
         self.line = line
@@ -124,3 +131,86 @@ class Board:
             if time.monotonic() > until:
                 raise BoardError(f"the board gave no class within {seconds} seconds")
         return found["class"], found["cycles"]
+
+
+def _hex(path, name):
+    """The numbers of a file of hexadecimal digits, one a line; ValueError where it is none."""
+    try:
+        return [int(line, 16) for line in Path(path).read_text(encoding="utf-8").split()]
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ValueError(f"{path} must be {name}: a hexadecimal number a line") from None
+
+
+def compare(board, known, words, classes=None, say=print):
+    """Classify images and tell each class -> images whose class is not the expected one.
+
+    Parameters
+    ----------
+    board : Board
+    known : dict of board.json
+    words : words of the input stream, of one image after the other
+    classes : the class of each image, or None
+    say : called with each line of text
+
+    Raises
+    ------
+    BoardError
+        If the board holds another network, or does not answer as it should.
+    ValueError
+        If the words are not those of whole images.
+    """
+    holds, wanted = board.identify()["network"], known["network_sha256"][:16]
+    if holds != wanted:
+        raise BoardError(f"the board must hold the network of board.json, {wanted}, but holds {holds}: load top.bit")
+    images, rest = divmod(len(words), known["words"])
+    if rest or not images:
+        raise ValueError(f"images of {known['words']} words must be whole, but there are {len(words)} words")
+    if classes is not None and len(classes) != images:
+        raise ValueError(f"each of {images} images must have a class, but there are {len(classes)}")
+    wrong = []
+    for k in range(images):
+        found, cycles = board.classify(image_bytes(words[k * known["words"]:(k + 1) * known["words"]], known["word_bits"]))
+        differs = classes is not None and found != classes[k]
+        wrong += [k] * differs
+        say(f"image {k}: class {found}" + (f", not {classes[k]}" if differs else "")
+            + f" in {cycles:,} cycles, {cycles / known['clock_mhz']:,.1f} us")
+    return wrong
+
+
+def main(argv=None, connect=None):
+    """Classify the images of a file on a board -> exit status: 0, 1 where a class is another one, 2 for what could not be done."""
+    parser = argparse.ArgumentParser(description="Classify images on a board; the network is that of board.json, beside this file.")
+    parser.add_argument("port", help="serial port, as /dev/ttyUSB1 or COM4")
+    parser.add_argument("images", help="input.hex of a bundle's vectors: a word of the input stream a line")
+    parser.add_argument("--classes", help="what is expected, a class a line (default: classes.hex beside the images, if there)")
+    parser.add_argument("--board", default=Path(__file__).with_name("board.json"), help="default: board.json beside this file")
+    args = parser.parse_args(argv)
+    beside = Path(args.images).with_name("classes.hex")
+    expected = args.classes or (beside if beside.is_file() else None)
+    try:
+        words = _hex(args.images, "images")
+        classes = None if expected is None else _hex(expected, "classes")
+        known = json.loads(Path(args.board).read_text(encoding="utf-8"))
+        if absent := {"network_sha256", "words", "word_bits", "clock_mhz"}.difference(known):
+            raise ValueError(f"{args.board} must be the board.json of a board's folder, but lacks {sorted(absent)[0]}")
+        if connect is None:
+            try:
+                from serial import Serial as connect
+            except ImportError:
+                raise ValueError("the serial port needs pyserial: pip install pyserial") from None
+        wrong = compare(Board(connect(args.port, BAUD, timeout=2)), known, words, classes)
+    except (OSError, ValueError, BoardError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if classes is None:
+        print("nothing is known of the expected classes: none was compared")
+    else:
+        print(f"FAIL: {len(wrong)} of {len(classes)} images have another class" if wrong else
+              f"PASS: all {len(classes)} images have the class of {expected}")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,12 +1,9 @@
 """Put a core on a board: top level with a serial line (1 Mbaud), pins, and a bitstream by the open tools.
 
-The folder holds core.v with its images, top.v, constraints, the bitstream top.bit and host.py, the other end of the line:
+The folder holds a README, core.v with its images, top.v, constraints, the bitstream top.bit and host.py, the other end of the line:
 
-  import json, serial, host                               # serial is pyserial
-  known = json.load(open("board.json"))
-  words = [int(line, 16) for line in open(".../rtl/vectors/input.hex")][:known["words"]]      # of the bundle: the first image
-  board = host.Board(serial.Serial("/dev/ttyUSB1", 1_000_000, timeout=2))
-  print(board.identify(), board.classify(host.image_bytes(words, known["word_bits"])))
+  iceprog top.bit                                            # ULX3S: fujprog top.bit
+  python host.py /dev/ttyUSB1 .../rtl/vectors/input.hex      # needs pyserial; classifies the images of a bundle, and compares
 
 A UP5K is small: cores for it want few lanes and a small fetch (`generate --lanes 8 --fetch 16`).
 """
@@ -39,7 +36,7 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
     from pathlib import Path
 
     from spikeproof_hdl.audit import check_files, copy_core, load_manifest, load_plan
-    from spikeproof_hdl.board import build, write_top
+    from spikeproof_hdl.board import build, describe, write_top
 
     from ..files import write_json, write_text
     from ..netfile import load_network
@@ -55,5 +52,6 @@ def run(args: argparse.Namespace, stage: Stage) -> None:
     result = build(out, args.board, args.placer_seed)
     write_json(out / "board.json", {**result, "words": link.words, "word_bits": link.bits,
                                     "network_sha256": digest, "provenance": provenance()})
+    write_text(out / "README.md", describe(args.board, result))
     stage.say(f"{result['board']}: {result['lut']} LUT, {result['bram']} block RAM, {result['fmax_mhz']} MHz of the "
               f"{result['clock_mhz']} of its clock; {out / result['bitstream']}")
