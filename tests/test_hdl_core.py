@@ -21,7 +21,7 @@ from spikeproof.projections import InputSpec, Projection
 from spikeproof.spec import NeuronSpec, Store
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(plans(), st.integers(0, 1000))
 def test_core_equals_integer_model_on_random_networks(plan, seed):
     """Where this simulator takes seconds, not minutes: larger ones are test_cosim's."""
