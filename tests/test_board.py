@@ -214,7 +214,8 @@ def test_host():
 
 @pytest.mark.parametrize("given, sentence", [
     (answer(4), "start: busy, or nothing is loaded"), (answer(1), "start: the frame's CRC or a stop bit was wrong"),
-    (b"", "the board's reply must be a frame, not nothing"), (answer(0)[:3], "must be a frame, not 520000"),
+    (b"", "start: no answer: is this the board's port, and is top.bit loaded."), (answer(0)[:3], "must be a frame, not 520000"),
+    (answer(0, b"1"), "start: the answer must have 0 bytes, not 1"),
     (answer(0)[:-1] + b"\x55", "the CRC of the board's reply is wrong: 5200000055")])
 def test_host_says_what_is_wrong(given, sentence):
     with pytest.raises(BoardError, match=sentence.replace("'", ".")):
@@ -230,8 +231,8 @@ def test_host_compares_the_images_of_a_bundle(tmp_path, capsys):
     (tmp_path / "input.hex").write_text("1\n2\n3\n0\n")
     (tmp_path / "board.json").write_text(json.dumps({"network_sha256": NETWORK, "words": 2, "word_bits": 2, "clock_mhz": 12}))
 
-    def ask(*arguments, network=NETWORK):
-        identity = answer(0, bytes([1, 2, 0, 10, 0]) + bytes.fromhex(network[:16]))
+    def ask(*arguments, network=NETWORK, version=1, size=2):
+        identity = answer(0, bytes([version, size, 0, 10, 0]) + bytes.fromhex(network[:16]))
         line = Line(identity, answer(0), answer(0), status_of(7, 1200), answer(0), answer(0), status_of(3, 600))
         status = host.main(["port", str(tmp_path / "input.hex"), "--board", str(tmp_path / "board.json"), *arguments],
                            lambda port, baud, timeout: line)
@@ -248,19 +249,57 @@ def test_host_compares_the_images_of_a_bundle(tmp_path, capsys):
     assert status == 1 and "image 1: class 3, not 10 in" in said and "FAIL: 1 of 2 images have another class" in said
     assert ask(network="f" * 16)[::2] == (2, f"error: the board must hold the network of board.json, {NETWORK[:16]}, but holds "
                                              "ffffffffffffffff: load top.bit\n")
-    for name, text, sentence in (("input.hex", "1\n2\n3\n", "images of 2 words must be whole, but there are 3 words"),
-                                 ("input.hex", "1\nx\n", "input.hex must be images: a hexadecimal number a line"),
-                                 ("input.hex", "1\n4\n0\n0\n", "a word must have 2 bits, not the value 4"),
-                                 ("input.hex", "1\n2\n", "each of 1 images must have a class, but there are 2")):
+    assert "must speak version 1 of the protocol, not 7" in ask(version=7)[2]
+    assert "an image must have 2 bytes, but the board takes 4" in ask(size=4)[2]
+    for name, text, sentence in (("input.hex", "1\n2\n3\n", "input.hex must have 2 words for each image (of "),
+                                 ("input.hex", "", "input.hex must have 2 words for each image (of "),
+                                 ("input.hex", "1\nx\n", "input.hex: number 2 must be hexadecimal digits, not 'x'"),
+                                 ("input.hex", "1\n4\n0\n0\n", "input.hex: number 2 must be below 0x4, not 4"),
+                                 ("input.hex", "1\n-1\n0\n0\n", "input.hex: number 2 must be below 0x4, not -1"),
+                                 ("input.hex", "1\n2\n", "has 2, and ")):
         (tmp_path / name).write_text(text)
         status, _, said = ask()
         assert status == 2 and sentence in said
-    assert ask("--board", str(tmp_path / "none"))[0] == 2
-    (tmp_path / "empty").write_text("{}")
-    assert ask("--board", str(tmp_path / "empty"))[2].endswith("must be the board.json of a board's folder, but lacks clock_mhz\n")
+    none = tmp_path / "none"
+    assert ask("--board", str(none))[::2] == (2, f"error: {none} cannot be read: No such file or directory\n")
+    for text in ("", "{}", "5", "null", '["words"]', '{"words',
+                 '{"words": 0, "word_bits": 2, "clock_mhz": 1, "network_sha256": "0"}'):
+        (tmp_path / "other.json").write_text(text)
+        status, _, said = ask("--board", str(tmp_path / "other.json"))
+        assert status == 2 and said.endswith("must be the board.json of a board's folder\n")
     (tmp_path / "input.hex").unlink()
     status, _, said = ask()
     assert status == 2 and said == f"error: {tmp_path / 'input.hex'} cannot be read: No such file or directory\n"
+
+
+def test_host_refuses_what_has_no_place():
+    line = Line(answer(0), answer(0, b"\5"))
+    known = Board(line, [{"name": "conv1.accumulator.weights", "width": 4, "depth": 18}])
+    for memory, address, word, sentence in ((1, 0, b"\0", "memory must be below 1, not 1"),
+                                            (0, 18, b"\0", "address must be below 18, not 18"),
+                                            (0, 0, b"\x10", "a word of conv1.accumulator.weights must have 4 bits, not the")):
+        with pytest.raises(ValueError, match=sentence):
+            known.write(memory, address, word)
+    with pytest.raises(ValueError, match="address must be below 16777216"):
+        Board(line).read(0, 1 << 24)
+    assert not line.sent
+    known.write(0, 17, b"\5")
+    assert known.read(0, 17) == b"\5" and len(line.sent) == 2
+
+
+def test_a_folder_of_a_board_is_replaced_and_no_other(tmp_path):
+    board.clear(tmp_path / "new" / "folder")
+    for name in ("top.v", "top.bit", "core.v", "a.mem", "README.md", "board.json", "notes.txt"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "host.py").mkdir()
+    with pytest.raises(ValueError, match=r"host.py must be a file to replace, but is a folder"):
+        board.clear(tmp_path)
+    assert (tmp_path / "top.bit").exists()
+    (tmp_path / "host.py").rmdir()
+    board.clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "notes.txt"]
+    with pytest.raises(ValueError, match="must be a new folder, or a board's to replace, but holds other files"):
+        board.clear(tmp_path)
 
 
 def test_crc_is_the_common_one():

@@ -6,6 +6,7 @@ import json
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -23,25 +24,28 @@ from .synth import DEVICES, FAMILIES
 from .tools import nextpnr, packer, run, synthesis_script, yosys
 from .uart import Receiver, Sender
 
-__all__ = ["BOARDS", "BoardSpec", "Link", "Top", "build", "describe", "write_top"]
+__all__ = ["BOARDS", "BoardSpec", "Link", "Top", "build", "clear", "describe", "write_top"]
 
 
 @dataclass(frozen=True)
 class BoardSpec:
-    """A board: its device (a key of synth.DEVICES), clock in MHz, pins of clock and serial line (seen from the FPGA), and its
-    loader (the program that sends it a bitstream)."""
+    """A board: its device (a key of synth.DEVICES), clock in MHz, pins of clock and serial line (seen from the FPGA), and
+    how its bitstream is loaded: the command, and the serial port that Linux usually gives it."""
     title: str
     device: str
     clock: int
     pins: dict
     loader: str
+    port: str
 
 
+ULX3S = "fujprog top.bit                # until power goes; with -j flash it stays", "/dev/ttyUSB0"
 #: Pins as in the makers' schematics and constraint files. The serial line is that of the USB connector.
 BOARDS = {
-    "icebreaker": BoardSpec("iCEBreaker", "up5k", 12, {"clk": "35", "rx": "6", "tx": "9"}, "iceprog"),
-    "ulx3s-25f": BoardSpec("ULX3S with LFE5U-25F", "25k", 25, {"clk": "G2", "rx": "M1", "tx": "L4"}, "fujprog"),
-    "ulx3s-85f": BoardSpec("ULX3S with LFE5U-85F", "85k", 25, {"clk": "G2", "rx": "M1", "tx": "L4"}, "fujprog"),
+    "icebreaker": BoardSpec("iCEBreaker", "up5k", 12, {"clk": "35", "rx": "6", "tx": "9"},
+                            "iceprog top.bit                # into flash: it stays; the program is icestorm's", "/dev/ttyUSB1"),
+    "ulx3s-25f": BoardSpec("ULX3S with LFE5U-25F", "25k", 25, {"clk": "G2", "rx": "M1", "tx": "L4"}, *ULX3S),
+    "ulx3s-85f": BoardSpec("ULX3S with LFE5U-85F", "85k", 25, {"clk": "G2", "rx": "M1", "tx": "L4"}, *ULX3S),
 }
 # The image buffer starts empty: a single-port RAM cannot be initialised.
 VERILOG = f"read_rtlil top.il; delete t:$meminit*; {ASSIGNMENTS} top.v"
@@ -290,6 +294,28 @@ class Top(Elaboratable):
         return m
 
 
+def clear(out):
+    """Make a board's folder, or remove what an earlier run left in it, so that nothing there is of another design.
+
+    Raises
+    ------
+    ValueError
+        If it holds other files than a board's, or folders of their names.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    files = list(out.iterdir())
+    if files and not (out / "top.v").is_file():
+        raise ValueError(f"{out} must be a new folder, or a board's to replace, but holds other files")
+    ours = [path for path in files if path.name in ("README.md", "board.json", "core.v", "host.py")
+            or path.name.startswith("top.") or path.suffix == ".mem"]
+    for path in ours:
+        if path.is_dir():
+            raise ValueError(f"{path} must be a file to replace, but is a folder")
+    for path in sorted(ours, key=lambda path: path.name == "top.v"):          # what marks the folder is the last
+        path.unlink()
+
+
 def write_top(plan, board, network, out):
     """Write top.v and the pins' constraints of a board into a folder with a core's files.
 
@@ -335,7 +361,6 @@ def build(folder, board, seed=1):
     """
     spec = BOARDS[board]
     chip, folder, began = DEVICES[spec.device], Path(folder), time.monotonic()
-    (folder / "top.bit").unlink(missing_ok=True)            # one that is there is of an earlier design
     script = synthesis_script(FAMILIES[chip.family][0] + (" -spram" if chip.family == "ice40" else ""), "top")
     run([yosys(), "-q", "-l", "top.log", "-p", f"read_verilog -sv core.v top.v; {script}; write_json top.json"], folder)
     constraint, packed = (("--pcf", "top.pcf"), ("--asc", "top.asc")) if chip.family == "ice40" else \
@@ -346,46 +371,23 @@ def build(folder, board, seed=1):
     except RuntimeError as error:
         raise RuntimeError(f"{error}; where the device is too small, generate the core with fewer lanes or a smaller fetch, as "
                            "--lanes 8 --fetch 16") from None
-    run([packer(chip.family), packed[1], "top.bit"], folder)
     report = json.loads((folder / "top.report.json").read_text())
     fmax = round(min(clock["achieved"] for clock in report["fmax"].values()), 2)
     if fmax < spec.clock:
         raise RuntimeError(f"{spec.title}: the design reaches {fmax} MHz, but the board's clock has {spec.clock}")
+    run([packer(chip.family), packed[1], "top.bit"], folder)
     used = {kind: cell["used"] for kind, cell in report["utilization"].items()}
     lut, bram = ("ICESTORM_LC", "ICESTORM_RAM") if chip.family == "ice40" else ("TRELLIS_COMB", "DP16KD")
     return {"board": spec.title, "device": chip.part, "clock_mhz": spec.clock, "fmax_mhz": fmax, "lut": used[lut],
             "bram": used[bram], "bitstream": "top.bit", "seconds": round(time.monotonic() - began, 1)}
 
 
-README = """\
-# A spiking neural network on the {title}
-
-`top.bit` is for the {part}: {lut:,} LUT, {bram} block RAM, {fmax_mhz} MHz of the {clock_mhz} of the board's clock.
-Everything here was generated.
-
-```sh
-{loader} top.bit
-pip install pyserial
-python host.py /dev/ttyUSB1 .../rtl/vectors/input.hex      # images of the bundle of this core
-```
-
-The last line sends each image over the USB connector, prints the class and the cycles that it took, and compares with
-`classes.hex` beside the images: `PASS`, or `FAIL` and exit status 1. `python host.py --help` has the rest.
-
-| file | what |
-|---|---|
-| `top.bit` | the bitstream |
-| `top.v`, `{constraints}` | top level: reset, serial line of {baud:,} baud, image buffer; pins and clock |
-| `core.v`, `*.mem` | the core, and an image of each memory (`$readmemb`) |
-| `host.py` | the other end of the line, a program and a module (`Board`) |
-| `board.json` | resources, the network's digest, words of an image and bits of a word |
-| `top.log`, `top.nextpnr.log`, `top.report.json` | what yosys and nextpnr said |
-"""
-
-
 def describe(board, result):
     """README.md of a board's folder, of what :func:`build` found -> str."""
     spec = BOARDS[board]
-    return README.format(title=spec.title, part=result["device"], loader=spec.loader, baud=BAUD,
-                         constraints="top.pcf" if DEVICES[spec.device].family == "ice40" else "top.lpf",
-                         **{key: result[key] for key in ("lut", "bram", "fmax_mhz", "clock_mhz")})
+    ice40 = DEVICES[spec.device].family == "ice40"
+    text = (resources.files("spikeproof_hdl") / "templates" / "board.md").read_text()
+    return text.format(title=spec.title, part=result["device"], loader=spec.loader, port=spec.port, baud=BAUD,
+                       constraints="top.pcf" if ice40 else "top.lpf", placed="top.asc" if ice40 else "top.config",
+                       packer="icepack" if ice40 else "ecppack",
+                       **{key: result[key] for key in ("lut", "bram", "fmax_mhz", "clock_mhz")})

@@ -73,53 +73,70 @@ class Board:
     Parameters
     ----------
     line : object with ``write(bytes)`` and ``read(count)``, for instance ``serial.Serial(port, BAUD, timeout=2)``
+    memories : "memories" of board.json, of a loadable core: with them, ``read`` and ``write`` refuse what has no place there
     """
-    def __init__(self, line):
-        self.line = line
+    def __init__(self, line, memories=None):
+        self.line, self.memories = line, memories
 
-    def ask(self, command, payload=b""):
-        """Send a request and return its reply's payload; BoardError if it is refused."""
+    def ask(self, command, payload=b"", size=None):
+        """Send a request and return its reply's payload; BoardError if it is refused, or has not ``size`` bytes."""
         if hasattr(self.line, "reset_input_buffer"):              # what is left of an earlier answer
             self.line.reset_input_buffer()
         self.line.write(frame(command, payload))
         head = self.line.read(4)
         rest = self.line.read(int.from_bytes(head[2:4], "little") + 1) if len(head) == 4 else b""
+        if not head:
+            raise BoardError(f"{command}: no answer: is this the board's port, and is top.bit loaded?")
         code, payload = parse(head + rest)
         if code:
             raise BoardError(f"{command}: {CODES.get(code, f'code {code}')}")
+        if size is not None and len(payload) != size:
+            raise BoardError(f"{command}: the answer must have {size} bytes, not {len(payload)}")
         return payload
 
     def identify(self):
         """dict: version, image_bytes, classes, network (first 8 bytes of the network's digest, in hexadecimal digits)."""
-        version, image, classes, digest = struct.unpack("<BHH8s", self.ask("identify"))
+        version, image, classes, digest = struct.unpack("<BHH8s", self.ask("identify", size=13))
         return {"version": version, "image_bytes": image, "classes": classes, "network": digest.hex()}
 
     def load(self, image):
         """Load an image (bytes, see :func:`image_bytes`)."""
-        self.ask("load", image)
+        self.ask("load", image, 0)
 
     def start(self):
         """Start on the loaded image; it stays loaded."""
-        self.ask("start")
+        self.ask("start", size=0)
 
     def status(self):
         """dict: running, loaded, done, class, cycles of the last image, images, bad_frames, overruns (bytes lost)."""
-        flags, winner, cycles, images, bad, lost = struct.unpack("<BHIIHH", self.ask("status"))
+        flags, winner, cycles, images, bad, lost = struct.unpack("<BHIIHH", self.ask("status", size=15))
         return {"running": bool(flags & 1), "loaded": bool(flags & 2), "done": bool(flags & 4), "class": winner,
                 "cycles": cycles, "images": images, "bad_frames": bad, "overruns": lost}
 
     def write(self, memory, address, word):
-        """Write a word (bytes, lowest first) of a memory of a core with ``loadable`` memories."""
-        self.ask("write", self._place(memory, address) + word)
+        """Write a word (bytes of the widest memory's width, lowest first) of a loadable memory.
+
+        The board does not look at place and value: an address outside wraps, bits that do not fit are dropped. Give ``memories`` to
+        have them checked here.
+        """
+        place = self._place(memory, address)
+        if self.memories:
+            name, width = (self.memories[memory][key] for key in ("name", "width"))
+            if int.from_bytes(word, "little") >> width:
+                raise ValueError(f"a word of {name} must have {width} bits, not the value {int.from_bytes(word, 'little'):#x}")
+        self.ask("write", place + word, 0)
 
     def read(self, memory, address):
-        """Read a word of a memory -> bytes, lowest first."""
+        """Read a word of a loadable memory -> bytes, lowest first."""
         return self.ask("read", self._place(memory, address))
 
-    @staticmethod
-    def _place(memory, address):
-        if not 0 <= memory < 1 << 8 or not 0 <= address < 1 << 24:
-            raise ValueError(f"memory must be below 256 and address below 2^24, not {memory} and {address}")
+    def _place(self, memory, address):
+        memories = 1 << 8 if self.memories is None else len(self.memories)
+        if not 0 <= memory < memories:
+            raise ValueError(f"memory must be below {memories}, not {memory}")
+        depth = 1 << 24 if self.memories is None else self.memories[memory]["depth"]
+        if not 0 <= address < depth:
+            raise ValueError(f"address must be below {depth}, not {address}")
         return struct.pack("<BI", memory, address)[:4]
 
     def classify(self, image, seconds=10):
@@ -133,14 +150,40 @@ class Board:
         return found["class"], found["cycles"]
 
 
-def _hex(path, name):
-    """The numbers of a file of hexadecimal digits, one a line; ValueError where it is none."""
+def _text(path):
+    """The text of a file; ValueError where it has none."""
     try:
-        return [int(line, 16) for line in Path(path).read_text(encoding="utf-8").split()]
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise ValueError(f"{path} must be {name}: a hexadecimal number a line") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} must be text") from None
+
+
+def _hex(path, below):
+    """The numbers of a file of hexadecimal digits, one a line; ValueError at the first that is none, or not below ``below``."""
+    numbers = []
+    for n, line in enumerate(_text(path).split(), 1):
+        try:
+            numbers.append(int(line, 16))
+        except ValueError:
+            raise ValueError(f"{path}: number {n} must be hexadecimal digits, not {line[:40]!r}") from None
+        if not 0 <= numbers[-1] < below:
+            raise ValueError(f"{path}: number {n} must be below {below:#x}, not {line[:40]}")
+    return numbers
+
+
+def _known(path):
+    """What is known of a board: board.json as a dict; ValueError where it is none."""
+    try:
+        known = json.loads(_text(path))
+        good = (all(type(known[key]) is int and known[key] > 0 for key in ("words", "word_bits", "clock_mhz"))
+                and isinstance(known["network_sha256"], str))
+    except (json.JSONDecodeError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise ValueError(f"{path} must be the board.json of a board's folder")
+    return known
 
 
 def compare(board, known, words, classes=None, say=print):
@@ -157,21 +200,20 @@ def compare(board, known, words, classes=None, say=print):
     Raises
     ------
     BoardError
-        If the board holds another network, or does not answer as it should.
-    ValueError
-        If the words are not those of whole images.
+        If the board holds another design, or does not answer as it should.
     """
-    holds, wanted = board.identify()["network"], known["network_sha256"][:16]
-    if holds != wanted:
-        raise BoardError(f"the board must hold the network of board.json, {wanted}, but holds {holds}: load top.bit")
-    images, rest = divmod(len(words), known["words"])
-    if rest or not images:
-        raise ValueError(f"images of {known['words']} words must be whole, but there are {len(words)} words")
-    if classes is not None and len(classes) != images:
-        raise ValueError(f"each of {images} images must have a class, but there are {len(classes)}")
+    size, wanted = known["words"], known["network_sha256"][:16]
+    images = [image_bytes(words[at:at + size], known["word_bits"]) for at in range(0, len(words), size)]
+    holds = board.identify()
+    if holds["version"] != VERSION:
+        raise BoardError(f"the board must speak version {VERSION} of the protocol, not {holds['version']}: build and load it again")
+    if holds["network"] != wanted:
+        raise BoardError(f"the board must hold the network of board.json, {wanted}, but holds {holds['network']}: load top.bit")
+    if holds["image_bytes"] != len(images[0]):
+        raise BoardError(f"an image must have {len(images[0])} bytes, but the board takes {holds['image_bytes']}: load top.bit")
     wrong = []
-    for k in range(images):
-        found, cycles = board.classify(image_bytes(words[k * known["words"]:(k + 1) * known["words"]], known["word_bits"]))
+    for k, image in enumerate(images):
+        found, cycles = board.classify(image)
         differs = classes is not None and found != classes[k]
         wrong += [k] * differs
         say(f"image {k}: class {found}" + (f", not {classes[k]}" if differs else "")
@@ -179,37 +221,55 @@ def compare(board, known, words, classes=None, say=print):
     return wrong
 
 
-def main(argv=None, connect=None):
-    """Classify the images of a file on a board -> exit status: 0, 1 where a class is another one, 2 for what could not be done."""
-    parser = argparse.ArgumentParser(description="Classify images on a board; the network is that of board.json, beside this file.")
-    parser.add_argument("port", help="serial port, as /dev/ttyUSB1 or COM4")
-    parser.add_argument("images", help="input.hex of a bundle's vectors: a word of the input stream a line")
-    parser.add_argument("--classes", help="what is expected, a class a line (default: classes.hex beside the images, if there)")
-    parser.add_argument("--board", default=Path(__file__).with_name("board.json"), help="default: board.json beside this file")
-    args = parser.parse_args(argv)
+def _run(args, connect):
+    """Read the files, then talk -> exit status."""
+    known = _known(args.board)
+    words = _hex(args.images, 1 << known["word_bits"])
+    images, rest = divmod(len(words), known["words"])
+    if rest or not images:
+        raise ValueError(f"{args.images} must have {known['words']} words for each image (of {args.board}), but has {len(words)}")
     beside = Path(args.images).with_name("classes.hex")
     expected = args.classes or (beside if beside.is_file() else None)
-    try:
-        words = _hex(args.images, "images")
-        classes = None if expected is None else _hex(expected, "classes")
-        known = json.loads(Path(args.board).read_text(encoding="utf-8"))
-        if absent := {"network_sha256", "words", "word_bits", "clock_mhz"}.difference(known):
-            raise ValueError(f"{args.board} must be the board.json of a board's folder, but lacks {sorted(absent)[0]}")
-        if connect is None:
-            try:
-                from serial import Serial as connect
-            except ImportError:
-                raise ValueError("the serial port needs pyserial: pip install pyserial") from None
-        wrong = compare(Board(connect(args.port, BAUD, timeout=2)), known, words, classes)
-    except (OSError, ValueError, BoardError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    classes = None if expected is None else _hex(expected, 1 << 16)
+    if classes is not None and len(classes) != images:
+        raise ValueError(f"{expected} must have a class for each image, but has {len(classes)}, and {args.images} has {images} "
+                         f"images of {known['words']} words: is it the bundle of this core?")
+    if connect is None:
+        try:
+            from serial import Serial as connect
+        except ImportError:
+            raise ValueError("the serial port needs pyserial: pip install pyserial") from None
+    wrong = compare(Board(connect(args.port, BAUD, timeout=2)), known, words, classes)
     if classes is None:
         print("nothing is known of the expected classes: none was compared")
     else:
-        print(f"FAIL: {len(wrong)} of {len(classes)} images have another class" if wrong else
-              f"PASS: all {len(classes)} images have the class of {expected}")
+        print(f"FAIL: {len(wrong)} of {images} images have another class" if wrong else
+              f"PASS: all {images} images have the class of {expected}")
     return int(bool(wrong))
+
+
+def main(argv=None, connect=None):
+    """Classify the images of a file on a board -> exit status: 0, 1 where a class is another one, 2 for what could not be done."""
+    parser = argparse.ArgumentParser(
+        description="Classify images on a board, and compare with the classes that are expected.",
+        epilog="Exit status: 0, 1 where a class is another one, 2 for what could not be done. Without classes nothing is compared.")
+    parser.add_argument("port", help="serial port, as /dev/ttyUSB1 or COM4")
+    parser.add_argument("images", help="input.hex of a bundle's vectors: a word of the input stream a line")
+    parser.add_argument("--classes", help="what is expected, a class a line (default: classes.hex beside the images, if there)")
+    parser.add_argument("--board", default=Path(__file__).with_name("board.json"),
+                        help="what the board holds: board.json of its folder (default: beside this file)")
+    args = parser.parse_args(argv)
+    try:
+        return _run(args, connect)
+    except (ValueError, BoardError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:                                      # of the port
+        print(f"error: port {args.port}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
